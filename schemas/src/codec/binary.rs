@@ -1,0 +1,142 @@
+//! Avro's binary encoding: the few of its types that our records are made of.
+
+use super::check::MAX_TAGS;
+use super::reject::Reject;
+use crate::text::Text;
+
+/// A number: zigzag, then seven bits a byte, the lowest first. Enums and unions are written by a number too.
+pub(super) fn put_long(out: &mut Vec<u8>, value: i64) {
+    let mut rest = (value << 1 ^ value >> 63) as u64;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_long(out, text.len() as i64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A union of null and something, in this order.
+pub(super) fn put_optional<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+    put_long(out, i64::from(value.is_some()));
+    if let Some(value) = value {
+        put(out, value);
+    }
+}
+
+pub(super) fn put_optional_text(out: &mut Vec<u8>, text: &Option<Text<'_>>) {
+    put_optional(out, text.as_deref(), put_text);
+}
+
+/// An array: one block of all, and an empty one that ends it.
+pub(super) fn put_texts(out: &mut Vec<u8>, texts: &[Text<'_>]) {
+    if !texts.is_empty() {
+        put_long(out, texts.len() as i64);
+        texts.iter().for_each(|text| put_text(out, text));
+    }
+    put_long(out, 0);
+}
+
+/// What is wrong with a datum, in words.
+#[derive(Debug)]
+pub(super) struct Fault(&'static str);
+
+impl From<Fault> for Reject {
+    fn from(fault: Fault) -> Self {
+        Reject::Avro { reason: fault.0.into() }
+    }
+}
+
+/// Reads a datum from its front. What it returns borrows from the datum; only arrays allocate, at most [`MAX_TAGS`]
+/// elements.
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(datum: &'a [u8]) -> Self {
+        Reader { rest: datum }
+    }
+
+    /// Ends the datum, which must have been read whole.
+    pub(super) fn finish(self) -> Result<(), Fault> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Fault("bytes are left over after the last field")) }
+    }
+
+    pub(super) fn long(&mut self) -> Result<i64, Fault> {
+        let mut value = 0u64;
+        for (index, byte) in self.rest.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                if index == 9 && *byte > 1 {
+                    break;
+                }
+                self.rest = &self.rest[index + 1..];
+                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+            }
+        }
+        Err(Fault(if self.rest.len() < 10 { "cut short within a number" } else { "a number is too large" }))
+    }
+
+    pub(super) fn int(&mut self) -> Result<i32, Fault> {
+        i32::try_from(self.long()?).map_err(|_| Fault("a number is too large"))
+    }
+
+    pub(super) fn double(&mut self) -> Result<f64, Fault> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Fault("cut short within a number"))?;
+        self.rest = rest;
+        Ok(f64::from_le_bytes(*bytes))
+    }
+
+    pub(super) fn text(&mut self) -> Result<Text<'a>, Fault> {
+        let length = usize::try_from(self.long()?).map_err(|_| Fault("the length of a string is negative"))?;
+        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Fault("cut short within a string"))?;
+        self.rest = rest;
+        std::str::from_utf8(bytes).map(Text::from).map_err(|_| Fault("a string is not UTF-8"))
+    }
+
+    /// An enum, whose symbols are `names` in this order.
+    pub(super) fn symbol<T: Copy>(&mut self, symbols: &[T]) -> Result<T, Fault> {
+        let index = usize::try_from(self.long()?).ok();
+        index.and_then(|index| symbols.get(index)).copied().ok_or(Fault("an enum has no such symbol"))
+    }
+
+    /// A union of null and something, in this order.
+    pub(super) fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<Option<T>, Fault> {
+        match self.long()? {
+            0 => Ok(None),
+            1 => read(self).map(Some),
+            _ => Err(Fault("a union has no such branch")),
+        }
+    }
+
+    pub(super) fn optional_text(&mut self) -> Result<Option<Text<'a>>, Fault> {
+        self.optional(Self::text)
+    }
+
+    /// An array: blocks of so many elements each, until one of none. A negative count is followed by the block's length
+    /// in bytes, for readers that skip it.
+    pub(super) fn texts(&mut self) -> Result<Vec<Text<'a>>, Fault> {
+        let mut texts = Vec::new();
+        loop {
+            let count = self.long()?;
+            if count < 0 {
+                self.long()?;
+            }
+            let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+            if count == 0 {
+                return Ok(texts);
+            }
+            if count > MAX_TAGS - texts.len() {
+                return Err(Fault("an array has too many elements"));
+            }
+            texts.reserve(count);
+            for _ in 0..count {
+                texts.push(self.text()?);
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The dead letter: a record that could not be taken, with where it came from and why.
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::Text;
+use crate::time::Timestamp;
+
+/// The largest payload that is kept whole in the dead-letter topic, in bytes. Of a larger one the first so many are kept.
+pub const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// The headers of a record in the dead-letter topic, named as Kafka Connect names them
+/// (`org.apache.kafka.connect.runtime.errors.DeadLetterQueueReporter`), and three of our own.
+#[allow(missing_docs, reason = "the names say it")]
+pub mod header {
+    pub const TOPIC: &str = "__connect.errors.topic";
+    pub const PARTITION: &str = "__connect.errors.partition";
+    pub const OFFSET: &str = "__connect.errors.offset";
+    pub const EXCEPTION_CLASS: &str = "__connect.errors.exception.class.name";
+    pub const EXCEPTION_MESSAGE: &str = "__connect.errors.exception.message";
+    /// The epoch of the origin's topic.
+    pub const EPOCH: &str = "agentworks.origin.epoch";
+    /// The record timestamp of the origin, in milliseconds.
+    pub const TIMESTAMP: &str = "agentworks.origin.timestamp";
+    /// The original length of a payload that was cut.
+    pub const LENGTH: &str = "agentworks.payload.length";
+    /// The SHA-256 of a payload that was cut, in hex.
+    pub const SHA256: &str = "agentworks.payload.sha256";
+}
+
+/// A rejected record, as tools show and export it; on the dead-letter topic it is spread over key, value and headers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter<'a> {
+    /// The topic that it came from.
+    #[serde(borrow)]
+    pub topic: Text<'a>,
+    /// The partition that it came from.
+    pub partition: i32,
+    /// Which making of that topic.
+    pub epoch: i64,
+    /// Its offset there.
+    pub offset: i64,
+    /// Its record timestamp there.
+    pub timestamp: Timestamp,
+    /// Which kind of fault, one of [`crate::codec::Reject::code`].
+    #[serde(borrow)]
+    pub code: Text<'a>,
+    /// The fault in words.
+    #[serde(borrow)]
+    pub reason: Text<'a>,
+    /// The record's key, if it is text.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Text<'a>>,
+    /// The payload's original length, in bytes.
+    pub length: i64,
+}

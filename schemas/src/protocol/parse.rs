@@ -1,0 +1,98 @@
+//! Reading what the gateway says.
+//!
+//! By hand, for serde's tagged and flattened types go through a buffer that neither borrows nor keeps the digits of an
+//! entry's `data`. What stands side by side in one object is read from its text once for each.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::server::{PositionedEntry, ReplayEntry, ServerMessage};
+use crate::position::Cursor;
+use crate::text::Text;
+
+/// A message from the gateway can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// It is not JSON, or not as this version knows it.
+    #[error("a message from the gateway can't be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// This version doesn't know its type; a newer gateway may send such. It can be skipped.
+    #[error("a message of the unknown type {0:?}")]
+    UnknownType(String),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Data<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct AtPosition<T> {
+    position: Cursor,
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct Pong {
+    timestamp: i64,
+}
+
+impl<'a> ServerMessage<'a> {
+    /// Reads a message, as far as this version knows it: fields that it doesn't know are skipped.
+    pub fn parse(text: &'a str) -> Result<Self, ProtocolError> {
+        let Envelope { kind } = serde_json::from_str(text)?;
+        Ok(match kind.as_str() {
+            "connection_established" => ServerMessage::ConnectionEstablished { data: data(text)? },
+            "log_entry" => {
+                let AtPosition { position, data } = serde_json::from_str(text)?;
+                ServerMessage::LogEntry { position, data }
+            }
+            "logs_batch" => {
+                let AtPosition { position, data } = serde_json::from_str::<AtPosition<Vec<&'a RawValue>>>(text)?;
+                let data = data.into_iter().map(positioned_entry).collect::<Result<_, _>>()?;
+                ServerMessage::LogsBatch { position, data }
+            }
+            "gap" => ServerMessage::Gap { data: data(text)? },
+            "lag" => ServerMessage::Lag { data: data(text)? },
+            "replay_started" => ServerMessage::ReplayStarted { data: data(text)? },
+            "replay_log" => {
+                let AtPosition { position, data } = serde_json::from_str::<AtPosition<&'a RawValue>>(text)?;
+                ServerMessage::ReplayLog { position, data: replay_entry(data)? }
+            }
+            "replay_paused" => ServerMessage::ReplayPaused { data: data(text)? },
+            "replay_resumed" => ServerMessage::ReplayResumed { data: data(text)? },
+            "replay_seeked" => ServerMessage::ReplaySeeked { data: data(text)? },
+            "replay_completed" => ServerMessage::ReplayCompleted { data: data(text)? },
+            "run_summary" => ServerMessage::RunSummary { data: data(text)? },
+            "error" => ServerMessage::Error { data: data(text)? },
+            "pong" => {
+                let Pong { timestamp } = serde_json::from_str(text)?;
+                ServerMessage::Pong { timestamp }
+            }
+            unknown => return Err(ProtocolError::UnknownType(unknown.to_owned())),
+        })
+    }
+}
+
+fn data<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    serde_json::from_str(text).map(|Data { data }| data)
+}
+
+fn positioned_entry(raw: &RawValue) -> serde_json::Result<PositionedEntry<'_>> {
+    #[derive(Deserialize)]
+    struct Place {
+        position: Cursor,
+    }
+    let Place { position } = serde_json::from_str(raw.get())?;
+    Ok(PositionedEntry { position, entry: serde_json::from_str(raw.get())? })
+}
+
+fn replay_entry(raw: &RawValue) -> serde_json::Result<ReplayEntry<'_>> {
+    Ok(ReplayEntry { entry: serde_json::from_str(raw.get())?, replay: serde_json::from_str(raw.get())? })
+}
