@@ -1,0 +1,249 @@
+//! Batches: consecutive records of one partition.
+//!
+//! A batch owns one buffer, into which each payload is copied once from librdkafka, and the records decoded in place,
+//! borrowing from it. All sinks of a process share the batch, so a record is decoded once however many they are.
+
+mod decode;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use agentworks_schemas::codec::{Reject, Schemas};
+use agentworks_schemas::{LogEntry, Position, RunEvent, Timestamp, TopicPartition};
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+use self_cell::self_cell;
+
+pub use self::decode::DefaultId;
+
+/// A batch with so many records is best shipped: it is decoded within the processor's caches, and its memory is small
+/// enough to be used again by the allocator. Larger ones were measured to cost twice as much per record.
+pub const FULL_RECORDS: usize = 256;
+/// The same in bytes of keys and payloads.
+pub const FULL_BYTES: usize = 64 * 1024;
+
+/// The headers of a record, in their order.
+pub type RecordHeaders = Vec<(String, Option<Vec<u8>>)>;
+
+/// What a record holds.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a batch holds one kind or the other, and boxing costs an allocation each"
+)]
+pub enum Content<'a> {
+    /// A line.
+    Entry(LogEntry<'a>),
+    /// An event of a run.
+    Event(RunEvent<'a>),
+}
+
+/// A decoded record and where it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// The record timestamp, which the broker gave it. It is the clock of keys and retention.
+    pub timestamp: Timestamp,
+    /// What it holds.
+    pub content: Content<'a>,
+    /// Its canonical body.
+    pub body: Cow<'a, [u8]>,
+}
+
+/// A record that can't be taken, whole, for the dead-letter topic.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// Where it lies.
+    pub position: Position,
+    /// Its record timestamp.
+    pub timestamp: Timestamp,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its payload; `None` for a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: RecordHeaders,
+    /// What is wrong with it.
+    pub reject: Reject,
+}
+
+/// Where an undecoded record lies in the builder's buffer: its key, then its payload.
+#[derive(Debug)]
+struct Raw {
+    offset: i64,
+    timestamp: Timestamp,
+    start: usize,
+    key: Option<u32>,
+    payload: Option<usize>,
+}
+
+/// Collects messages of one partition. Messages must come in the order of their offsets.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    partition: TopicPartition,
+    epoch: u32,
+    from: i64,
+    to: i64,
+    buffer: Vec<u8>,
+    raws: Vec<Raw>,
+    /// By index into `raws`: few records have headers, and only rejects need them.
+    headers: Vec<(usize, RecordHeaders)>,
+}
+
+impl BatchBuilder {
+    /// A builder for records of `partition` in `epoch`, of which the one at `from` is next.
+    pub fn new(partition: TopicPartition, epoch: u32, from: i64) -> Self {
+        BatchBuilder { partition, epoch, from, to: from, buffer: Vec::new(), raws: Vec::new(), headers: Vec::new() }
+    }
+
+    /// Copies a message in.
+    pub fn push(&mut self, message: &BorrowedMessage<'_>) {
+        let headers = crate::headers::copy(message);
+        let timestamp = Timestamp(message.timestamp().to_millis().unwrap_or_default());
+        self.push_raw(message.offset(), timestamp, message.key(), message.payload(), headers);
+    }
+
+    /// Copies a record in.
+    pub fn push_raw(
+        &mut self,
+        offset: i64,
+        timestamp: Timestamp,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: RecordHeaders,
+    ) {
+        self.cover(offset + 1);
+        if !headers.is_empty() {
+            self.headers.push((self.raws.len(), headers));
+        }
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(key.unwrap_or_default());
+        self.buffer.extend_from_slice(payload.unwrap_or_default());
+        // The protocol's lengths are 32 bits.
+        let key = key.map(|key| key.len() as u32);
+        self.raws.push(Raw { offset, timestamp, start, key, payload: payload.map(<[u8]>::len) });
+    }
+
+    /// Says that all below `to` has been seen: what was not pushed is not wanted, or is no record at all.
+    pub fn cover(&mut self, to: i64) {
+        debug_assert!(to >= self.to, "{} comes after {}", self.to, to);
+        self.to = self.to.max(to);
+    }
+
+    /// The offset that comes next: all below it has been seen.
+    pub fn next(&self) -> i64 {
+        self.to
+    }
+
+    /// The first offset that is covered.
+    pub fn from(&self) -> i64 {
+        self.from
+    }
+
+    /// How many records were collected.
+    pub fn len(&self) -> usize {
+        self.raws.len()
+    }
+
+    /// Whether no record was collected; offsets may be covered nevertheless.
+    pub fn is_empty(&self) -> bool {
+        self.raws.is_empty()
+    }
+
+    /// The bytes collected.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether it is best to build now; see [`FULL_RECORDS`].
+    pub fn is_full(&self) -> bool {
+        self.len() >= FULL_RECORDS || self.bytes() >= FULL_BYTES
+    }
+
+    /// Takes out what was collected, and goes on with what comes after it, with room for as much again.
+    pub fn split(&mut self) -> BatchBuilder {
+        let rest = BatchBuilder {
+            buffer: Vec::with_capacity(self.buffer.len()),
+            raws: Vec::with_capacity(self.raws.len()),
+            ..BatchBuilder::new(self.partition, self.epoch, self.to)
+        };
+        std::mem::replace(self, rest)
+    }
+
+    /// Decodes what was collected.
+    pub fn build(self, schemas: &Schemas) -> Batch {
+        let BatchBuilder { partition, epoch, from, to, buffer, raws, headers } = self;
+        let mut rejects = Vec::new();
+        let cell = Cell::new(buffer, |buffer| {
+            let (records, rejected) = decode::decode(schemas, partition, epoch, buffer, &raws, headers);
+            rejects = rejected;
+            records
+        });
+        let bytes = decode::memory(&cell, &rejects);
+        Batch { partition, epoch, from, to, cell, rejects, bytes }
+    }
+}
+
+/// Whether a reader of the card `wanted` looks at a record with this key: the card's own, and one without a key, which
+/// may be anybody's until it is decoded.
+pub fn may_be_of(wanted: &[u8], key: Option<&[u8]>) -> bool {
+    key.is_none_or(|key| key == wanted)
+}
+
+type Records<'a> = Vec<Record<'a>>;
+
+self_cell! {
+    /// The buffer and the records that borrow from it.
+    struct Cell {
+        owner: Vec<u8>,
+        #[covariant]
+        dependent: Records,
+    }
+}
+
+/// Consecutive records of one partition, decoded. All offsets in `from..to` that are neither in [`Batch::records`] nor
+/// in [`Batch::rejects`] hold no record at all (compaction, transaction markers), or none that was asked for.
+pub struct Batch {
+    /// Whose records.
+    pub partition: TopicPartition,
+    /// In which epoch.
+    pub epoch: u32,
+    /// The first offset covered.
+    pub from: i64,
+    /// The offset after the last one covered.
+    pub to: i64,
+    cell: Cell,
+    rejects: Vec<Rejected>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// The records, by offset.
+    pub fn records(&self) -> &[Record<'_>] {
+        self.cell.borrow_dependent()
+    }
+
+    /// The records that can't be taken, by offset.
+    pub fn rejects(&self) -> &[Rejected] {
+        &self.rejects
+    }
+
+    /// How much memory the batch holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("partition", &format_args!("{}/{}", self.partition, self.epoch))
+            .field("offsets", &(self.from..self.to))
+            .field("records", &self.records().len())
+            .field("rejects", &self.rejects.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+//! Decoding what a builder collected.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use agentworks_schemas::codec::{Decoded, Defaults, Reject, Schemas, decode_entry, decode_event};
+use agentworks_schemas::{Position, Topic, TopicPartition};
+
+use super::{Cell, Content, Raw, Record, RecordHeaders, Rejected};
+
+/// Decodes every record; those that can't be are copied out, whole.
+pub(super) fn decode<'a>(
+    schemas: &Schemas,
+    partition: TopicPartition,
+    epoch: u32,
+    buffer: &'a [u8],
+    raws: &[Raw],
+    headers: Vec<(usize, RecordHeaders)>,
+) -> (Vec<Record<'a>>, Vec<Rejected>) {
+    let mut records = Vec::with_capacity(raws.len());
+    let mut rejects = Vec::new();
+    let mut headers = headers.into_iter().peekable();
+    let mut id = DefaultId::new(partition);
+    for (index, raw) in raws.iter().enumerate() {
+        let (key, payload) = raw.slices(buffer);
+        let headers = headers.next_if(|(of, _)| *of == index);
+        let defaults = Defaults { timestamp: raw.timestamp, id: id.at(raw.offset) };
+        let decoded = match (payload, partition.topic) {
+            (None, _) => Err(Reject::Empty),
+            (Some(payload), Topic::AgentLogs | Topic::SystemLogs) => {
+                decode_entry(schemas, key, payload, defaults).map(|Decoded { record, body }| {
+                    records.push(raw.record(Content::Entry(record), body));
+                })
+            }
+            (Some(payload), Topic::RunEvents) => {
+                decode_event(schemas, key, payload, defaults).map(|Decoded { record, body }| {
+                    records.push(raw.record(Content::Event(record), body));
+                })
+            }
+        };
+        if let Err(reject) = decoded {
+            rejects.push(Rejected {
+                position: Position { partition, epoch, offset: raw.offset },
+                timestamp: raw.timestamp,
+                key: key.map(<[u8]>::to_vec),
+                payload: payload.map(<[u8]>::to_vec),
+                headers: headers.map(|(_, headers)| headers).unwrap_or_default(),
+                reject,
+            });
+        }
+    }
+    (records, rejects)
+}
+
+impl Raw {
+    fn slices<'a>(&self, buffer: &'a [u8]) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+        let middle = self.start + self.key.unwrap_or(0) as usize;
+        let key = self.key.map(|_| &buffer[self.start..middle]);
+        let payload = self.payload.map(|length| &buffer[middle..middle + length]);
+        (key, payload)
+    }
+
+    fn record<'a>(&self, content: Content<'a>, body: Cow<'a, [u8]>) -> Record<'a> {
+        Record { offset: self.offset, timestamp: self.timestamp, content, body }
+    }
+}
+
+/// The id of a record that brings none: `TOPIC-PARTITION-OFFSET`, in one string that is written over.
+#[derive(Debug)]
+pub struct DefaultId {
+    text: String,
+    prefix: usize,
+}
+
+impl DefaultId {
+    /// For records of `partition`.
+    pub fn new(partition: TopicPartition) -> Self {
+        let text = format!("{}-{}-", partition.topic, partition.partition);
+        DefaultId { prefix: text.len(), text }
+    }
+
+    /// That of the record at `offset`.
+    pub fn at(&mut self, offset: i64) -> &str {
+        self.text.truncate(self.prefix);
+        // Writing to a String can't fail.
+        let _ = write!(self.text, "{offset}");
+        &self.text
+    }
+}
+
+/// What a batch holds, in bytes: the buffer, the records, the bodies that had to be written anew, and the rejects.
+pub(super) fn memory(cell: &Cell, rejects: &[Rejected]) -> usize {
+    let records = cell.borrow_dependent();
+    let owned = |body: &Cow<'_, [u8]>| match body {
+        Cow::Borrowed(_) => 0,
+        // Its strings are owned too, mostly: about as much again.
+        Cow::Owned(bytes) => 2 * bytes.capacity(),
+    };
+    let bodies: usize = records.iter().map(|record| owned(&record.body)).sum();
+    let payloads = rejects.iter().map(|rejected| rejected.payload.as_ref().map_or(0, Vec::len));
+    cell.borrow_owner().capacity() + size_of::<Record<'_>>() * records.capacity() + bodies + payloads.sum::<usize>()
+}

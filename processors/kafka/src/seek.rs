@@ -1,0 +1,108 @@
+//! Reading a range of a partition by seeking to an offset.
+//!
+//! A consumer costs threads and connections, so history is read by a few that are kept: a read borrows one, assigns its
+//! partition at its offset, and gives it back when it has what it wanted, or when its reader falls behind or others wait.
+
+mod queue;
+mod read;
+mod worker;
+
+use std::sync::Arc;
+use std::thread;
+
+use agentworks_schemas::TopicPartition;
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch::Batch;
+use crate::error::KafkaError;
+use crate::settings::KafkaSettings;
+use crate::topics::Watermarks;
+use queue::{Job, Queue};
+use read::Read;
+use worker::Worker;
+
+/// How many batches lie ready for a reader that is slower than the log.
+const READY: usize = 16;
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct SeekRequest {
+    /// Where.
+    pub partition: TopicPartition,
+    /// Which making of the topic the caller means.
+    pub epoch: u32,
+    /// The first offset wanted.
+    pub from: i64,
+    /// The offset after the last one wanted. Reading ends there, or where nothing more lies below it.
+    pub to: i64,
+    /// If set, records with another key are skipped undecoded; those without a key are returned.
+    pub key: Option<Bytes>,
+}
+
+/// A few consumers that read history. Cheap to clone; the consumers end with the last clone.
+#[derive(Clone, Debug)]
+pub struct SeekPool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: KafkaSettings,
+    size: usize,
+    reads: Arc<Queue>,
+    /// Questions have a consumer of their own, for they are short and would wait behind long reads.
+    questions: Arc<Queue>,
+}
+
+impl SeekPool {
+    /// A pool of at most `size` consumers, made when first needed.
+    pub fn new(settings: KafkaSettings, size: usize) -> Self {
+        let (reads, questions) = (Arc::default(), Arc::default());
+        SeekPool { inner: Arc::new(Inner { settings, size: size.max(1), reads, questions }) }
+    }
+
+    /// Reads a range. Batches come in order and tile `from..to` exactly, so that one without records still says how far
+    /// the reading has come; dropping the receiver ends it. A read from below the log's start is
+    /// [`KafkaError::OutOfRange`], as is one from beyond its end.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn read(&self, request: SeekRequest) -> mpsc::Receiver<Result<Arc<Batch>, KafkaError>> {
+        let (sender, receiver) = mpsc::channel(READY);
+        let read = Read::new(request, sender, Handle::current());
+        self.submit(&self.inner.reads, self.inner.size, Job::Read(Box::new(read)));
+        receiver
+    }
+
+    /// Where partitions begin and end right now.
+    pub async fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, KafkaError> {
+        let (answer, answered) = oneshot::channel();
+        self.submit(&self.inner.questions, 1, Job::Watermarks(partition, answer));
+        answered.await.unwrap_or_else(|_| Err(KafkaError::Unavailable("the consumer has ended".into())))
+    }
+
+    /// How the pool reaches the brokers.
+    pub fn settings(&self) -> &KafkaSettings {
+        &self.inner.settings
+    }
+
+    fn submit(&self, queue: &Arc<Queue>, size: usize, job: Job) {
+        if !queue.push(job, size) {
+            return;
+        }
+        let (settings, theirs) = (self.inner.settings.clone(), queue.clone());
+        let spawned = thread::Builder::new().name("kafka-seek".into()).spawn(move || Worker::run(settings, theirs));
+        if let Err(error) = spawned {
+            queue.worker_failed(&KafkaError::Failed(format!("no thread for a consumer: {error}")));
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.reads.close();
+        self.questions.close();
+    }
+}

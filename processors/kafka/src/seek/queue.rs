@@ -1,0 +1,114 @@
+//! What waits for a consumer.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use agentworks_schemas::TopicPartition;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::read::Read;
+use crate::error::KafkaError;
+use crate::topics::Watermarks;
+
+/// Work for a consumer. Dropping it undone tells whoever waits for it.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Reading a range, or going on with it.
+    Read(Box<Read>),
+    /// Asking where a partition begins and ends.
+    Watermarks(TopicPartition, oneshot::Sender<Result<Watermarks, KafkaError>>),
+}
+
+impl Job {
+    pub(super) fn fail(self, error: KafkaError) {
+        match self {
+            Job::Read(read) => read.fail(error),
+            // Whoever asked may have gone.
+            Job::Watermarks(_, answer) => drop(answer.send(Err(error))),
+        }
+    }
+}
+
+/// Jobs, first come first served, and how many workers there are to do them.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    workers: usize,
+    idle: usize,
+    closed: bool,
+}
+
+/// The pool has ended.
+#[derive(Debug)]
+pub(super) struct Closed;
+
+impl Queue {
+    /// Adds a job. Returns whether one more worker is wanted, of at most `limit`; it is counted already.
+    pub(super) fn push(&self, job: Job, limit: usize) -> bool {
+        let mut state = self.state.lock();
+        if state.closed {
+            return false;
+        }
+        state.jobs.push_back(job);
+        // All of them, since some wait for contention and not for a job.
+        self.changed.notify_all();
+        let wanted = state.jobs.len() > state.idle && state.workers < limit;
+        state.workers += usize::from(wanted);
+        wanted
+    }
+
+    /// Puts a read back that others shall go before.
+    pub(super) fn put_back(&self, read: Box<Read>) {
+        self.push(Job::Read(read), 0);
+    }
+
+    /// Takes the next job; `None` if there is none within `timeout`.
+    pub(super) fn take(&self, timeout: Duration) -> Result<Option<Job>, Closed> {
+        let mut state = self.state.lock();
+        if state.jobs.is_empty() && !state.closed {
+            state.idle += 1;
+            self.changed.wait_for(&mut state, timeout);
+            state.idle -= 1;
+        }
+        if state.closed { Err(Closed) } else { Ok(state.jobs.pop_front()) }
+    }
+
+    /// Whether a busy worker is needed elsewhere: more jobs wait than there are idle workers, or the pool has ended.
+    /// Waits up to `timeout` for that to become so.
+    pub(super) fn is_contended(&self, timeout: Duration) -> bool {
+        let contended = |state: &State| state.closed || state.jobs.len() > state.idle;
+        let mut state = self.state.lock();
+        if !timeout.is_zero() && !contended(&state) {
+            self.changed.wait_for(&mut state, timeout);
+        }
+        contended(&state)
+    }
+
+    /// Ends the pool.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.changed.notify_all();
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        drop(jobs);
+    }
+
+    /// A worker has ended before the pool. If it was the last one, what waits fails.
+    pub(super) fn worker_failed(&self, error: &KafkaError) {
+        let mut state = self.state.lock();
+        state.workers -= 1;
+        let jobs = if state.workers == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
+        drop(state);
+        for job in jobs {
+            job.fail(error.clone());
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A consumer and the thread that it lives on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentworks_schemas::TopicPartition;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use tracing::debug;
+
+use super::queue::{Job, Queue};
+use super::read::{Read, Sent};
+use crate::error::KafkaError;
+use crate::settings::KafkaSettings;
+use crate::topics::{Watermarks, query_watermarks};
+use crate::trace::Traced;
+
+/// How often an idle worker looks after its consumer, whose log lines wait to be fetched.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long a poll waits; a read that was cancelled is noticed after that.
+const POLL: Duration = Duration::from_millis(20);
+/// A read fails if nothing at all comes for so long. librdkafka mends what it can within that time.
+const STALL: Duration = Duration::from_secs(15);
+/// How long a worker waits for a slow reader while nobody else needs it.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// After so many batches others have their turn.
+const TURN: usize = 64;
+/// How often an assignment is made again after an offset was called out of range that isn't.
+const ATTEMPTS: usize = 5;
+
+/// Why a worker leaves a read.
+enum Left {
+    /// There is nothing more to read, or nobody to read for.
+    Done,
+    /// The reader is behind.
+    Full,
+    /// Others wait.
+    Turn,
+}
+
+pub(super) struct Worker {
+    settings: KafkaSettings,
+    consumer: BaseConsumer<Traced>,
+    queue: Arc<Queue>,
+    /// The last known end of partitions. The log only grows, so that a range below is known to be there without asking.
+    ends: HashMap<TopicPartition, i64>,
+}
+
+impl Worker {
+    /// Works until the pool ends.
+    pub(super) fn run(settings: KafkaSettings, queue: Arc<Queue>) {
+        match settings.seek_reader().create_with_context(Traced) {
+            Ok(consumer) => Worker { settings, consumer, queue, ends: HashMap::new() }.work(),
+            Err(error) => queue.worker_failed(&KafkaError::from_client(&error, "the brokers")),
+        }
+    }
+
+    fn work(&mut self) {
+        while let Ok(job) = self.queue.take(IDLE) {
+            match job {
+                Some(Job::Read(read)) => self.read(read),
+                Some(Job::Watermarks(partition, answer)) => {
+                    // Whoever asked may have gone.
+                    drop(answer.send(query_watermarks(&self.consumer, &self.settings, partition)));
+                }
+                None => while self.consumer.poll(Duration::ZERO).is_some() {},
+            }
+        }
+    }
+
+    fn read(&mut self, mut read: Box<Read>) {
+        let left = self.read_on(&mut read);
+        // Else it goes on fetching.
+        if let Err(error) = self.consumer.unassign() {
+            debug!(%error, "could not unassign");
+        }
+        match left {
+            Ok(Left::Done) => read.finish(),
+            Ok(Left::Full) => read.park(&self.queue),
+            Ok(Left::Turn) => self.queue.put_back(read),
+            Err(error) => {
+                self.ends.remove(&read.request.partition);
+                read.fail(error);
+            }
+        }
+    }
+
+    fn read_on(&mut self, read: &mut Read) -> Result<Left, KafkaError> {
+        // What a reader had no room for when the read was set aside.
+        match read.flush() {
+            Sent::Yes if !read.is_cancelled() => {}
+            Sent::Full => return Ok(Left::Full),
+            _ => return Ok(Left::Done),
+        }
+        let end = self.end(read)?;
+        if read.next() >= end {
+            return Ok(Left::Done);
+        }
+        let name = self.settings.topics.name(read.request.partition.topic);
+        self.assign(&name, read)?;
+
+        let (mut sent, mut attempts) = (0, 0);
+        let mut deadline = Instant::now() + STALL;
+        while !read.is_cancelled() {
+            // What has come is sent before waiting for more.
+            let timeout = if read.has_records() { Duration::ZERO } else { POLL };
+            let flush = match self.consumer.poll(timeout) {
+                Some(Ok(message)) => {
+                    deadline = Instant::now() + STALL;
+                    if is_next(&message, read, &name) {
+                        if message.offset() < end { read.take(&message) } else { read.cover(end) }
+                    }
+                    read.is_full()
+                }
+                // The end of the log, which isn't before `end`.
+                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => {
+                    read.cover(end);
+                    true
+                }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    // Of an earlier assignment perhaps: librdkafka doesn't say.
+                    self.in_range(read, attempts)?;
+                    attempts += 1;
+                    self.assign(&name, read)?;
+                    false
+                }
+                Some(Err(error)) => match KafkaError::from_client(&error, &name) {
+                    error if error.is_transient() => false,
+                    error => return Err(error),
+                },
+                None if Instant::now() > deadline => {
+                    return Err(KafkaError::Unavailable(format!("nothing came from {name} for {STALL:?}")));
+                }
+                None => read.has_records(),
+            };
+            if flush || read.next() >= end {
+                if let Some(left) = self.send(read) {
+                    return Ok(left);
+                }
+                sent += 1;
+                if read.next() >= end {
+                    break;
+                }
+                if sent >= TURN && self.queue.is_contended(Duration::ZERO) {
+                    return Ok(Left::Turn);
+                }
+            }
+        }
+        Ok(Left::Done)
+    }
+
+    /// Where the read ends: at its `to`, or where the log ended when it began.
+    fn end(&mut self, read: &mut Read) -> Result<i64, KafkaError> {
+        if let Some(end) = read.end {
+            return Ok(end);
+        }
+        let (partition, to) = (read.request.partition, read.request.to);
+        let end = match self.ends.get(&partition) {
+            Some(&end) if to <= end => to,
+            _ => {
+                let Watermarks { high, .. } = self.in_range(read, 0)?;
+                self.ends.insert(partition, high);
+                to.min(high)
+            }
+        };
+        read.end = Some(end);
+        Ok(end)
+    }
+
+    /// Makes sure that the log holds the offset to be read next.
+    fn in_range(&self, read: &Read, attempts: usize) -> Result<Watermarks, KafkaError> {
+        let partition = read.request.partition;
+        let marks = query_watermarks(&self.consumer, &self.settings, partition)?;
+        let (Watermarks { low, high }, offset) = (marks, read.next());
+        if offset < low || offset > high {
+            return Err(KafkaError::OutOfRange { partition, offset, low, high });
+        }
+        if attempts >= ATTEMPTS {
+            return Err(KafkaError::Unavailable(format!("{partition} was refused at {offset}, which it holds")));
+        }
+        Ok(marks)
+    }
+
+    fn assign(&self, name: &str, read: &Read) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(name, read.request.partition.partition, Offset::Offset(read.next()))
+            .and_then(|()| self.consumer.assign(&list))
+            .map_err(|error| KafkaError::from_client(&error, name))
+    }
+
+    /// Sends what was collected; waits for a slow reader a little. Returns why to leave the read, if so.
+    fn send(&self, read: &mut Read) -> Option<Left> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match read.flush() {
+                Sent::Yes => return None,
+                Sent::Gone => return Some(Left::Done),
+                Sent::Full if Instant::now() > deadline => return Some(Left::Full),
+                Sent::Full if self.queue.is_contended(Duration::from_millis(2)) => return Some(Left::Full),
+                Sent::Full => {}
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // After the pool this tells nobody; before it, the thread panicked.
+        self.queue.worker_failed(&KafkaError::Failed("a consumer's thread panicked".into()));
+    }
+}
+
+/// Whether a message is of this read. librdkafka drops what it had fetched for an earlier assignment; should something
+/// slip through, it is of another partition or lies before.
+fn is_next(message: &BorrowedMessage<'_>, read: &Read, name: &str) -> bool {
+    let partition = read.request.partition.partition;
+    message.partition() == partition && message.offset() >= read.next() && message.topic() == name
+}

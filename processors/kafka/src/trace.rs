@@ -1,0 +1,48 @@
+//! What librdkafka says, as tracing events of target `librdkafka`.
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{debug, error, info, warn};
+
+/// The context of a client that has nothing to say but its log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traced;
+
+impl ClientContext for Traced {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_line(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Traced {}
+
+/// Passes on a line of librdkafka's log. It never holds secrets: librdkafka hides them even when it lists its settings.
+pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+/// Passes on an error that librdkafka reports beside its log.
+pub fn log_error(error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        // Not a fault.
+        Some(RDKafkaErrorCode::PartitionEOF) => {}
+        // Said by the log already, and mended by librdkafka.
+        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
+            debug!(target: "librdkafka", "{reason}");
+        }
+        _ => warn!(target: "librdkafka", %error, "{reason}"),
+    }
+}
