@@ -1,0 +1,227 @@
+//! The one reader: a card's, a run's or a lane's entries between two positions as one ordered stream, whatever tiers
+//! hold them.
+//!
+//! Per partition it reads hot inside hot's `[low, high)` and the log beyond, meeting at an exact offset. Across
+//! partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier and not
+//! the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere else.
+//!
+//! Everything that reads history uses it: the first entries of a terminal, resume, replay, pages, the command line.
+//!
+//! - `scope`: what to read.
+//! - `lanes`: in which partitions that may lie, and from where on.
+//! - `partition`, `backward`: one partition's share, forward, and its last entries.
+//! - `merge`, `stream`: the partitions as one stream.
+//! - `summary`: runs as of the end of the log.
+//! - `ordinal`: the place of a run's nth entry.
+//! - `tiers`, `stored`: what all of these ask, and who answers.
+
+mod backward;
+mod lanes;
+mod merge;
+mod metrics;
+mod ordinal;
+mod partition;
+mod scope;
+mod stored;
+mod stream;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod tiers;
+
+use std::sync::Arc;
+
+use agentworks_kafka::{KafkaError, SeekPool};
+use agentworks_schemas::protocol::RunSummary;
+use agentworks_schemas::{Cursor, TopicPartition};
+use agentworks_store::{Store, StoreError};
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
+
+pub use crate::hot::StoredEntry;
+use crate::runs::RunPage;
+use crate::sink::SinkError;
+pub use metrics::ReaderMetrics;
+pub use scope::{ReadFilter, Scope};
+use stored::StoredTiers;
+use tiers::{Reading, Tiers};
+
+/// A fault of reading.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each is the fault of the part it names")]
+pub enum ReadError {
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// A cursor is of another making of the topic than the one that is there.
+    #[error("the position lies in a topic that has been made again")]
+    Epoch,
+}
+
+impl ReadError {
+    /// Whether the same call may succeed later. Within a stream that was tried several times already.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ReadError::Kafka(error) => error.is_transient(),
+            ReadError::Store(error) => error.is_transient(),
+            ReadError::Sink(error) => error.is_transient(),
+            ReadError::Epoch => false,
+        }
+    }
+}
+
+/// What a stream of history yields.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReadItem {
+    /// An entry, and the stream's cursor just after it.
+    Entry {
+        /// The entry.
+        entry: Box<StoredEntry>,
+        /// The cursor.
+        cursor: Cursor,
+    },
+    /// A range that is held nowhere any more, and the stream's cursor just after it.
+    Gap {
+        /// Where.
+        partition: TopicPartition,
+        /// The first offset that is gone.
+        from: i64,
+        /// The first offset that is there again.
+        to: i64,
+        /// The cursor.
+        cursor: Cursor,
+    },
+}
+
+/// A stream of history. It ends where all partitions have come to where they were to be read, or to the end of the log;
+/// or after an error. Dropping it ends the reading.
+pub type ReadStream = mpsc::Receiver<Result<ReadItem, ReadError>>;
+
+/// Reads history. Cheap to clone.
+///
+/// # Cursors
+/// The cursor beside an item is exact in every partition: in the item's own it is just after it, in any other at the next
+/// entry that has yet to come, or at the end. So a reading resumed there gives the rest, in the same order, for the
+/// same scope and filter: what was passed over because the filter didn't let it pass stays passed over.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    tiers: Arc<StoredTiers>,
+}
+
+impl LogReader {
+    /// A reader over a store and the log.
+    pub fn new(store: Arc<dyn Store>, seek: SeekPool) -> Self {
+        LogReader { tiers: Arc::new(StoredTiers::new(store, seek)) }
+    }
+
+    /// What the reader and its clones have counted.
+    pub fn metrics(&self) -> &ReaderMetrics {
+        &self.tiers.metrics
+    }
+
+    /// The partitions in which a scope's entries may lie: the computed ones and those where some were seen. The cursor
+    /// is at the start of each: nothing of the scope lies before it.
+    pub async fn start(&self, scope: &Scope) -> Result<Cursor, ReadError> {
+        let lanes = self.tiers.lanes(scope).await?;
+        Ok(lanes.into_iter().map(|lane| (lane.partition, lane.epoch, lane.floor)).collect())
+    }
+
+    /// The end of the log right now, in the partitions of `scope`.
+    pub async fn end(&self, scope: &Scope) -> Result<Cursor, ReadError> {
+        let lanes = self.tiers.lanes(scope).await?;
+        let ends = lanes.into_iter().map(async |lane| {
+            let watermarks = self.tiers.watermarks(lane.partition).await?;
+            Ok::<_, ReadError>((lane.partition, lane.epoch, watermarks.high))
+        });
+        Ok(try_join_all(ends).await?.into_iter().collect())
+    }
+
+    /// Reads forward from `from` up to `to`. A partition of the scope that is not in `from` is read from the scope's
+    /// start; one that is not in `to` is not read. Must be called within a Tokio runtime.
+    ///
+    /// A stream reads ahead of its receiver, by at most 1 MiB of entries per partition and 32 items (a single entry may
+    /// have 1 MiB more), beside the log's own read-ahead of eight batches of 1 MiB per partition.
+    pub fn read(&self, scope: Scope, filter: ReadFilter, from: Cursor, to: Cursor) -> ReadStream {
+        let reading = self.reading(scope, filter);
+        let tiers = self.tiers.clone();
+        stream::spawn(reading.clone(), async move {
+            let is_missing = |(partition, ..): (TopicPartition, u32, i64)| from.get(partition).is_none();
+            let lanes = if to.iter().any(is_missing) { tiers.lanes(&reading.scope).await? } else { Vec::new() };
+            stream::Plan::new(&reading.filter, from, &to, &lanes)
+        })
+    }
+
+    /// The last `count` entries before `before`, in order; fewer if there are no more, and then a gap where what may have
+    /// been before is gone. Where record timestamps go back within a partition, which entries are the last is only nearly
+    /// right, and what is resumed from them is exact all the same.
+    ///
+    /// Where hot ends, the log is looked through backward, up to 200,000 offsets per partition; what lies farther back in
+    /// a lane in which the card has been silent for so long is left out.
+    pub async fn newest(
+        &self,
+        scope: &Scope,
+        filter: &ReadFilter,
+        before: &Cursor,
+        count: usize,
+    ) -> Result<Vec<ReadItem>, ReadError> {
+        let lanes = self.tiers.lanes(scope).await?;
+        let reading = self.reading(scope.clone(), filter.clone());
+        let start = lanes.iter().map(|lane| (lane.partition, lane.epoch, lane.floor)).collect();
+        let plan = stream::Plan::new(filter, start, before, &lanes)?;
+        stream::newest(&reading, plan, before, count).await
+    }
+
+    /// A run's summary as of the end of the log: the stored parts and what lies beyond them. `card` helps where the store
+    /// doesn't know the run yet.
+    pub async fn run_summary(
+        &self,
+        workspace: &str,
+        run: &str,
+        card: Option<&str>,
+    ) -> Result<Option<RunSummary>, ReadError> {
+        summary::run(&self.tiers, workspace, run, card).await
+    }
+
+    /// The newest run of a card that hasn't ended, as of the end of the log. Looked for among its newest 100.
+    pub async fn active_run(&self, workspace: &str, card: &str) -> Result<Option<RunSummary>, ReadError> {
+        summary::active(&self.tiers, workspace, card).await
+    }
+
+    /// A page of a card's runs, newest first, as of the end of the log: as the store lists them, with what lies beyond
+    /// counted in. `page` is the `next` of the page before. Runs that the store doesn't know yet are on the first page,
+    /// which may be so much longer than `limit`.
+    pub async fn runs_of_card(
+        &self,
+        workspace: &str,
+        card: &str,
+        page: Option<&str>,
+        limit: usize,
+    ) -> Result<RunPage, ReadError> {
+        summary::of_card(&self.tiers, workspace, card, page, limit).await
+    }
+
+    /// The cursor just before the entry of a run with this ordinal, counted from 0 in the stream's order, and the
+    /// ordinal: that of the end if there is no such entry. Entries of system-logs count if `include_system` is set; a
+    /// stream from the cursor should have the same [`ReadFilter::topics`].
+    ///
+    /// Costs a few probes of the run's marks and the reading of about 1,000 entries per partition; with several
+    /// partitions some more probes, which read an entry each. Exact where record timestamps don't go back within a
+    /// partition, as in topics with `LogAppendTime`. Where part of the run is gone, a place in what is gone is answered
+    /// with the cursor before the gap.
+    pub async fn seek_ordinal(
+        &self,
+        scope: &Scope,
+        ordinal: u64,
+        include_system: bool,
+    ) -> Result<(Cursor, u64), ReadError> {
+        ordinal::seek(self, scope, ordinal, include_system).await
+    }
+
+    fn reading(&self, scope: Scope, filter: ReadFilter) -> Arc<Reading> {
+        let metrics = self.tiers.metrics.clone();
+        Arc::new(Reading { tiers: self.tiers.clone(), scope, filter, metrics })
+    }
+}

@@ -1,0 +1,149 @@
+//! Where a scope's entries lie.
+//!
+//! Our producers place a card's records by its id, so that its partition can be computed; others may place them
+//! elsewhere, and partitions get added. So where a card was seen is data, and is joined to what is computed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use agentworks_kafka::{KafkaSettings, partition_count};
+use agentworks_schemas::topics::partition_of;
+use agentworks_schemas::{Topic, TopicPartition};
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+
+use super::stored::StoredTiers;
+use super::tiers::Tiers;
+use super::{ReadError, Scope};
+use crate::hot::{CardLane, card_lanes};
+
+/// How long the number of partitions is believed.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// A partition in which entries of a scope may lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ScopeLane {
+    pub(super) partition: TopicPartition,
+    pub(super) epoch: u32,
+    /// Nothing of the scope ever lay below.
+    pub(super) floor: i64,
+}
+
+/// The number of partitions, asked for now and then, by one caller at a time.
+#[derive(Debug, Default)]
+pub(super) struct PartitionCount {
+    known: Mutex<Option<(Instant, i32)>>,
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl PartitionCount {
+    async fn get(&self, settings: &KafkaSettings) -> Result<i32, ReadError> {
+        let known = || *self.known.lock();
+        let is_fresh = |since: Instant| since.elapsed() < REFRESH;
+        let _asking = match known() {
+            Some((since, count)) if is_fresh(since) => return Ok(count),
+            Some((_, count)) => match self.asking.try_lock() {
+                Ok(asking) => asking,
+                // Partitions only ever get more, and readers follow within seconds: an old number serves.
+                Err(_) => return Ok(count),
+            },
+            None => self.asking.lock().await,
+        };
+        match known() {
+            Some((since, count)) if is_fresh(since) => return Ok(count),
+            _ => {}
+        }
+        match (partition_count(settings).await, known()) {
+            (Ok(count), _) => {
+                *self.known.lock() = Some((Instant::now(), count));
+                Ok(count)
+            }
+            (Err(error), Some((_, count))) if error.is_transient() => Ok(count),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+}
+
+impl StoredTiers {
+    /// How many partitions each topic has.
+    pub(super) async fn partition_count(&self) -> Result<i32, ReadError> {
+        self.count.get(self.seek.settings()).await
+    }
+
+    /// The partition that a card's records are placed in, in each topic.
+    pub(super) async fn computed(&self, card: &str) -> Result<i32, ReadError> {
+        Ok(partition_of(card.as_bytes(), self.partition_count().await?))
+    }
+
+    /// The partitions where records of a card were seen.
+    pub(super) async fn seen(&self, workspace: &str, card: &str) -> Result<Vec<CardLane>, ReadError> {
+        let mut seen = card_lanes(self.store.as_ref(), workspace, card).await?;
+        // A topic that was made again may have fewer partitions than it had.
+        let count = self.partition_count().await?;
+        seen.retain(|lane| lane.partition.partition < count);
+        Ok(seen)
+    }
+
+    /// The partitions in which entries of `scope` may lie, in order.
+    pub(super) async fn lanes(&self, scope: &Scope) -> Result<Vec<ScopeLane>, ReadError> {
+        let computed = self.computed(scope.card()).await?;
+        let mut partitions: BTreeSet<_> = Topic::LOGS.map(|topic| TopicPartition::new(topic, computed)).into();
+        // A sink publishes its position after what it holds. So where the position is read first, what isn't found then
+        // isn't below it.
+        let mut hot = self.hot_held(&partitions).await?;
+        let seen = self.seen(scope.workspace(), scope.card()).await?;
+        partitions.extend(seen.iter().map(|lane| lane.partition).filter(holds_entries));
+        let late: BTreeSet<_> = partitions.iter().copied().filter(|partition| !hot.contains_key(partition)).collect();
+        hot.extend(self.hot_held(&late).await?);
+        let (runs, parts) = match scope.run() {
+            Some(run) => {
+                let held = self.runs_held(&partitions).await?;
+                (held, self.runs.parts(scope.workspace(), run).await?)
+            }
+            None => (BTreeMap::new(), Vec::new()),
+        };
+        let count = self.partition_count().await?;
+        partitions
+            .extend(parts.iter().map(|part| part.partition).filter(|at| holds_entries(at) && at.partition < count));
+
+        let lanes = partitions.into_iter().map(async |partition| {
+            let hot_held = hot.get(&partition).copied();
+            let runs_held = runs.get(&partition).copied();
+            let seen = seen.iter().filter(|lane| lane.partition == partition);
+            let parts = parts.iter().filter(|part| part.partition == partition);
+            let noted = seen.clone().map(|lane| lane.epoch).chain(parts.clone().map(|part| part.epoch)).max();
+            let epoch = hot_held.or(runs_held).map(|(epoch, _)| epoch).or(noted).unwrap_or_default();
+
+            let first_of_card = seen.filter(|lane| lane.epoch == epoch).map(|lane| lane.first).min();
+            let first_of_run = parts.filter(|part| part.epoch == epoch).map(|part| part.first).min();
+            let high_of_hot = hot_held.filter(|_| !late.contains(&partition)).map(|(_, high)| high);
+            let high_of_runs = runs_held.filter(|(of, _)| *of == epoch).map(|(_, high)| high);
+            // `None`, where nothing is known, is the least.
+            let floor = match first_of_card.or(high_of_hot).max(first_of_run.or(high_of_runs)) {
+                Some(floor) => floor,
+                None => self.watermarks(partition).await?.low,
+            };
+            Ok::<_, ReadError>(ScopeLane { partition, epoch, floor })
+        });
+        try_join_all(lanes).await
+    }
+
+    /// The epoch and the end of what hot holds of partitions.
+    async fn hot_held(&self, of: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
+        let held = try_join_all(of.iter().map(|partition| self.held(*partition))).await?;
+        Ok(held.into_iter().flatten().map(|held| (held.partition, (held.epoch, held.high))).collect())
+    }
+
+    /// The epoch and the end of what the runs sink holds of partitions.
+    pub(super) async fn runs_held(
+        &self,
+        of: &BTreeSet<TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
+        let held = try_join_all(of.iter().map(|partition| self.runs.held(*partition))).await?;
+        Ok(held.into_iter().flatten().map(|held| (held.partition, (held.epoch, held.high))).collect())
+    }
+}
+
+fn holds_entries(partition: &TopicPartition) -> bool {
+    Topic::LOGS.contains(&partition.topic)
+}

@@ -1,0 +1,211 @@
+//! One partition's share of a scope, forward.
+//!
+//! The offset that is next decides who gives it: hot, where `low <= next < high`; else the log, if it has it still; else
+//! nobody, and the range up to the first offset that either has is a gap. This is asked anew for every chunk, so that a
+//! `low` that passes, a log that is cut and a hot that catches up are all noticed, and the tiers meet at exact offsets.
+
+use std::mem::take;
+use std::sync::Arc;
+
+use agentworks_kafka::{Batch, KafkaError};
+use agentworks_schemas::TopicPartition;
+use tokio::sync::mpsc;
+
+use super::ReadError;
+use super::merge::Piece;
+use super::tiers::{Patience, Reading, broke_off};
+use crate::hot::StoredEntry;
+use crate::lane::Held;
+
+/// A partition's reader sends chunks of about so many bytes. Up to four of them exist at a time.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// How many offsets of the log are asked for at once, before hot is asked again whether it has them by now.
+const LOG_RANGE: i64 = 100_000;
+/// How many entries hot is asked for at first; after that as many as make a chunk.
+const FIRST_ENTRIES: usize = 64;
+/// And at most.
+const MAX_ENTRIES: usize = 1024;
+
+/// Reads a partition. It is dropped when nobody wants more.
+#[derive(Debug)]
+pub(super) struct PartitionReader {
+    reading: Arc<Reading>,
+    partition: TopicPartition,
+    epoch: u32,
+    /// All below has been read, and is in `chunk` or was sent.
+    next: i64,
+    to: i64,
+    /// What hot holds, if a look at it was taken just now.
+    held: Option<Held>,
+    hot_entries: usize,
+    chunk: Vec<Piece>,
+    chunk_bytes: usize,
+    out: mpsc::Sender<Result<Vec<Piece>, ReadError>>,
+}
+
+impl PartitionReader {
+    /// Reads `partition` from `from` up to `to`, or the end of the log if that comes first, into `out`.
+    pub(super) fn new(
+        reading: Arc<Reading>,
+        partition: TopicPartition,
+        epoch: u32,
+        (from, to): (i64, i64),
+        out: mpsc::Sender<Result<Vec<Piece>, ReadError>>,
+    ) -> Self {
+        let (chunk, chunk_bytes) = (Vec::new(), 0);
+        let hot_entries = FIRST_ENTRIES;
+        PartitionReader { reading, partition, epoch, next: from, to, held: None, hot_entries, chunk, chunk_bytes, out }
+    }
+
+    /// Reads all of it. The last piece is the end, unless there was a fault.
+    pub(super) async fn run(mut self) {
+        let mut patience = Patience::default();
+        while self.next < self.to {
+            let before = self.next;
+            let result = self.step().await;
+            if self.next > before {
+                patience.progressed();
+            }
+            let fault = match result {
+                Ok(()) => None,
+                Err(error) => patience.again(error, &self.reading.metrics).await.err(),
+            };
+            self.flush().await;
+            if let Some(error) = fault {
+                // Whoever has dropped the receiver doesn't want to know.
+                let _ = self.out.send(Err(error)).await;
+                return;
+            }
+        }
+        self.chunk.push(Piece::End(self.next));
+        self.flush().await;
+    }
+
+    async fn step(&mut self) -> Result<(), ReadError> {
+        let held = match self.held.take() {
+            Some(held) => Some(held),
+            None => self.reading.held(self.partition, self.epoch).await?,
+        };
+        match held {
+            Some(held) if held.low <= self.next && self.next < held.high => self.hot(held).await,
+            Some(held) if self.next < held.low => self.log(held.low).await,
+            _ => self.log(self.to).await,
+        }
+    }
+
+    /// Reads a chunk from hot.
+    async fn hot(&mut self, held: Held) -> Result<(), ReadError> {
+        let to = self.to.min(held.high);
+        let scan = self.reading.scan(self.partition, self.epoch, self.next, to);
+        let entries = self.reading.tiers.hot_forward(&held, &scan, self.hot_entries).await?;
+        // Had `low` passed while the scan went on, blocks might have expired under it.
+        let now = self.reading.held(self.partition, self.epoch).await?;
+        let is_whole = now.as_ref().is_some_and(|now| now.low <= self.next);
+        self.held = now;
+        if !is_whole {
+            return Ok(());
+        }
+        let (count, mut bytes) = (entries.len(), 0);
+        for entry in entries {
+            let offset = entry.position.offset;
+            bytes += weight(&entry);
+            // Blocks may overlap, and hold entries beyond the range.
+            if (self.next..to).contains(&offset) {
+                self.next = offset + 1;
+                if self.reading.wants(&entry.entry) {
+                    self.reading.metrics.hot.inc();
+                    self.push(entry).await;
+                }
+            }
+        }
+        if let Some(entries) = (CHUNK_BYTES * count).checked_div(bytes) {
+            self.hot_entries = entries.clamp(1, MAX_ENTRIES);
+        }
+        if self.next == scan.from {
+            // There were none.
+            self.next = to;
+        }
+        Ok(())
+    }
+
+    /// Reads the log from `next` up to `limit`, or some of it.
+    async fn log(&mut self, limit: i64) -> Result<(), ReadError> {
+        let until = self.to.min(limit).min(self.next.saturating_add(LOG_RANGE));
+        let mut scan = self.reading.log(self.partition, self.epoch, self.next, until);
+        while let Some(batch) = scan.next().await {
+            match batch {
+                Ok(batch) if batch.epoch != self.epoch => return Err(ReadError::Epoch),
+                Ok(batch) => self.take_batch(&batch, until).await,
+                Err(KafkaError::OutOfRange { low, .. }) if self.next < low => return self.gap(low).await,
+                // A position beyond the end was given out when the topic was another.
+                Err(KafkaError::OutOfRange { high, .. }) if self.next > high => return Err(ReadError::Epoch),
+                Err(error) => return Err(error.into()),
+            }
+            self.flush().await;
+        }
+        if self.next < until {
+            let watermarks = self.reading.tiers.watermarks(self.partition).await?;
+            if self.next < watermarks.high {
+                return Err(broke_off(self.partition, self.next));
+            }
+            self.to = self.next;
+        }
+        Ok(())
+    }
+
+    async fn take_batch(&mut self, batch: &Batch, until: i64) {
+        let range = self.next..until;
+        for record in batch.records().iter().filter(|record| range.contains(&record.offset)) {
+            if let Some(entry) = self.reading.entry(record, self.partition, self.epoch) {
+                self.reading.metrics.log.inc();
+                self.push(entry).await;
+            }
+        }
+        self.next = self.next.max(batch.to.min(until));
+    }
+
+    /// The log begins at `low`, and hot didn't have `next` a moment ago.
+    async fn gap(&mut self, low: i64) -> Result<(), ReadError> {
+        let held = self.reading.held(self.partition, self.epoch).await?;
+        let mut to = self.to.min(low);
+        if let Some(held) = held {
+            if held.low <= self.next && self.next < held.high {
+                self.held = Some(held);
+                return Ok(());
+            }
+            if self.next < held.low {
+                to = to.min(held.low);
+            }
+        }
+        // Where nothing of the scope ever was, nothing is missing.
+        let from = self.reading.tiers.floor(&self.reading.scope, self.partition).await?.max(self.next);
+        if from < to {
+            self.reading.metrics.gaps.inc();
+            self.chunk.push(Piece::Gap { from, to });
+        }
+        self.next = to;
+        Ok(())
+    }
+
+    async fn push(&mut self, entry: StoredEntry) {
+        self.chunk_bytes += weight(&entry);
+        self.chunk.push(Piece::Entry(Box::new(entry)));
+        if self.chunk_bytes >= CHUNK_BYTES {
+            self.flush().await;
+        }
+    }
+
+    async fn flush(&mut self) {
+        if !self.chunk.is_empty() {
+            self.chunk_bytes = 0;
+            // Whoever has dropped the receiver will drop this too.
+            let _ = self.out.send(Ok(take(&mut self.chunk))).await;
+        }
+    }
+}
+
+/// About how much memory an entry takes.
+fn weight(entry: &StoredEntry) -> usize {
+    let data = entry.entry.data.as_ref().map_or(0, |data| data.as_str().len());
+    size_of::<StoredEntry>() + entry.entry.message.len() + data
+}

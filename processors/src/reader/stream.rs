@@ -1,0 +1,143 @@
+//! A reading over all its partitions: what is read of each, and the tasks that do it.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::sync::Arc;
+
+use agentworks_schemas::{Cursor, TopicPartition};
+use futures_util::future::{join_all, try_join_all};
+use tokio::sync::mpsc;
+
+use super::backward::BackwardReader;
+use super::lanes::ScopeLane;
+use super::merge::{Merge, Piece, merge};
+use super::partition::PartitionReader;
+use super::tiers::Reading;
+use super::{ReadError, ReadFilter, ReadItem, ReadStream};
+
+/// How many items lie ready for the receiver of a stream.
+const READY: usize = 32;
+
+/// What is to be read of each partition.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Plan {
+    /// Where the stream begins, also in partitions that are not read.
+    pub(super) cursor: Cursor,
+    /// Which partitions are read, in which epoch, from where to where.
+    pub(super) ranges: Vec<(TopicPartition, u32, i64, i64)>,
+}
+
+impl Plan {
+    /// Everything of the filter's topics between two cursors. `lanes` says where partitions begin that `from` doesn't have.
+    pub(super) fn new(
+        filter: &ReadFilter,
+        mut from: Cursor,
+        to: &Cursor,
+        lanes: &[ScopeLane],
+    ) -> Result<Self, ReadError> {
+        let mut ranges = Vec::new();
+        for (partition, epoch, end) in to.iter().filter(|(partition, ..)| filter.reads(partition.topic)) {
+            let lane = || lanes.iter().find(|lane| lane.partition == partition).map(|lane| (lane.epoch, lane.floor));
+            match from.get(partition).or_else(lane) {
+                Some((of, _)) if of != epoch => return Err(ReadError::Epoch),
+                Some((_, next)) => {
+                    from.set(partition, epoch, next);
+                    ranges.push((partition, epoch, next, end));
+                }
+                None => {}
+            }
+        }
+        Ok(Plan { cursor: from, ranges })
+    }
+}
+
+/// Reads what `plan` comes to, in the background.
+pub(super) fn spawn(
+    reading: Arc<Reading>,
+    plan: impl Future<Output = Result<Plan, ReadError>> + Send + 'static,
+) -> ReadStream {
+    let (out, stream) = mpsc::channel(READY);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = out.closed() => {}
+            result = forward(&reading, plan, &out) => {
+                if let Err(error) = result {
+                    // Whoever has dropped the stream doesn't want to know.
+                    let _ = out.send(Err(error)).await;
+                }
+            }
+        }
+    });
+    stream
+}
+
+async fn forward(
+    reading: &Arc<Reading>,
+    plan: impl Future<Output = Result<Plan, ReadError>>,
+    out: &mpsc::Sender<Result<ReadItem, ReadError>>,
+) -> Result<(), ReadError> {
+    let plan = plan.await?;
+    let (mut lanes, mut readers) = (Vec::new(), Vec::new());
+    for (partition, epoch, from, to) in plan.ranges {
+        let (sender, pieces) = mpsc::channel(1);
+        lanes.push((partition, epoch, pieces));
+        readers.push(PartitionReader::new(reading.clone(), partition, epoch, (from, to), sender).run());
+    }
+    let readers = async {
+        join_all(readers).await;
+        pending::<Infallible>().await
+    };
+    // All in one task: what the merge doesn't want any more is dropped with it.
+    tokio::select! {
+        result = merge(plan.cursor, lanes, out) => result,
+        never = readers => match never {},
+    }
+}
+
+/// The last `count` entries of what `plan` comes to.
+pub(super) async fn newest(
+    reading: &Reading,
+    plan: Plan,
+    before: &Cursor,
+    count: usize,
+) -> Result<Vec<ReadItem>, ReadError> {
+    let searches = plan.ranges.iter().map(|(partition, epoch, floor, before)| {
+        BackwardReader::new(reading, *partition, *epoch, (*floor, *before), count).run()
+    });
+    let found = try_join_all(searches).await?;
+    let cut: Vec<_> =
+        plan.ranges.iter().zip(&found).filter(|(_, found)| found.is_cut).map(|((at, ..), _)| *at).collect();
+
+    let mut merge = Merge::new(before.clone(), plan.ranges.iter().map(|(partition, epoch, ..)| (*partition, *epoch)));
+    let ends = plan.ranges.iter().map(|(.., before)| Piece::End(*before));
+    let mut sources: Vec<_> =
+        found.into_iter().zip(ends).map(|(found, end)| found.pieces.into_iter().chain([end])).collect();
+    let mut items = Vec::new();
+    loop {
+        while let Some(index) = merge.wants() {
+            match sources[index].next() {
+                Some(piece) => merge.feed(index, piece),
+                None => return Ok(items),
+            }
+        }
+        match merge.next() {
+            Some(item) => items.push(item),
+            None => break,
+        }
+    }
+    items.drain(..beginning(&items, &cut, count));
+    Ok(items)
+}
+
+/// Where the last `count` entries begin, without those that come before what was found in a partition whose search was
+/// cut: entries that were not found may lie between.
+fn beginning(items: &[ReadItem], cut: &[TopicPartition], count: usize) -> usize {
+    let entries = items.iter().enumerate().rev().filter(|(_, item)| matches!(item, ReadItem::Entry { .. }));
+    let nth = count.checked_sub(1).map_or(items.len(), |skip| entries.clone().nth(skip).map_or(0, |(index, _)| index));
+    let of = |item: &ReadItem| match item {
+        ReadItem::Entry { entry, .. } => entry.position.partition,
+        ReadItem::Gap { partition, .. } => *partition,
+    };
+    let firsts = cut.iter().filter_map(|partition| items.iter().position(|item| of(item) == *partition));
+    firsts.fold(nth, usize::max)
+}

@@ -1,0 +1,170 @@
+//! Runs as of the end of the log: what the store has counted, and what lies beyond.
+//!
+//! A run's part counts the records of one partition up to its `applied`, and the sink has seen everything below its
+//! position. So the log is read from there, and what has been counted meanwhile is not counted again: a part knows.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use agentworks_kafka::{Batch, Content, KafkaError, SeekRequest};
+use agentworks_schemas::protocol::{RunStatus, RunSummary};
+use agentworks_schemas::{Topic, TopicPartition};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use futures_util::stream::{BoxStream, SelectAll, StreamExt, unfold};
+
+use super::ReadError;
+use super::stored::StoredTiers;
+use super::tiers::Tiers;
+use crate::runs::{RunListing, RunPage, RunPart, fold_parts};
+
+/// Among how many of a card's newest runs the active one is looked for, beside those that the end of the log tells of.
+const NEWEST: usize = 100;
+
+/// See [`super::LogReader::run_summary`].
+pub(super) async fn run(
+    tiers: &StoredTiers,
+    workspace: &str,
+    run: &str,
+    card: Option<&str>,
+) -> Result<Option<RunSummary>, ReadError> {
+    let parts = tiers.runs.parts(workspace, run).await?;
+    let Some(card) = parts.first().map(|part| part.card.as_str()).or(card) else { return Ok(None) };
+    let mut fresh = Fresh::new(tiers, workspace, card);
+    fresh.read(parts.iter().map(|part| part.partition.partition), Some(run)).await?;
+    Ok(fresh.into_summaries().next().map(|(summary, _)| summary))
+}
+
+/// See [`super::LogReader::active_run`].
+pub(super) async fn active(tiers: &StoredTiers, workspace: &str, card: &str) -> Result<Option<RunSummary>, ReadError> {
+    let (page, others) = refreshed(tiers, workspace, card, None, NEWEST).await?;
+    let runs = page.runs.into_iter().chain(others.into_iter().map(|(run, _)| run));
+    Ok(runs.filter(|run| run.status == RunStatus::Running).max_by_key(|run| run.start_time))
+}
+
+/// See [`super::LogReader::runs_of_card`].
+pub(super) async fn of_card(
+    tiers: &StoredTiers,
+    workspace: &str,
+    card: &str,
+    page: Option<&str>,
+    limit: usize,
+) -> Result<RunPage, ReadError> {
+    let (mut listed, others) = refreshed(tiers, workspace, card, page, limit).await?;
+    if page.is_none() {
+        // One that the store knows is on a later page.
+        listed.runs.extend(others.into_iter().filter(|(_, is_stored)| !is_stored).map(|(run, _)| run));
+        listed.runs.sort_by_key(|run| Reverse(run.start_time));
+    }
+    Ok(listed)
+}
+
+/// A page as the store lists it with the end of the log counted in, and the other runs that the end of the log tells of.
+async fn refreshed(
+    tiers: &StoredTiers,
+    workspace: &str,
+    card: &str,
+    page: Option<&str>,
+    limit: usize,
+) -> Result<(RunPage, Vec<(RunSummary, IsStored)>), ReadError> {
+    let mut fresh = Fresh::new(tiers, workspace, card);
+    fresh.read([], None).await?;
+    let mut fresh: HashMap<_, _> = fresh.into_summaries().map(|of| (of.0.run_id.clone(), of)).collect();
+    let mut listed = tiers.runs.list(workspace, &RunListing::Card(card.to_owned()), page, limit).await?;
+    for run in &mut listed.runs {
+        if let Some((newer, _)) = fresh.remove(&run.run_id) {
+            *run = newer;
+        }
+    }
+    Ok((listed, fresh.into_values().collect()))
+}
+
+/// Whether the store knew a run when the log was read.
+type IsStored = bool;
+
+/// Runs of a card with what the log holds beyond the sink's position.
+struct Fresh<'a> {
+    tiers: &'a StoredTiers,
+    workspace: &'a str,
+    card: &'a str,
+    runs: HashMap<String, (Vec<RunPart>, IsStored)>,
+}
+
+impl<'a> Fresh<'a> {
+    fn new(tiers: &'a StoredTiers, workspace: &'a str, card: &'a str) -> Self {
+        Fresh { tiers, workspace, card, runs: HashMap::new() }
+    }
+
+    /// Reads the end of the log in the card's lanes and the further ones, and counts the records of `only`, or of
+    /// whatever run there is.
+    async fn read(&mut self, lanes: impl IntoIterator<Item = i32>, only: Option<&str>) -> Result<(), ReadError> {
+        let count = self.tiers.partition_count().await?;
+        let mut lanes: BTreeSet<_> = lanes.into_iter().filter(|lane| *lane < count).collect();
+        lanes.insert(self.tiers.computed(self.card).await?);
+        // Whoever misplaces a card's records in one topic misplaces them likewise in the others.
+        lanes.extend(self.tiers.seen(self.workspace, self.card).await?.iter().map(|lane| lane.partition.partition));
+        let all_topics = |lane: &i32| Topic::ALL.map(|topic| TopicPartition::new(topic, *lane));
+        let partitions: BTreeSet<_> = lanes.iter().flat_map(all_topics).collect();
+        // Before the parts: what isn't in those then isn't below the sink's position.
+        let held = self.tiers.runs_held(&partitions).await?;
+        if let Some(run) = only {
+            self.load(run).await?;
+        }
+        let tails = partitions.into_iter().map(|partition| self.tail(partition, held.get(&partition).copied()));
+        let mut batches: SelectAll<_> = try_join_all(tails).await?.into_iter().flatten().collect();
+        while let Some(batch) = batches.next().await {
+            self.count(batch?.as_ref(), only).await?;
+        }
+        Ok(())
+    }
+
+    /// What lies beyond the sink's position in a partition, if anything.
+    async fn tail(&self, partition: TopicPartition, held: Option<(u32, i64)>) -> Result<Option<Tail>, ReadError> {
+        let watermarks = self.tiers.watermarks(partition).await?;
+        let (epoch, high) = held.unwrap_or((0, watermarks.low));
+        let (from, to) = (high.max(watermarks.low), watermarks.high);
+        if from >= to {
+            return Ok(None);
+        }
+        let key = Some(Bytes::copy_from_slice(self.card.as_bytes()));
+        let scan = self.tiers.log(SeekRequest { partition, epoch, from, to, key });
+        Ok(Some(unfold(scan, async |mut scan| scan.next().await.map(|batch| (batch, scan))).boxed()))
+    }
+
+    async fn count(&mut self, batch: &Batch, only: Option<&str>) -> Result<(), ReadError> {
+        for record in batch.records() {
+            let (workspace, card, run) = match &record.content {
+                Content::Entry(entry) => (&entry.workspace_id, &entry.card_id, &entry.run_id),
+                Content::Event(event) => (&event.workspace_id, &event.card_id, &event.run_id),
+            };
+            if *workspace != self.workspace || *card != self.card || only.is_some_and(|only| *run != only) {
+                continue;
+            }
+            if !self.runs.contains_key(run.as_str()) {
+                self.load(run).await?;
+            }
+            let Some((parts, _)) = self.runs.get_mut(run.as_str()) else { continue };
+            let at = (batch.partition, batch.epoch);
+            match parts.iter_mut().find(|part| (part.partition, part.epoch) == at) {
+                Some(part) => part.apply(record),
+                None => parts.push(RunPart::first(batch.partition, batch.epoch, record)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self, run: &str) -> Result<(), ReadError> {
+        let parts = self.tiers.runs.parts(self.workspace, run).await?;
+        let is_stored = !parts.is_empty();
+        self.runs.insert(run.to_owned(), (parts, is_stored));
+        Ok(())
+    }
+
+    fn into_summaries(self) -> impl Iterator<Item = (RunSummary, IsStored)> {
+        self.runs.into_iter().filter_map(|(run, (parts, is_stored))| Some((fold_parts(&run, &parts)?, is_stored)))
+    }
+}
+
+/// The end of a partition, as it comes.
+type Tail = BoxStream<'static, Result<Arc<Batch>, KafkaError>>;

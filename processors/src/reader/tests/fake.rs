@@ -1,0 +1,239 @@
+//! Tiers that are made up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agentworks_kafka::{BatchBuilder, KafkaError, SeekRequest, Watermarks};
+use agentworks_schemas::codec::Schemas;
+use agentworks_schemas::{Cursor, Level, LogEntry, Position, Source, Timestamp, Topic, TopicPartition};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::hot::{HotScan, StoredEntry};
+use crate::lane::Held;
+use crate::reader::tiers::{LogScan, Tiers};
+use crate::reader::{ReadError, Scope};
+
+/// A partition, all records that it ever held, and who holds which of them.
+#[derive(Clone, Debug)]
+pub(super) struct FakePartition {
+    pub(super) at: TopicPartition,
+    pub(super) records: Vec<StoredEntry>,
+    /// Where the log begins and ends.
+    pub(super) log: (i64, i64),
+    /// What hot holds.
+    pub(super) hot: Option<(i64, i64)>,
+    /// Below this, nothing of the scope ever was.
+    pub(super) floor: i64,
+    /// How many records a block of hot or a batch of the log has.
+    pub(super) chunk: usize,
+}
+
+impl Default for FakePartition {
+    fn default() -> Self {
+        let at = TopicPartition::new(Topic::AgentLogs, 0);
+        FakePartition { at, records: Vec::new(), log: (0, 0), hot: None, floor: 0, chunk: 2 }
+    }
+}
+
+impl FakePartition {
+    pub(super) fn place(&mut self, at: TopicPartition) {
+        self.at = at;
+        self.records.iter_mut().for_each(|record| record.position.partition = at);
+    }
+
+    fn held(&self) -> Option<Held> {
+        self.hot.map(|(low, high)| Held { high, ..Held::new(self.at, 0, low, None) })
+    }
+}
+
+/// An entry at an offset, with a record timestamp equal to it.
+pub(super) fn entry(of: &FakePartition, offset: i64, workspace: &str, card: &str, run: &str) -> StoredEntry {
+    let entry = LogEntry {
+        id: format!("{}-{offset}", of.at.partition).into(),
+        run_id: run.to_owned().into(),
+        card_id: card.to_owned().into(),
+        workspace_id: workspace.to_owned().into(),
+        timestamp: Timestamp(offset),
+        sequence: offset,
+        level: if offset % 5 == 3 { Level::Error } else { Level::Info },
+        source: Source::Agent,
+        component: "test".into(),
+        message: format!("line {offset}").into(),
+        data: None,
+        agent_id: None,
+        provider: None,
+        model: None,
+        user_id: None,
+        tags: None,
+        correlation_id: None,
+        parent_span_id: None,
+        trace_id: None,
+    };
+    StoredEntry { position: Position { partition: of.at, epoch: 0, offset }, timestamp: Timestamp(offset), entry }
+}
+
+/// A partition with up to 30 records, of this scope and others, with holes between their offsets, and mostly growing
+/// times; held by hot and log in any way.
+pub(super) fn partition() -> impl Strategy<Value = FakePartition> {
+    let step = prop_oneof![8 => Just(1i64), 1 => 2..4i64];
+    let owner = prop_oneof![6 => Just(("w", "c", "r")), 2 => Just(("w", "c", "q")), 1 => Just(("v", "c", "r")), 1 => Just(("w", "d", "r"))];
+    let time = prop_oneof![2 => Just(0..4i64), 1 => Just(-6..6i64)];
+    let records = time.prop_flat_map(move |time| prop::collection::vec((step.clone(), time, owner.clone()), 0..30));
+    let bounds = prop::collection::vec(0..=100i64, 5);
+    (records, bounds, any::<bool>(), 1..5usize).prop_map(|(steps, bounds, has_hot, chunk)| {
+        let mut partition = FakePartition { chunk, ..FakePartition::default() };
+        let (mut offset, mut time) = (0, 20);
+        for (step, later, (workspace, card, run)) in steps {
+            (offset, time) = (offset + step, time + later);
+            let timestamp = Timestamp(time);
+            let record = entry(&partition, offset, workspace, card, run);
+            partition.records.push(StoredEntry { timestamp, ..record });
+        }
+        let end = offset + 1;
+        let share = |percent: i64| end * percent / 100;
+        // The log's beginning is often 0, and hot often reaches to its end.
+        partition.log = (share(bounds[0].max(40) - 40), end);
+        let (a, b) = (share(bounds[1]), share(bounds[2] + 50).min(end));
+        partition.hot = has_hot.then_some((a.min(b), a.max(b)));
+        // A floor is true: nothing of the card lies below.
+        let first = partition
+            .records
+            .iter()
+            .find(|record| record.entry.card_id == "c")
+            .map_or(end, |record| record.position.offset);
+        partition.floor = first * bounds[3] / 100;
+        partition
+    })
+}
+
+/// What happens at some call to any tier: a change of a partition, or a fault of the call.
+pub(super) type Change =
+    Box<dyn FnMut(u64, &mut BTreeMap<TopicPartition, FakePartition>) -> Result<(), ReadError> + Send>;
+
+pub(super) struct FakeTiers {
+    state: Mutex<State>,
+}
+
+struct State {
+    partitions: BTreeMap<TopicPartition, FakePartition>,
+    calls: u64,
+    change: Change,
+}
+
+impl std::fmt::Debug for FakeTiers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FakeTiers")
+    }
+}
+
+impl FakeTiers {
+    pub(super) fn new(partitions: Vec<FakePartition>) -> Self {
+        Self::changing(partitions, Box::new(|_, _| Ok(())))
+    }
+
+    /// Tiers where `change` is called before each call, with the number of the call.
+    pub(super) fn changing(partitions: Vec<FakePartition>, change: Change) -> Self {
+        let partitions = partitions.into_iter().map(|partition| (partition.at, partition)).collect();
+        FakeTiers { state: Mutex::new(State { partitions, calls: 0, change }) }
+    }
+
+    pub(super) fn cursor(&self, offset: impl Fn(&FakePartition) -> i64) -> Cursor {
+        self.state.lock().partitions.values().map(|partition| (partition.at, 0, offset(partition))).collect()
+    }
+
+    /// The partition as it is at this call.
+    fn at(&self, partition: TopicPartition) -> Result<FakePartition, ReadError> {
+        let mut state = self.state.lock();
+        let State { partitions, calls, change } = &mut *state;
+        *calls += 1;
+        change(*calls, partitions)?;
+        Ok(partitions[&partition].clone())
+    }
+}
+
+/// Entries of the card in blocks: those of a block that touches the range come whole.
+fn blocks(partition: &FakePartition, scan: &HotScan) -> Vec<Vec<StoredEntry>> {
+    let Some((low, _)) = partition.hot else { return Vec::new() };
+    let of_card = partition.records.iter().filter(|record| {
+        record.entry.workspace_id == scan.workspace.as_str()
+            && record.entry.card_id == scan.card.as_str()
+            && record.position.offset >= low
+    });
+    let entries: Vec<_> = of_card.cloned().collect();
+    let touches =
+        |block: &&[StoredEntry]| block.iter().any(|entry| (scan.from..scan.to).contains(&entry.position.offset));
+    entries.chunks(partition.chunk).filter(touches).map(<[_]>::to_vec).collect()
+}
+
+#[async_trait]
+impl Tiers for FakeTiers {
+    async fn held(&self, partition: TopicPartition) -> Result<Option<Held>, ReadError> {
+        Ok(self.at(partition)?.held())
+    }
+
+    async fn hot_forward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
+        let partition = self.at(held.partition)?;
+        let mut entries = Vec::new();
+        for block in blocks(&partition, scan) {
+            entries.extend(block);
+            if entries.len() >= limit.min(3) {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn hot_backward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
+        let partition = self.at(held.partition)?;
+        let entries = blocks(&partition, scan).into_iter().flatten();
+        let entries: Vec<_> = entries.filter(|entry| (scan.from..scan.to).contains(&entry.position.offset)).collect();
+        Ok(entries[entries.len().saturating_sub(limit)..].to_vec())
+    }
+
+    fn log(&self, request: SeekRequest) -> LogScan {
+        let (sender, receiver) = mpsc::channel(1000);
+        let state = match self.at(request.partition) {
+            Ok(partition) => partition,
+            Err(error) => {
+                let ReadError::Kafka(error) = error else { panic!("{error}") };
+                sender.try_send(Err(error)).unwrap();
+                return LogScan::new(receiver, Default::default());
+            }
+        };
+        let (low, high) = state.log;
+        if request.from < low || request.from > high {
+            let SeekRequest { partition, from: offset, .. } = request;
+            sender.try_send(Err(KafkaError::OutOfRange { partition, offset, low, high })).unwrap();
+            return LogScan::new(receiver, Default::default());
+        }
+        let to = request.to.min(high);
+        let mut builder = BatchBuilder::new(request.partition, request.epoch, request.from);
+        let records = state.records.iter().filter(|record| (request.from..to).contains(&record.position.offset));
+        for record in records.filter(|record| request.key.as_deref() == Some(record.entry.card_id.as_bytes())) {
+            let (key, payload) = (record.entry.card_id.as_bytes(), serde_json::to_vec(&record.entry).unwrap());
+            builder.push_raw(record.position.offset, record.timestamp, Some(key), Some(&payload), Vec::new());
+            if builder.len() >= state.chunk {
+                let next = BatchBuilder::new(request.partition, request.epoch, builder.next());
+                let full = std::mem::replace(&mut builder, next);
+                sender.try_send(Ok(Arc::new(full.build(Schemas::builtin())))).unwrap();
+            }
+        }
+        if builder.next() < to || !builder.is_empty() {
+            builder.cover(to);
+            sender.try_send(Ok(Arc::new(builder.build(Schemas::builtin())))).unwrap();
+        }
+        LogScan::new(receiver, Default::default())
+    }
+
+    async fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, ReadError> {
+        let (low, high) = self.at(partition)?.log;
+        Ok(Watermarks { low, high })
+    }
+
+    async fn floor(&self, _: &Scope, partition: TopicPartition) -> Result<i64, ReadError> {
+        Ok(self.at(partition)?.floor)
+    }
+}

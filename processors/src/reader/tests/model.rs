@@ -1,0 +1,59 @@
+//! What a reading should give, worked out the plain way.
+
+use std::collections::BTreeMap;
+
+use agentworks_schemas::{Cursor, Timestamp, TopicPartition};
+
+use super::Case;
+use super::fake::FakePartition;
+use crate::reader::ReadItem;
+
+/// An item without its cursor: an entry's offset, or a gap.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Plain {
+    Entry(TopicPartition, i64, String),
+    Gap(TopicPartition, i64, i64),
+}
+
+pub(super) fn plain(items: &[ReadItem]) -> Vec<Plain> {
+    let plain = |item: &ReadItem| match item {
+        ReadItem::Entry { entry, .. } => {
+            Plain::Entry(entry.position.partition, entry.position.offset, entry.entry.message.to_string())
+        }
+        ReadItem::Gap { partition, from, to, .. } => Plain::Gap(*partition, *from, *to),
+    };
+    items.iter().map(plain).collect()
+}
+
+/// Whether anybody holds an offset.
+pub(super) fn is_held(partition: &FakePartition, offset: i64) -> bool {
+    let within = |(low, high): (i64, i64)| (low..high).contains(&offset);
+    within(partition.log) || partition.hot.is_some_and(within)
+}
+
+/// All items between two cursors, sorted by their partition's running maximum of time.
+pub(super) fn items(case: &Case, from: &Cursor, to: &Cursor) -> Vec<Plain> {
+    let mut keyed: BTreeMap<(Option<Timestamp>, TopicPartition, i64), Plain> = BTreeMap::new();
+    for partition in &case.partitions {
+        let at = partition.at;
+        let (Some((_, next)), Some((_, end))) = (from.get(at), to.get(at)) else { continue };
+        let mut clock = None;
+        let mut gap = None;
+        for offset in next..=end {
+            if offset < end && !is_held(partition, offset) {
+                gap = gap.or((offset >= partition.floor).then_some(offset));
+                continue;
+            }
+            if let Some(first) = gap.take() {
+                keyed.insert((clock, at, first), Plain::Gap(at, first, offset));
+            }
+            let record = partition.records.iter().find(|record| record.position.offset == offset);
+            let wanted = |entry| case.scope.holds(entry) && case.filter.passes(entry);
+            if let Some(record) = record.filter(|record| offset < end && wanted(&record.entry)) {
+                clock = clock.max(Some(record.timestamp));
+                keyed.insert((clock, at, offset), Plain::Entry(at, offset, record.entry.message.to_string()));
+            }
+        }
+    }
+    keyed.into_values().collect()
+}

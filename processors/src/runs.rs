@@ -1,0 +1,19 @@
+//! Runs: each run at a glance, and marks into its log.
+//!
+//! For every (workspace, run, partition) there is one *part*: status, first and last, counts by level, cost, tokens, and
+//! `applied`, the offset up to which it has counted, all in one cell, so that no crash can part the count from its
+//! position. Readers add the parts of a run, and what the log holds beyond them.
+
+mod marks;
+mod metrics;
+mod part;
+mod read;
+mod sink;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use marks::Mark;
+pub use part::{Lifecycle, RunPart, fold_parts};
+pub use read::{RunListing, RunPage, RunReader};
+pub use sink::{RunsConfig, RunsSink};

@@ -1,0 +1,177 @@
+//! The part: what one partition says of one run.
+
+use agentworks_kafka::{Content, Record};
+use agentworks_schemas::protocol::{RunStatus, RunSummary};
+use agentworks_schemas::{LogEntry, RunEvent, RunEventKind, Timestamp, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+/// What one partition says of one run. It is a pure function of the run's records there, from the first to `applied`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunPart {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Which making of its topic.
+    pub epoch: u32,
+    /// The offset after the last record counted.
+    pub applied: i64,
+    /// The run's card.
+    pub card: String,
+    /// The offset of the run's first record here.
+    pub first: i64,
+    /// The record timestamps of the first and the last record: what readers infer a run's life from where no event says.
+    pub recorded: (Timestamp, Timestamp),
+    /// The least and greatest producer timestamp of its entries and events.
+    pub time: (Timestamp, Timestamp),
+    /// How many entries of each level, in the order of [`agentworks_schemas::Level::ALL`].
+    pub levels: [u64; 5],
+    /// The agent first named, and the record timestamp then.
+    pub agent: Option<(Timestamp, String)>,
+    /// When the run began, by its first `started` event.
+    pub started: Option<Timestamp>,
+    /// The last event that began or ended the run.
+    pub lifecycle: Option<Lifecycle>,
+    /// Money spent, in US dollars.
+    pub cost: Option<f64>,
+    /// Tokens read and written.
+    pub tokens: Option<i64>,
+    /// Where the last mark stands: see [`super::Mark`].
+    pub marked: i64,
+    /// The running maximum of the entries' own timestamps.
+    pub clock: Timestamp,
+}
+
+/// An event that began or ended a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Its record timestamp: the latest of a run's parts counts.
+    pub recorded: Timestamp,
+    /// Its own timestamp.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: RunEventKind,
+    /// The exit status it told.
+    pub exit_code: Option<i32>,
+    /// The reason it told.
+    pub reason: Option<String>,
+}
+
+impl RunPart {
+    /// The part that the run's first record in a partition makes.
+    pub fn first(partition: TopicPartition, epoch: u32, record: &Record<'_>) -> Self {
+        let (card, timestamp) = match &record.content {
+            Content::Entry(entry) => (&entry.card_id, entry.timestamp),
+            Content::Event(event) => (&event.card_id, event.timestamp),
+        };
+        let mut part = RunPart {
+            partition,
+            epoch,
+            applied: record.offset,
+            card: card.as_str().to_owned(),
+            first: record.offset,
+            recorded: (record.timestamp, record.timestamp),
+            time: (timestamp, timestamp),
+            levels: [0; 5],
+            agent: None,
+            started: None,
+            lifecycle: None,
+            cost: None,
+            tokens: None,
+            marked: record.offset,
+            clock: timestamp,
+        };
+        part.apply(record);
+        part
+    }
+
+    /// Counts a record of the run, unless it has been counted.
+    pub fn apply(&mut self, record: &Record<'_>) {
+        if record.offset < self.applied {
+            return;
+        }
+        self.applied = record.offset + 1;
+        self.recorded.1 = self.recorded.1.max(record.timestamp);
+        match &record.content {
+            Content::Entry(entry) => self.count(entry, record.timestamp),
+            Content::Event(event) => self.follow(event, record.timestamp),
+        }
+    }
+
+    /// How many entries have been counted.
+    pub fn entries(&self) -> u64 {
+        self.levels.iter().sum()
+    }
+
+    fn count(&mut self, entry: &LogEntry<'_>, recorded: Timestamp) {
+        self.see(entry.timestamp, entry.agent_id.as_deref(), recorded);
+        self.clock = self.clock.max(entry.timestamp);
+        self.levels[entry.level as usize] += 1;
+    }
+
+    fn follow(&mut self, event: &RunEvent<'_>, recorded: Timestamp) {
+        self.see(event.timestamp, event.agent_id.as_deref(), recorded);
+        if let Some(cost) = event.cost {
+            *self.cost.get_or_insert(0.0) += cost;
+        }
+        if event.input_tokens.is_some() || event.output_tokens.is_some() {
+            let spent = event.input_tokens.unwrap_or(0).saturating_add(event.output_tokens.unwrap_or(0));
+            let tokens = self.tokens.get_or_insert(0);
+            *tokens = tokens.saturating_add(spent);
+        }
+        if event.kind == RunEventKind::Started {
+            self.started.get_or_insert(event.timestamp);
+        }
+        if event.kind != RunEventKind::Usage {
+            self.lifecycle = Some(Lifecycle {
+                recorded,
+                at: event.timestamp,
+                kind: event.kind,
+                exit_code: event.exit_code,
+                reason: event.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+            });
+        }
+    }
+
+    fn see(&mut self, timestamp: Timestamp, agent: Option<&str>, recorded: Timestamp) {
+        self.time = (self.time.0.min(timestamp), self.time.1.max(timestamp));
+        if let (None, Some(agent)) = (&self.agent, agent) {
+            self.agent = Some((recorded, agent.to_owned()));
+        }
+    }
+}
+
+/// Adds the parts of a run; `None` if there are none.
+///
+/// The latest event that began or ended the run decides how it stands: entries that come after its end are counted, and
+/// reopen nothing. Where there is no such event at all, the run counts as running and the summary as inferred.
+pub fn fold_parts(run: &str, parts: &[RunPart]) -> Option<RunSummary> {
+    let first = parts.iter().min_by_key(|part| (part.recorded.0, part.partition))?;
+    let lifecycles = parts.iter().filter_map(|part| Some((part.lifecycle.as_ref()?, part.partition)));
+    let lifecycle = lifecycles.max_by_key(|(event, partition)| (event.recorded, *partition)).map(|(event, _)| event);
+    let started = parts.iter().filter_map(|part| part.started).min();
+    let start_time = started.or_else(|| parts.iter().map(|part| part.time.0).min())?;
+    let end = lifecycle.filter(|event| event.kind.is_end());
+    let agent = parts.iter().filter_map(|part| part.agent.as_ref()).min();
+    let count = |levels: &[usize]| parts.iter().map(|part| levels.iter().map(|l| part.levels[*l]).sum::<u64>()).sum();
+    Some(RunSummary {
+        run_id: run.to_owned(),
+        card_id: first.card.clone(),
+        agent_id: agent.map(|(_, agent)| agent.clone()).unwrap_or_default(),
+        status: match lifecycle.map(|event| event.kind) {
+            Some(RunEventKind::Completed) => RunStatus::Completed,
+            Some(RunEventKind::Failed) => RunStatus::Failed,
+            Some(RunEventKind::Cancelled) => RunStatus::Cancelled,
+            Some(RunEventKind::Started | RunEventKind::Usage) | None => RunStatus::Running,
+        },
+        inferred: lifecycle.is_none(),
+        start_time,
+        end_time: end.map(|event| event.at),
+        duration: end.map(|event| u64::try_from(event.at.since(start_time).as_millis()).unwrap_or(u64::MAX)),
+        log_count: count(&[0, 1, 2, 3, 4]),
+        error_count: count(&[3, 4]),
+        warning_count: count(&[2]),
+        cost: parts.iter().filter_map(|part| part.cost).reduce(|sum, cost| sum + cost),
+        tokens_used: parts.iter().filter_map(|part| part.tokens).reduce(i64::saturating_add),
+        exit_code: end.and_then(|event| event.exit_code),
+        reason: end.and_then(|event| event.reason.clone()),
+    })
+}

@@ -1,0 +1,325 @@
+//! The runs sink.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentworks_kafka::{Batch, Content, Record};
+use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_store::{Store, Write};
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use lru::LruCache;
+use prometheus_client::registry::Registry;
+
+use super::marks::Mark;
+use super::metrics::RunsMetrics;
+use super::part::RunPart;
+use super::tables;
+use crate::lane::{self, Held};
+use crate::sink::{Flush, Sink, SinkError};
+
+/// The name under which the sink's positions are kept.
+pub(super) const NAME: &str = "runs";
+
+/// How many rows one call to the store carries.
+const ROWS_PER_WRITE: usize = 256;
+/// How many parts are loaded at a time.
+const LOADS: usize = 32;
+/// What a part costs in memory, about.
+const BYTES_PER_PART: usize = 768;
+
+/// When runs are written, and how many are remembered.
+#[derive(Clone, Debug)]
+pub struct RunsConfig {
+    /// How old a change of counts may get.
+    pub max_age: Duration,
+    /// How old a change of status, or the first sight of a run, may get.
+    pub max_age_of_status: Duration,
+    /// How many parts are kept in memory. More are kept only while they wait to be written.
+    pub cached_parts: usize,
+}
+
+impl Default for RunsConfig {
+    fn default() -> Self {
+        RunsConfig {
+            max_age: Duration::from_secs(10),
+            max_age_of_status: Duration::from_secs(1),
+            cached_parts: 100_000,
+        }
+    }
+}
+
+/// Which part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PartId {
+    partition: TopicPartition,
+    workspace: String,
+    run: String,
+}
+
+/// A part in memory, and what of it isn't written yet.
+#[derive(Debug)]
+struct Tracked {
+    /// `None` until the run's first record in the partition has been counted.
+    part: Option<RunPart>,
+    is_listed: bool,
+    marks: Vec<Mark>,
+    /// Until when it is to be written, if there is something to write.
+    due: Option<Instant>,
+}
+
+/// How far a partition has been taken and written.
+#[derive(Debug)]
+struct Lane {
+    /// What has been counted in memory.
+    taken: Held,
+    /// The position in the store.
+    published: i64,
+    /// When the position is to be moved although no part may be dirty.
+    due: Option<Instant>,
+    /// The parts with something to write.
+    dirty: BTreeSet<(String, String)>,
+}
+
+/// The sink.
+#[derive(Debug)]
+pub struct RunsSink {
+    store: Arc<dyn Store>,
+    config: RunsConfig,
+    parts: LruCache<PartId, Tracked>,
+    lanes: HashMap<TopicPartition, Lane>,
+    metrics: RunsMetrics,
+}
+
+impl RunsSink {
+    /// A sink that writes to `store`.
+    pub fn new(store: Arc<dyn Store>, config: RunsConfig) -> Self {
+        let metrics = RunsMetrics::default();
+        RunsSink { store, config, parts: LruCache::unbounded(), lanes: HashMap::new(), metrics }
+    }
+
+    /// Shows the sink's metrics in `registry`, each as `agentworks_runs_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
+    }
+
+    /// Loads the parts of a batch's runs that aren't in memory, so that the batch can be counted without waiting.
+    async fn load(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let mut unknown = BTreeSet::new();
+        for record in batch.records() {
+            let (workspace, run) = run_of(record);
+            let id = PartId { partition: batch.partition, workspace: workspace.to_owned(), run: run.to_owned() };
+            if !self.parts.contains(&id) {
+                unknown.insert((id.workspace, id.run));
+            }
+        }
+        self.metrics.parts_loaded.inc_by(unknown.len() as u64);
+        self.metrics.parts_known.inc_by((batch.records().len() - unknown.len()) as u64);
+        let load = |(workspace, run): (String, String)| {
+            let store = self.store.clone();
+            let key = tables::part_key(&workspace, &run, batch.partition, batch.epoch);
+            async move {
+                let row = store.get(&tables::PARTS, &key).await?;
+                let part = row.map(|row| tables::read_part(&run, &row.payload)).transpose()?;
+                Ok::<_, SinkError>((PartId { partition: batch.partition, workspace, run }, part))
+            }
+        };
+        let loaded: Vec<_> = stream::iter(unknown.into_iter().map(load)).buffer_unordered(LOADS).try_collect().await?;
+        for (id, part) in loaded {
+            let is_listed = part.is_some();
+            self.parts.put(id, Tracked { part, is_listed, marks: Vec::new(), due: None });
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, batch: &Batch, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(&batch.partition) else { return };
+        let from = lane.taken.high;
+        for record in batch.records().iter().filter(|record| record.offset >= from) {
+            lane.taken.observe(record.offset, record.timestamp);
+            let (workspace, run) = run_of(record);
+            let id = PartId { partition: batch.partition, workspace: workspace.to_owned(), run: run.to_owned() };
+            let Some(tracked) = self.parts.get_mut(&id) else { continue };
+            if tracked.part.as_ref().is_some_and(|part| record.offset < part.applied) {
+                continue;
+            }
+            let is_urgent = tracked.part.is_none() || !matches!(record.content, Content::Entry(_));
+            match &mut tracked.part {
+                Some(part) => {
+                    if matches!(record.content, Content::Entry(_)) {
+                        tracked.marks.extend(Mark::due(part, record));
+                    }
+                    part.apply(record);
+                }
+                none => *none = Some(RunPart::first(batch.partition, batch.epoch, record)),
+            }
+            let due = now + if is_urgent { self.config.max_age_of_status } else { self.config.max_age };
+            tracked.due = Some(tracked.due.map_or(due, |sooner| sooner.min(due)));
+            lane.dirty.insert((id.workspace, id.run));
+        }
+        lane.taken.high = batch.to;
+        lane.due.get_or_insert(now + self.config.max_age);
+    }
+
+    /// Writes some dirty parts of a partition: first what they refer to, then the parts.
+    async fn write(&mut self, partition: TopicPartition, chosen: Vec<(String, String)>) -> Result<(), SinkError> {
+        for chunk in chosen.chunks(ROWS_PER_WRITE) {
+            let started = Instant::now();
+            let (mut before, mut parts, mut marked) = (Vec::new(), Vec::new(), 0);
+            for (workspace, run) in chunk {
+                let id = PartId { partition, workspace: workspace.clone(), run: run.clone() };
+                let Some(Tracked { part: Some(part), is_listed, marks, .. }) = self.parts.peek(&id) else { continue };
+                if !is_listed {
+                    before.extend(tables::write_listing(workspace, run, part));
+                }
+                marked += marks.len() as u64;
+                before.extend(marks.iter().map(|mark| tables::write_mark(workspace, run, part, mark)));
+                parts.push(tables::write_part(workspace, run, part)?);
+            }
+            let written = parts.len() as u64;
+            self.put(before).await?;
+            self.put(parts).await?;
+            self.metrics.write.observe(started.elapsed().as_secs_f64());
+            self.metrics.parts.inc_by(written);
+            self.metrics.marks.inc_by(marked);
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
+            for (workspace, run) in chunk {
+                let id = PartId { partition, workspace: workspace.clone(), run: run.clone() };
+                if let Some(tracked) = self.parts.peek_mut(&id) {
+                    *tracked = Tracked { part: tracked.part.take(), is_listed: true, marks: Vec::new(), due: None };
+                }
+                lane.dirty.remove(&(id.workspace, id.run));
+            }
+        }
+        Ok(())
+    }
+
+    async fn put(&self, writes: Vec<Write>) -> Result<(), SinkError> {
+        if !writes.is_empty() {
+            self.store.write(writes).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes all of a partition, then its position.
+    async fn write_all(&mut self, partition: TopicPartition) -> Result<Option<Held>, SinkError> {
+        let Some(lane) = self.lanes.get(&partition) else { return Ok(None) };
+        let chosen = lane.dirty.iter().cloned().collect();
+        self.write(partition, chosen).await?;
+        let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(None) };
+        if lane.taken.high > lane.published {
+            lane::publish(&*self.store, NAME, std::slice::from_ref(&lane.taken)).await?;
+            lane.published = lane.taken.high;
+            lane.due = None;
+            return Ok(Some(lane.taken.clone()));
+        }
+        lane.due = None;
+        Ok(None)
+    }
+
+    /// Writes the parts whose status has changed and waited long enough.
+    async fn write_urgent(&mut self, partition: TopicPartition, now: Instant) -> Result<(), SinkError> {
+        let Some(lane) = self.lanes.get(&partition) else { return Ok(()) };
+        let is_due = |(workspace, run): &&(String, String)| {
+            let id = PartId { partition, workspace: workspace.clone(), run: run.clone() };
+            self.parts.peek(&id).is_some_and(|tracked| tracked.due.is_some_and(|due| due <= now))
+        };
+        let chosen: Vec<_> = lane.dirty.iter().filter(is_due).cloned().collect();
+        self.write(partition, chosen).await
+    }
+
+    /// Forgets the parts that were used least recently, those aside that wait to be written.
+    fn evict(&mut self) {
+        while self.parts.len() > self.config.cached_parts {
+            match self.parts.peek_lru() {
+                Some((_, tracked)) if tracked.due.is_none() => self.parts.pop_lru(),
+                _ => break,
+            };
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for RunsSink {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn topics(&self) -> &'static [Topic] {
+        &Topic::ALL
+    }
+
+    async fn open(&mut self, partition: TopicPartition, epoch: u32, log_start: i64) -> Result<Held, SinkError> {
+        self.close(partition);
+        let held = lane::begin(&*self.store, NAME, partition, epoch, log_start, None).await?;
+        let lane = Lane { published: held.high, taken: held.clone(), due: None, dirty: BTreeSet::new() };
+        self.lanes.insert(partition, lane);
+        Ok(held)
+    }
+
+    async fn take(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let Some(lane) = self.lanes.get(&batch.partition) else { return Ok(()) };
+        if lane.taken.is_new(batch)? {
+            self.load(batch).await?;
+            self.count(batch, Instant::now());
+        }
+        Ok(())
+    }
+
+    fn pending(&self) -> usize {
+        self.lanes.values().map(|lane| lane.dirty.len() * BYTES_PER_PART).sum()
+    }
+
+    async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError> {
+        let now = Instant::now();
+        let mut moved = Vec::new();
+        let chosen: Vec<TopicPartition> = match what {
+            Flush::Partition(partition) => vec![partition],
+            Flush::Due => {
+                self.lanes.iter().filter(|(_, l)| l.due.is_some_and(|due| due <= now)).map(|(p, _)| *p).collect()
+            }
+            Flush::Free(bytes) => {
+                let mut lanes: Vec<_> = self.lanes.iter().map(|(p, lane)| (lane.dirty.len(), *p)).collect();
+                lanes.sort_unstable_by(|a, b| b.cmp(a));
+                let mut freed = 0;
+                let more = |(parts, _): &(usize, TopicPartition)| {
+                    let go_on = freed < bytes && *parts > 0;
+                    freed += parts * BYTES_PER_PART;
+                    go_on
+                };
+                lanes.into_iter().take_while(more).map(|(_, partition)| partition).collect()
+            }
+        };
+        for partition in chosen {
+            moved.extend(self.write_all(partition).await?);
+        }
+        if what == Flush::Due {
+            let partitions: Vec<_> = self.lanes.keys().copied().collect();
+            for partition in partitions {
+                self.write_urgent(partition, now).await?;
+            }
+        }
+        self.evict();
+        Ok(moved)
+    }
+
+    fn close(&mut self, partition: TopicPartition) {
+        if self.lanes.remove(&partition).is_none() {
+            return;
+        }
+        // What is in memory may be ahead of the store, and somebody else may count on: all of it is loaded anew.
+        let gone: Vec<_> =
+            self.parts.iter().map(|(id, _)| id).filter(|id| id.partition == partition).cloned().collect();
+        for id in gone {
+            self.parts.pop(&id);
+        }
+    }
+}
+
+fn run_of<'a>(record: &'a Record<'_>) -> (&'a str, &'a str) {
+    match &record.content {
+        Content::Entry(entry) => (&entry.workspace_id, &entry.run_id),
+        Content::Event(event) => (&event.workspace_id, &event.run_id),
+    }
+}

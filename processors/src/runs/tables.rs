@@ -1,0 +1,133 @@
+//! Where runs are kept, and in which order it is written.
+//!
+//! Listing rows and marks are written before the part that they belong to: the part's `applied` says that they are there. A
+//! crash in between leaves a row that is written again, equal, when the part is made again.
+
+use agentworks_schemas::TopicPartition;
+use agentworks_store::{Column, Key, Part, Table, Write};
+use bytes::Bytes;
+
+use super::marks::Mark;
+use super::part::RunPart;
+use crate::lane;
+use crate::sink::SinkError;
+
+/// A day in milliseconds: how the runs of a workspace are spread over partitions of the store.
+const DAY: i64 = 86_400_000;
+
+/// The parts of runs, one row each: the part as JSON.
+pub(super) const PARTS: Table = Table {
+    name: "run_parts",
+    partition: &[Column::text("workspace"), Column::text("run")],
+    clustering: &[Column::text("topic"), Column::int("epoch"), Column::int("partition")],
+    versioned: true,
+};
+
+/// The marks into runs.
+pub(super) const MARKS: Table = Table {
+    name: "run_marks",
+    partition: &[Column::text("workspace"), Column::text("run")],
+    clustering: &[Column::text("topic"), Column::int("epoch"), Column::int("partition"), Column::int("ordinal")],
+    versioned: false,
+};
+
+/// The runs of a card, newest first. Each part lists its run under the time it first saw it, so a run that lies in several
+/// partitions may be listed several times; the earliest of its rows counts.
+pub(super) const BY_CARD: Table = Table {
+    name: "runs_by_card",
+    partition: &[Column::text("workspace"), Column::text("card")],
+    clustering: &[Column::int("began_descending"), Column::text("run")],
+    versioned: false,
+};
+
+/// The runs of a workspace by day, newest first; as [`BY_CARD`].
+pub(super) const BY_DAY: Table = Table {
+    name: "runs_by_day",
+    partition: &[Column::text("workspace"), Column::int("day")],
+    clustering: &[Column::int("began_descending"), Column::text("run")],
+    versioned: false,
+};
+
+/// The days on which a workspace had runs begin, newest first.
+pub(super) const DAYS: Table = Table {
+    name: "run_days",
+    partition: &[Column::text("workspace")],
+    clustering: &[Column::int("day_descending")],
+    versioned: false,
+};
+
+/// The day that an instant lies in.
+pub(super) fn day_of(began: i64) -> i64 {
+    began.div_euclid(DAY)
+}
+
+fn place(partition: TopicPartition, epoch: u32) -> Vec<Part> {
+    vec![partition.topic.as_str().into(), i64::from(epoch).into(), i64::from(partition.partition).into()]
+}
+
+/// The key of a part.
+pub(super) fn part_key(workspace: &str, run: &str, partition: TopicPartition, epoch: u32) -> Key {
+    Key { partition: vec![workspace.into(), run.into()], clustering: place(partition, epoch) }
+}
+
+/// The clustering keys of a partition's marks, up to `ordinal`.
+pub(super) fn mark_bound(partition: TopicPartition, epoch: u32, ordinal: Option<u64>) -> Vec<Part> {
+    let mut key = place(partition, epoch);
+    key.extend(ordinal.map(|ordinal| Part::Int(i64::try_from(ordinal).unwrap_or(i64::MAX))));
+    key
+}
+
+/// Writes a part. Whoever has counted more of the log wins.
+pub(super) fn write_part(workspace: &str, run: &str, part: &RunPart) -> Result<Write, SinkError> {
+    let payload = serde_json::to_vec(part).map_err(|error| SinkError::Corrupt(format!("run {run}: {error}")))?;
+    Ok(Write {
+        table: &PARTS,
+        key: part_key(workspace, run, part.partition, part.epoch),
+        version: lane::version(part.epoch, part.applied),
+        expires: None,
+        stats: Bytes::new(),
+        payload: payload.into(),
+    })
+}
+
+/// Reads a part back.
+pub(super) fn read_part(run: &str, payload: &[u8]) -> Result<RunPart, SinkError> {
+    serde_json::from_slice(payload).map_err(|error| SinkError::Corrupt(format!("the part of run {run}: {error}")))
+}
+
+/// Lists a part's run.
+pub(super) fn write_listing(workspace: &str, run: &str, part: &RunPart) -> [Write; 3] {
+    let began = part.recorded.0.millis();
+    let row = |table, partition: Vec<Part>, clustering: Vec<Part>| Write {
+        table,
+        key: Key { partition, clustering },
+        version: 0,
+        expires: None,
+        stats: Bytes::new(),
+        payload: Bytes::new(),
+    };
+    let day = day_of(began);
+    [
+        row(&DAYS, vec![workspace.into()], vec![(-day).into()]),
+        row(&BY_DAY, vec![workspace.into(), day.into()], vec![(-began).into(), run.into()]),
+        row(&BY_CARD, vec![workspace.into(), part.card.as_str().into()], vec![(-began).into(), run.into()]),
+    ]
+}
+
+/// Writes a mark.
+pub(super) fn write_mark(workspace: &str, run: &str, part: &RunPart, mark: &Mark) -> Write {
+    let mut payload = Vec::with_capacity(16);
+    payload.extend(mark.offset.to_be_bytes());
+    payload.extend(mark.timestamp.millis().to_be_bytes());
+    Write {
+        table: &MARKS,
+        key: Key {
+            partition: vec![workspace.into(), run.into()],
+            clustering: mark_bound(part.partition, part.epoch, Some(mark.ordinal)),
+        },
+        version: 0,
+        expires: None,
+        stats: Bytes::new(),
+        payload: payload.into(),
+    }
+}

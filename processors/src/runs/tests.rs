@@ -1,0 +1,308 @@
+//! Whatever is flushed, killed and redelivered: a run's parts equal a recount of the log.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentworks_kafka::{Batch, BatchBuilder};
+use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_event};
+use agentworks_schemas::protocol::RunStatus;
+use agentworks_schemas::{Level, LogEntry, RunEvent, RunEventKind, Source, Timestamp, Topic, TopicPartition};
+use agentworks_store::{EmbeddedStore, Store};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::{RunListing, RunReader, RunsConfig, RunsSink, fold_parts};
+use crate::sink::faulty::FaultyStore;
+use crate::sink::{Flush, Sink};
+
+const START: i64 = 1_764_000_000_000;
+
+/// A record of the log: of which run, and what.
+#[derive(Clone, Debug)]
+enum Said {
+    Line(usize, Level),
+    Event(usize, RunEventKind, Option<u32>, Option<u32>),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Take(usize),
+    Flush(Flush),
+    /// Flushes, and so many writes fail after some of their rows.
+    Fail(Vec<u64>),
+    /// As `Fail`, and then begins anew where the positions say.
+    Crash(Vec<u64>),
+}
+
+const LOGS: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 0 };
+const EVENTS: TopicPartition = TopicPartition { topic: Topic::RunEvents, partition: 0 };
+
+fn payload(offset: i64, said: &Said) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let timestamp = Timestamp(START + offset);
+    match said {
+        Said::Line(run, level) => {
+            let entry = LogEntry {
+                id: format!("e{offset}").into(),
+                run_id: format!("run-{run}").into(),
+                card_id: "card".into(),
+                workspace_id: "w".into(),
+                timestamp,
+                sequence: offset,
+                level: *level,
+                source: Source::Agent,
+                component: "test".into(),
+                message: "a line".into(),
+                data: None,
+                agent_id: Some(format!("agent-of-{run}").into()),
+                provider: None,
+                model: None,
+                user_id: None,
+                tags: None,
+                correlation_id: None,
+                parent_span_id: None,
+                trace_id: None,
+            };
+            encode_entry(&entry, Framing::Avro, &mut payload);
+        }
+        Said::Event(run, kind, cost, tokens) => {
+            let event = RunEvent {
+                id: format!("v{offset}").into(),
+                run_id: format!("run-{run}").into(),
+                card_id: "card".into(),
+                workspace_id: "w".into(),
+                timestamp,
+                kind: *kind,
+                agent_id: None,
+                provider: None,
+                model: None,
+                user_id: None,
+                // Sums of small halves are exact.
+                cost: cost.map(|cost| f64::from(cost) / 2.0),
+                input_tokens: tokens.map(i64::from),
+                output_tokens: tokens.map(i64::from),
+                exit_code: None,
+                reason: None,
+                trace_id: None,
+            };
+            encode_event(&event, Framing::Avro, &mut payload);
+        }
+    }
+    payload
+}
+
+fn batch(partition: TopicPartition, log: &[Said], from: usize, to: usize) -> Batch {
+    let mut builder = BatchBuilder::new(partition, 0, from as i64);
+    for (offset, said) in log.iter().enumerate().take(to).skip(from) {
+        let offset = offset as i64;
+        let timestamp = Timestamp(START + offset);
+        builder.push_raw(offset, timestamp, Some(b"card"), Some(&payload(offset, said)), Vec::new());
+    }
+    let batch = builder.build(Schemas::builtin());
+    assert!(batch.rejects().is_empty(), "{:?}", batch.rejects());
+    batch
+}
+
+fn store() -> (TempDir, Arc<dyn Store>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap());
+    (folder, store)
+}
+
+fn sink(store: &Arc<dyn Store>) -> RunsSink {
+    // Everything is always due, and hardly anything stays in memory.
+    let config = RunsConfig { max_age: Duration::ZERO, max_age_of_status: Duration::ZERO, cached_parts: 2 };
+    RunsSink::new(store.clone(), config)
+}
+
+fn level() -> impl Strategy<Value = Level> {
+    prop::sample::select(Level::ALL.to_vec())
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    (0..4_usize, level()).prop_map(|(run, level)| Said::Line(run, level))
+}
+
+fn event() -> impl Strategy<Value = Said> {
+    use RunEventKind::{Cancelled, Completed, Failed, Started, Usage};
+    let kinds = prop::sample::select(vec![Started, Usage, Completed, Failed, Cancelled]);
+    let amount = || prop::option::of(0..1000_u32);
+    (0..4_usize, kinds, amount(), amount()).prop_map(|(run, kind, cost, tokens)| Said::Event(run, kind, cost, tokens))
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let masks = || prop::collection::vec(any::<u64>(), 0..4);
+    let step = prop_oneof![
+        4 => (1..9_usize).prop_map(Step::Take),
+        2 => Just(Step::Flush(Flush::Due)),
+        1 => Just(Step::Flush(Flush::Free(1))),
+        1 => prop::sample::select(vec![LOGS, EVENTS]).prop_map(|partition| Step::Flush(Flush::Partition(partition))),
+        1 => masks().prop_map(Step::Fail),
+        1 => masks().prop_map(Step::Crash),
+    ];
+    prop::collection::vec(step, 1..30)
+}
+
+async fn exercise(store: &Arc<dyn Store>, logs: &[(TopicPartition, Vec<Said>)], steps: Vec<Step>) {
+    let faulty = FaultyStore::new(store.clone());
+    let store: Arc<dyn Store> = faulty.clone();
+    let mut sink = sink(&store);
+    let mut next = Vec::new();
+    for (partition, _) in logs {
+        next.push(sink.open(*partition, 0, 0).await.unwrap().high as usize);
+    }
+    let finish = [Step::Take(usize::MAX), Step::Flush(Flush::Partition(LOGS)), Step::Flush(Flush::Partition(EVENTS))];
+    for step in steps.into_iter().chain(finish) {
+        match step {
+            Step::Take(count) => {
+                for ((partition, log), next) in logs.iter().zip(&mut next) {
+                    let to = next.saturating_add(count).min(log.len());
+                    if *next < to {
+                        sink.take(&batch(*partition, log, *next, to)).await.unwrap();
+                        *next = to;
+                    }
+                }
+            }
+            Step::Flush(what) => drop(sink.flush(what).await.unwrap()),
+            Step::Fail(masks) => {
+                faulty.fail(masks);
+                let _ = sink.flush(Flush::Due).await;
+                faulty.fail(Vec::new());
+            }
+            Step::Crash(masks) => {
+                faulty.fail(masks);
+                let _ = sink.flush(Flush::Due).await;
+                faulty.fail(Vec::new());
+                sink = self::sink(&store);
+                for ((partition, _), next) in logs.iter().zip(&mut next) {
+                    *next = sink.open(*partition, 0, 0).await.unwrap().high as usize;
+                }
+            }
+        }
+    }
+}
+
+async fn check(store: &Arc<dyn Store>, log: &[Said], events: &[Said]) {
+    let reader = RunReader::new(store.clone());
+    let mut seen = 0;
+    for run in 0..4_usize {
+        let lines: Vec<Level> = log
+            .iter()
+            .filter_map(|said| match said {
+                Said::Line(of, level) if *of == run => Some(*level),
+                _ => None,
+            })
+            .collect();
+        let of_run: Vec<_> = events
+            .iter()
+            .filter_map(|said| match said {
+                Said::Event(of, kind, cost, tokens) if *of == run => Some((*kind, *cost, *tokens)),
+                _ => None,
+            })
+            .collect();
+        let parts = reader.parts("w", &format!("run-{run}")).await.unwrap();
+        let Some(summary) = fold_parts(&format!("run-{run}"), &parts) else {
+            assert!(lines.is_empty() && of_run.is_empty(), "run {run} is missing");
+            continue;
+        };
+        seen += 1;
+        let count = |levels: &[Level]| lines.iter().filter(|level| levels.contains(level)).count() as u64;
+        assert_eq!(summary.log_count, lines.len() as u64);
+        assert_eq!(summary.error_count, count(&[Level::Error, Level::Fatal]));
+        assert_eq!(summary.warning_count, count(&[Level::Warn]));
+        let costs: Vec<_> = of_run.iter().filter_map(|(_, cost, _)| *cost).collect();
+        let cost = (!costs.is_empty()).then(|| costs.iter().map(|cost| f64::from(*cost) / 2.0).sum::<f64>());
+        assert_eq!(summary.cost, cost);
+        let tokens: Vec<_> = of_run.iter().filter_map(|(.., tokens)| *tokens).collect();
+        assert_eq!(summary.tokens_used, (!tokens.is_empty()).then(|| tokens.iter().map(|n| i64::from(*n) * 2).sum()));
+        let last = of_run.iter().map(|(kind, ..)| *kind).rfind(|kind| *kind != RunEventKind::Usage);
+        let status = match last {
+            Some(RunEventKind::Completed) => RunStatus::Completed,
+            Some(RunEventKind::Failed) => RunStatus::Failed,
+            Some(RunEventKind::Cancelled) => RunStatus::Cancelled,
+            _ => RunStatus::Running,
+        };
+        assert_eq!((summary.status, summary.inferred), (status, last.is_none()));
+        assert_eq!(summary.agent_id.is_empty(), lines.is_empty());
+    }
+    for listing in [RunListing::Card("card".into()), RunListing::Workspace] {
+        let (mut page, mut listed) = (None, Vec::new());
+        loop {
+            let shown = reader.list("w", &listing, page.as_deref(), 2).await.unwrap();
+            listed.extend(shown.runs.into_iter().map(|run| run.run_id));
+            match shown.next {
+                Some(next) => page = Some(next),
+                None => break,
+            }
+        }
+        listed.sort();
+        assert_eq!(listed.len(), seen, "{listed:?}");
+        listed.dedup();
+        assert_eq!(listed.len(), seen, "a run is listed twice");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn parts_equal_a_recount(
+        log in prop::collection::vec(said(), 0..60),
+        events in prop::collection::vec(event(), 0..20),
+        steps in steps(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_folder, store) = store();
+            exercise(&store, &[(LOGS, log.clone()), (EVENTS, events.clone())], steps).await;
+            check(&store, &log, &events).await;
+        });
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_sum_of_money_survives(cents in prop::collection::vec(0..1_000_000_u32, 1..50)) {
+        let events: Vec<_> = cents.iter().map(|_| Said::Event(0, RunEventKind::Usage, Some(1), None)).collect();
+        let batch = batch(EVENTS, &events, 0, 1);
+        let mut part = super::RunPart::first(EVENTS, 0, &batch.records()[0]);
+        part.cost = Some(cents.iter().map(|cent| f64::from(*cent) / 1e7).sum());
+        let row = super::tables::write_part("w", "run-0", &part).unwrap();
+        prop_assert_eq!(super::tables::read_part("run-0", &row.payload).unwrap(), part);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn marks_stand_every_thousand_entries_whatever_was_redelivered() {
+    let (_folder, store) = store();
+    let log: Vec<_> = (0..3500).map(|_| Said::Line(0, Level::Info)).collect();
+    let mut steps = Vec::new();
+    for _ in 0..10 {
+        steps.extend([Step::Take(333), Step::Flush(Flush::Due), Step::Take(50), Step::Crash(Vec::new())]);
+    }
+    exercise(&store, &[(LOGS, log)], steps).await;
+    let reader = RunReader::new(store);
+    for (ordinal, mark) in [(0, None), (999, None), (1000, Some(1000)), (1999, Some(1000)), (9999, Some(3000))] {
+        let found = reader.mark_before("w", "run-0", LOGS, 0, ordinal).await.unwrap();
+        assert_eq!(found.map(|mark| (mark.ordinal, mark.offset)), mark.map(|at| (at, at as i64)), "before {ordinal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn entries_after_the_end_are_counted_and_reopen_nothing() {
+    let (_folder, store) = store();
+    let events = vec![
+        Said::Event(0, RunEventKind::Started, None, None),
+        Said::Event(0, RunEventKind::Failed, None, None),
+        Said::Event(0, RunEventKind::Usage, Some(3), None),
+    ];
+    let log: Vec<_> = (0..10).map(|_| Said::Line(0, Level::Error)).collect();
+    exercise(&store, &[(EVENTS, events)], Vec::new()).await;
+    exercise(&store, &[(LOGS, log)], Vec::new()).await;
+    let parts = RunReader::new(store).parts("w", "run-0").await.unwrap();
+    let summary = fold_parts("run-0", &parts).unwrap();
+    assert_eq!((summary.status, summary.log_count, summary.error_count), (RunStatus::Failed, 10, 10));
+    assert_eq!((summary.duration, summary.cost, summary.inferred), (Some(1), Some(1.5), false));
+}

@@ -1,0 +1,224 @@
+//! The partitions of the consumer's thread, and the batches being collected.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use agentworks_kafka::BatchBuilder;
+use agentworks_schemas::{TopicPartition, Topics};
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+
+use crate::runtime::RuntimeConfig;
+use crate::runtime::decode::Pipe;
+use crate::runtime::message::{Assignment, ToDriver, Waiting};
+
+/// What may be collected over all partitions, in bytes.
+const COLLECTED: usize = 4 * 1024 * 1024;
+
+/// The partitions that the group has given to this member.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    topics: Topics,
+    epoch: u32,
+    linger: Duration,
+    lanes: HashMap<TopicPartition, Lane>,
+    next_assignment: Assignment,
+    /// The bytes in all builders.
+    collected: usize,
+    /// When the first batch is due, at the earliest.
+    due: Option<Instant>,
+    pipe: Pipe,
+    waiting: Waiting,
+}
+
+#[derive(Debug)]
+struct Lane {
+    assignment: Assignment,
+    /// While the partition is being read.
+    reading: Option<Reading>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    builder: BatchBuilder,
+    /// When what has been collected is to be shipped.
+    due: Option<Instant>,
+    /// Whether the log had no more when last asked.
+    at_end: bool,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It is collected, or of a partition that isn't read any more.
+    Yes,
+    /// It lies before one that was already taken, for which there is no good reason.
+    Backwards(TopicPartition, String),
+}
+
+impl Lanes {
+    pub(super) fn new(config: &RuntimeConfig, pipe: Pipe, waiting: Waiting) -> Self {
+        Lanes {
+            topics: config.kafka.topics.clone(),
+            epoch: config.epoch,
+            linger: config.linger,
+            lanes: HashMap::new(),
+            next_assignment: 0,
+            collected: 0,
+            due: None,
+            pipe,
+            waiting,
+        }
+    }
+
+    /// Has a partition opened by the driver.
+    pub(super) fn open(&mut self, partition: TopicPartition) {
+        self.next_assignment += 1;
+        let assignment = self.next_assignment;
+        self.close(partition);
+        self.lanes.insert(partition, Lane { assignment, reading: None });
+        self.pipe.tell(ToDriver::Open { partition, assignment });
+    }
+
+    /// Begins to collect a partition from `from`. Returns whether it is to be read at all.
+    pub(super) fn read(&mut self, partition: TopicPartition, assignment: Assignment, from: i64) -> bool {
+        let wanted = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
+        let Some(lane) = wanted else { return false };
+        let builder = BatchBuilder::new(partition, self.epoch, from);
+        lane.reading = Some(Reading { builder, due: None, at_end: false });
+        true
+    }
+
+    /// Collects no more of a partition, if it is still of this assignment. Returns whether it was being read.
+    pub(super) fn stop(&mut self, partition: TopicPartition, assignment: Option<Assignment>) -> bool {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return false };
+        if assignment.is_some_and(|assignment| assignment != lane.assignment) {
+            return false;
+        }
+        let reading = lane.reading.take();
+        self.collected -= reading.as_ref().map_or(0, |reading| reading.builder.bytes());
+        reading.is_some()
+    }
+
+    /// Forgets a partition.
+    pub(super) fn close(&mut self, partition: TopicPartition) {
+        self.stop(partition, None);
+        self.lanes.remove(&partition);
+    }
+
+    /// Ships everything, and collects no more.
+    pub(super) fn end(&mut self) {
+        self.ship_all();
+        for partition in self.partitions().collect::<Vec<_>>() {
+            self.stop(partition, None);
+        }
+    }
+
+    pub(super) fn assignment(&self, partition: TopicPartition) -> Option<Assignment> {
+        self.lanes.get(&partition).map(|lane| lane.assignment)
+    }
+
+    pub(super) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        self.lanes.keys().copied()
+    }
+
+    /// The partitions being read, and each one's next offset.
+    pub(super) fn reading(&self) -> impl Iterator<Item = (TopicPartition, i64)> + '_ {
+        self.lanes.iter().filter_map(|(partition, lane)| Some((*partition, lane.reading.as_ref()?.builder.next())))
+    }
+
+    /// Collects a message.
+    pub(super) fn take(&mut self, message: &BorrowedMessage<'_>) -> Taken {
+        let Some(topic) = self.topics.topic(message.topic()) else { return Taken::Yes };
+        let partition = TopicPartition::new(topic, message.partition());
+        let Some(reading) = self.lanes.get_mut(&partition).and_then(|lane| lane.reading.as_mut()) else {
+            return Taken::Yes;
+        };
+        let (offset, next) = (message.offset(), reading.builder.next());
+        if offset < next {
+            let reason = format!(
+                "offset {offset} came after {}: the log was cut back, or the topic made again, while it was being read",
+                next - 1
+            );
+            return Taken::Backwards(partition, reason);
+        }
+        let before = reading.builder.bytes();
+        reading.builder.push(message);
+        reading.at_end = false;
+        self.collected += reading.builder.bytes() - before;
+        let full = reading.builder.is_full();
+        if reading.due.is_none() {
+            let due = Instant::now() + self.linger;
+            reading.due = Some(due);
+            self.due.get_or_insert(due);
+        }
+        if self.collected >= COLLECTED {
+            self.ship_all();
+        } else if full {
+            self.ship(partition);
+        }
+        Taken::Yes
+    }
+
+    /// The end of a partition with this number was reached, of whichever topic: librdkafka's wrapper doesn't say. One
+    /// that isn't at its end gets its next message soon, and is no more taken to be there.
+    pub(super) fn at_end(&mut self, partition: i32) {
+        for lane in self.lanes.iter_mut().filter(|(of, _)| of.partition == partition).map(|(_, lane)| lane) {
+            if let Some(reading) = &mut lane.reading {
+                reading.at_end = true;
+            }
+        }
+    }
+
+    /// Where the logs of the partitions being read end. Behind the last record there may be offsets without one.
+    pub(super) fn ends(&self, known: impl Fn(TopicPartition) -> Option<i64>) -> HashMap<TopicPartition, i64> {
+        let reading = self.lanes.iter().filter_map(|(partition, lane)| Some((*partition, lane.reading.as_ref()?)));
+        reading
+            .filter_map(|(partition, reading)| {
+                let next = reading.builder.next();
+                let end = if reading.at_end { next } else { known(partition)?.max(next) };
+                Some((partition, end))
+            })
+            .collect()
+    }
+
+    /// How long nothing is due.
+    pub(super) fn until_due(&self, now: Instant) -> Duration {
+        self.due.map_or(Duration::MAX, |due| due.saturating_duration_since(now))
+    }
+
+    /// Ships the batches that have lingered long enough.
+    pub(super) fn ship_due(&mut self, now: Instant) {
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        let due: Vec<_> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.reading.as_ref().and_then(|reading| reading.due).is_some_and(|due| due <= now))
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in due {
+            self.ship(partition);
+        }
+        let rest = self.lanes.values().filter_map(|lane| lane.reading.as_ref()?.due);
+        self.due = rest.min();
+    }
+
+    fn ship_all(&mut self) {
+        for partition in self.partitions().collect::<Vec<_>>() {
+            self.ship(partition);
+        }
+    }
+
+    /// Has what was collected of a partition decoded and sent to the driver.
+    fn ship(&mut self, partition: TopicPartition) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some(reading) = lane.reading.as_mut().filter(|reading| !reading.builder.is_empty()) else { return };
+        let full = reading.builder.split();
+        reading.due = None;
+        self.collected -= full.bytes();
+        let room = self.waiting.add(full.bytes());
+        self.pipe.ship(lane.assignment, full, room);
+    }
+}

@@ -1,0 +1,64 @@
+//! Back-pressure: what the consumer does while too much waits for the sinks.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
+use tracing::debug;
+
+use super::{End, Poller};
+use crate::runtime::group;
+
+/// How long to wait for the sinks before pausing, which makes librdkafka throw away what it has fetched ahead.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+impl Poller {
+    /// Waits, and then pauses, while too much waits for the sinks. Returns whether to poll later.
+    pub(super) fn wait_for_room(&mut self, now: Instant) -> Result<bool, End> {
+        let bytes = self.waiting.bytes();
+        if self.paused {
+            if bytes < self.queue / 2 && self.ending.is_none() {
+                self.resume();
+            }
+            return Ok(false);
+        }
+        if bytes < self.queue {
+            self.full_since = None;
+            return Ok(false);
+        }
+        let since = *self.full_since.get_or_insert(now);
+        if now - since > PATIENCE {
+            self.metrics.paused();
+            self.pause();
+            return Ok(false);
+        }
+        if let Ok(message) = self.from_driver.recv_timeout(Duration::from_millis(5)) {
+            self.receive(message)?;
+        }
+        Ok(true)
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+        self.board.set_paused(self.paused);
+        if let Err(error) = self.consumer.pause(&self.reading()) {
+            debug!(%error, "could not pause");
+        }
+    }
+
+    fn resume(&mut self) {
+        self.paused = false;
+        self.board.set_paused(self.paused);
+        self.full_since = None;
+        if let Err(error) = self.consumer.resume(&self.reading()) {
+            // It would stay paused for ever.
+            for (partition, _) in self.lanes.reading().collect::<Vec<_>>() {
+                self.stop(partition, format!("librdkafka would not resume it: {error}"));
+            }
+        }
+    }
+
+    fn reading(&self) -> TopicPartitionList {
+        group::list(&self.kafka.topics, self.lanes.reading().map(|(partition, _)| partition))
+    }
+}

@@ -1,0 +1,360 @@
+//! The driver: one task that hands batches to the sinks and flushes them.
+
+mod open;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentworks_kafka::{Batch, DeadLetters, KafkaError, SeekPool};
+use agentworks_schemas::TopicPartition;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tracing::{error, info, warn};
+
+use super::RuntimeConfig;
+use super::lane::{Lane, Phase};
+use super::message::{Assignment, Room, ToConsumer, ToDriver};
+use super::metrics::GroupMetrics;
+use super::retry::Retry;
+use super::sinks::{self, Outcome, SinkSlot};
+use super::status::Board;
+use crate::lane::Held;
+use crate::sink::{Flush, SinkError};
+
+/// How often sinks are asked whether anything is due.
+const TICK: Duration = Duration::from_millis(200);
+/// How often metrics are shown.
+const SHOW: Duration = Duration::from_secs(1);
+/// How the dead-letter topic is called among what is being tried again.
+const DEAD_LETTERS: &str = "dead letters";
+
+pub(super) struct Driver {
+    epoch: u32,
+    memory: usize,
+    sinks: Vec<SinkSlot>,
+    lanes: HashMap<TopicPartition, Lane>,
+    /// What waits, in order. The head may have been handed to some sinks already.
+    queue: VecDeque<(Assignment, Arc<Batch>, Room)>,
+    head: Head,
+    dead_letters: Option<DeadLetters>,
+    /// The write of the head's rejects that failed, if it did.
+    letters_retry: Option<Retry>,
+    /// Asks where logs begin and end.
+    seek: SeekPool,
+    to_self: UnboundedSender<ToDriver>,
+    inbound: UnboundedReceiver<ToDriver>,
+    consumer: std::sync::mpsc::Sender<ToConsumer>,
+    board: Arc<Board>,
+    metrics: GroupMetrics,
+    /// Set when no more batches will come.
+    drain: Option<Instant>,
+}
+
+/// How far the batch at the head of the queue has come.
+#[derive(Debug, Default)]
+struct Head {
+    /// Its rejects are in the dead-letter topic. No sink has it before, so that no position ever passes a reject that
+    /// isn't there.
+    letters_written: bool,
+    /// So many of its partition's sinks have taken it.
+    taken: usize,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: RuntimeConfig,
+        dead_letters: Option<DeadLetters>,
+        seek: SeekPool,
+        to_self: UnboundedSender<ToDriver>,
+        inbound: UnboundedReceiver<ToDriver>,
+        consumer: std::sync::mpsc::Sender<ToConsumer>,
+        board: Arc<Board>,
+    ) -> Self {
+        Driver {
+            epoch: config.epoch,
+            memory: config.memory,
+            sinks: config.sinks.into_iter().map(SinkSlot::new).collect(),
+            lanes: HashMap::new(),
+            queue: VecDeque::new(),
+            head: Head::default(),
+            dead_letters,
+            letters_retry: None,
+            seek,
+            to_self,
+            inbound,
+            consumer,
+            board,
+            metrics: GroupMetrics::new(config.metrics, &config.group),
+            drain: None,
+        }
+    }
+
+    /// Works until it has drained.
+    pub(super) async fn run(mut self) {
+        let (mut next_tick, mut next_show) = (Instant::now(), Instant::now());
+        loop {
+            // What the group does comes before what it has sent: batches of partitions that are gone are dropped.
+            while let Ok(message) = self.inbound.try_recv() {
+                self.receive(message).await;
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                next_tick = now + TICK;
+                self.tick().await;
+                self.publish();
+                if now >= next_show {
+                    next_show = now + SHOW;
+                    self.show();
+                }
+            }
+            if let Some(deadline) = self.drain
+                && (self.queue.is_empty() || Instant::now() >= deadline)
+            {
+                self.finish(deadline).await;
+                return;
+            }
+            if self.may_step() {
+                self.step().await;
+                continue;
+            }
+            let wake = self.retries().chain(self.drain).chain([next_tick]).min().unwrap_or(next_tick);
+            tokio::select! {
+                message = self.inbound.recv() => match message {
+                    Some(message) => self.receive(message).await,
+                    None => return,
+                },
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    async fn receive(&mut self, message: ToDriver) {
+        match message {
+            ToDriver::Open { partition, assignment } => self.open(partition, assignment),
+            ToDriver::Log { partition, assignment, marks } => self.open_sinks(partition, assignment, marks).await,
+            ToDriver::Batch { assignment, batch, room } => {
+                self.metrics.batch(&batch);
+                self.queue.push_back((assignment, batch, room));
+            }
+            ToDriver::Stop { partition, assignment, reason } => {
+                if self.lanes.get(&partition).is_some_and(|lane| lane.assignment == assignment) {
+                    self.stop_lane(partition, reason);
+                }
+            }
+            ToDriver::Close { partitions, deadline, number } => {
+                let mut held = Vec::new();
+                for partition in partitions {
+                    held.extend(self.close(partition, deadline).await.map(|offset| (partition, offset)));
+                }
+                self.publish();
+                // If the thread has ended, so will this task.
+                let _ = self.consumer.send(ToConsumer::Closed { number, held });
+            }
+            ToDriver::Drain { deadline } => self.drain = Some(deadline),
+        }
+    }
+
+    /// The times at which something is to be tried again.
+    fn retries(&self) -> impl Iterator<Item = Instant> {
+        let letters = self.letters_retry.iter().map(|retry| retry.at);
+        self.sinks.iter().filter_map(SinkSlot::retry_at).chain(letters)
+    }
+
+    /// Whether the head of the queue can be worked on.
+    fn may_step(&self) -> bool {
+        let now = Instant::now();
+        !self.queue.is_empty()
+            && self.letters_retry.as_ref().is_none_or(|retry| retry.at <= now)
+            && self.sinks.iter().all(|sink| sink.is_free(now))
+    }
+
+    /// Takes the head of the queue as far as it goes.
+    async fn step(&mut self) {
+        let Some((assignment, batch, _)) = self.queue.front() else { return };
+        let (partition, assignment, batch) = (batch.partition, *assignment, batch.clone());
+        let is_wanted = |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading);
+        let Some(lane) = self.lanes.get_mut(&partition).filter(is_wanted) else { return self.next() };
+
+        if !self.head.letters_written {
+            if let Some(letters) = self.dead_letters.as_ref().filter(|_| !batch.rejects().is_empty()) {
+                match letters.write(batch.rejects()).await {
+                    Ok(()) => self.letters_retry = None,
+                    Err(error) if error.is_transient() || matches!(error, KafkaError::NoTopic(_)) => {
+                        warn!(%partition, %error, "dead letters will be written again");
+                        self.metrics.retry(DEAD_LETTERS);
+                        self.letters_retry = Some(Retry::after(self.letters_retry.take(), error.to_string()));
+                        return;
+                    }
+                    Err(error) => {
+                        self.letters_retry = None;
+                        let reason = format!("rejected records can't be written to the dead-letter topic: {error}");
+                        return self.stop_lane(partition, reason);
+                    }
+                }
+            }
+            self.head.letters_written = true;
+        }
+        while let Some(part) = lane.sinks.get(self.head.taken) {
+            let sink = part.sink;
+            if part.stopped.is_none() && batch.to > part.start {
+                match self.sinks[sink].take(&batch, &self.metrics).await {
+                    Outcome::Done(()) => {}
+                    Outcome::Later => return,
+                    // The batch stays the head, for the other sinks.
+                    Outcome::Failed(error) => return self.stop_sink(sink, &error),
+                }
+            }
+            self.head.taken += 1;
+        }
+        lane.taken(&batch);
+        self.next();
+        self.free().await;
+    }
+
+    /// Drops the head of the queue.
+    fn next(&mut self) {
+        self.queue.pop_front();
+        self.head = Head::default();
+        self.letters_retry = None;
+        self.sinks.iter_mut().for_each(SinkSlot::forget_take);
+    }
+
+    /// Keeps what is pending within the memory that there is for it, by flushing the largest.
+    async fn free(&mut self) {
+        let pending: usize = self.sinks.iter().map(SinkSlot::pending).sum();
+        if pending <= self.memory {
+            return;
+        }
+        // A bit more than need be, so as not to come back with each batch.
+        let excess = pending - self.memory + self.memory / 8;
+        if let Some(largest) = (0..self.sinks.len()).max_by_key(|sink| self.sinks[*sink].pending()) {
+            let outcome = self.sinks[largest].flush(Flush::Free(excess), &self.metrics).await;
+            self.flushed(largest, outcome);
+        }
+    }
+
+    async fn tick(&mut self) {
+        let outcomes = sinks::tick(&mut self.sinks, &self.metrics).await;
+        for (sink, outcome) in outcomes.into_iter().enumerate() {
+            self.flushed(sink, outcome);
+        }
+    }
+
+    fn flushed(&mut self, sink: usize, outcome: Outcome<Vec<Held>>) {
+        match outcome {
+            Outcome::Done(held) => self.hold(sink, &held),
+            Outcome::Later => {}
+            Outcome::Failed(error) => self.stop_sink(sink, &error),
+        }
+    }
+
+    fn hold(&mut self, sink: usize, held: &[Held]) {
+        for held in held {
+            if let Some(lane) = self.lanes.get_mut(&held.partition) {
+                lane.holds(sink, held);
+            }
+        }
+    }
+
+    /// Gives a partition up: writes what is pending for it until the deadline, if there is one. Returns the offset up to
+    /// which all sinks hold everything.
+    async fn close(&mut self, partition: TopicPartition, deadline: Option<Instant>) -> Option<i64> {
+        let lane = self.lanes.get(&partition)?;
+        let running: Vec<_> = lane.running().map(|part| part.sink).collect();
+        if let Some(deadline) = deadline {
+            for sink in &running {
+                self.flush_last(*sink, partition, deadline).await;
+            }
+        }
+        for sink in running {
+            self.sinks[sink].close(partition);
+        }
+        let lane = self.lanes.remove(&partition)?;
+        info!(%partition, held = lane.held(), flushed = deadline.is_some(), "partition given up");
+        lane.held()
+    }
+
+    async fn flush_last(&mut self, sink: usize, partition: TopicPartition, deadline: Instant) {
+        let mut retry = None;
+        loop {
+            let error = match self.sinks[sink].flush_last(partition).await {
+                Ok(held) => return self.hold(sink, &held),
+                Err(error) => error,
+            };
+            let next = Retry::after(retry.take(), error.to_string());
+            if !error.is_transient() || next.at > deadline {
+                let sink = self.sinks[sink].name;
+                warn!(sink, %partition, %error, "pending data is left to whoever reads the partition next");
+                return;
+            }
+            tokio::time::sleep_until(next.at.into()).await;
+            retry = Some(next);
+        }
+    }
+
+    /// Ends with everything.
+    async fn finish(mut self, deadline: Instant) {
+        let mut held = Vec::new();
+        for partition in self.lanes.keys().copied().collect::<Vec<_>>() {
+            held.extend(self.close(partition, Some(deadline)).await.map(|offset| (partition, offset)));
+        }
+        self.publish();
+        self.show();
+        // If the thread has ended, nobody waits for this.
+        let _ = self.consumer.send(ToConsumer::Drained { held });
+    }
+
+    /// Stops a partition for all sinks.
+    fn stop_lane(&mut self, partition: TopicPartition, reason: String) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        error!(%partition, %reason, "partition stopped");
+        for part in lane.sinks.iter().filter(|part| part.stopped.is_none()) {
+            self.sinks[part.sink].close(partition);
+        }
+        // Those that had stopped before keep their own reasons.
+        for part in &mut lane.sinks {
+            part.stopped.get_or_insert_with(|| reason.clone());
+        }
+        lane.phase = Phase::Stopped(reason);
+        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
+        self.publish();
+    }
+
+    /// Stops a sink after an error that won't pass: for the partition that the error names, or for all.
+    fn stop_sink(&mut self, sink: usize, error: &SinkError) {
+        let (name, reason) = (self.sinks[sink].name, error.to_string());
+        error!(sink = name, %reason, "sink stopped");
+        let partitions: Vec<_> = match error {
+            SinkError::Position { partition, .. } => vec![*partition],
+            _ => {
+                self.sinks[sink].stop(reason.clone());
+                self.lanes.keys().copied().collect()
+            }
+        };
+        for partition in partitions {
+            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
+            let Some(part) = lane.sink_mut(sink).filter(|part| part.stopped.is_none()) else { continue };
+            part.stopped = Some(reason.clone());
+            self.sinks[sink].close(partition);
+            if lane.running().next().is_none() {
+                self.stop_lane(partition, format!("{name}: {reason}"));
+            }
+        }
+        self.publish();
+    }
+
+    /// Writes down what can be seen from outside.
+    fn publish(&self) {
+        let lanes: BTreeMap<_, _> = self.lanes.iter().map(|(partition, lane)| (*partition, lane.view())).collect();
+        let sinks = self.sinks.iter().filter_map(|sink| Some((sink.name, sink.error()?.to_owned())));
+        let letters = self.letters_retry.iter().map(|retry| (DEAD_LETTERS, retry.error.clone()));
+        self.board.set_driver(lanes, sinks.chain(letters).collect());
+    }
+
+    fn show(&mut self) {
+        for sink in &self.sinks {
+            self.metrics.pending(sink.name, sink.pending());
+        }
+        self.metrics.show(&self.board.status());
+    }
+}

@@ -1,0 +1,146 @@
+//! A partition in the driver.
+
+use std::collections::VecDeque;
+
+use agentworks_kafka::{Batch, Watermarks};
+use agentworks_schemas::{Timestamp, TopicPartition};
+
+use super::message::Assignment;
+use super::retry::Retry;
+use super::status::{LaneState, LaneView, SinkView};
+use crate::lane::Held;
+
+/// Batches whose first records lie closer together than this are remembered as one, in milliseconds.
+const GRAIN: i64 = 1000;
+
+/// In place of an offset that isn't known.
+pub(super) const UNKNOWN: i64 = -1;
+
+/// A partition that the group has given to this member.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) assignment: Assignment,
+    pub(super) phase: Phase,
+    /// The sinks that take it, once it has been opened.
+    pub(super) sinks: Vec<LaneSink>,
+    /// The timestamp of the last record that was handed over.
+    last: Option<Timestamp>,
+    /// What was handed over and isn't held by all: the first record's timestamp, and the offset after the last.
+    unheld: VecDeque<(Timestamp, i64)>,
+}
+
+/// What is being done with a partition.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The log has been asked for its ends, and then the sinks for their positions.
+    Opening(Option<Retry>),
+    /// Batches come.
+    Reading,
+    /// No more, for this reason.
+    Stopped(String),
+}
+
+/// A sink's part of a partition.
+#[derive(Debug)]
+pub(super) struct LaneSink {
+    /// Which sink.
+    pub(super) sink: usize,
+    pub(super) name: &'static str,
+    /// Where the sink began: what lies before is not handed to it.
+    pub(super) start: i64,
+    low: i64,
+    high: i64,
+    /// Why the sink takes no more of this partition, if so.
+    pub(super) stopped: Option<String>,
+}
+
+impl LaneSink {
+    pub(super) fn new(sink: usize, name: &'static str, held: &Held) -> Self {
+        LaneSink { sink, name, start: held.high, low: held.low, high: held.high, stopped: None }
+    }
+
+    /// The part of a sink that could not open the partition.
+    pub(super) fn unopened(sink: usize, name: &'static str, reason: String) -> Self {
+        LaneSink { sink, name, start: UNKNOWN, low: UNKNOWN, high: UNKNOWN, stopped: Some(reason) }
+    }
+
+    /// Why the sink can't go on where it is, if the log is that of `marks`.
+    pub(super) fn misfit(&self, partition: TopicPartition, marks: Watermarks) -> Option<String> {
+        let (name, high, Watermarks { low, high: end }) = (self.name, self.high, marks);
+        if high < low {
+            return Some(format!(
+                "{name} holds {partition} up to {high}, but the log begins at {low}: its retention has deleted records \
+                 that were not taken yet. Lengthen the retention; to go on without them, delete the sink's position"
+            ));
+        }
+        if high > end {
+            return Some(format!(
+                "{name} holds {partition} up to {high}, but the log ends at {end}: it lost records, or the topic was \
+                 made again and is another one. Bring the old log back, or begin with topics of another prefix"
+            ));
+        }
+        None
+    }
+}
+
+impl Lane {
+    pub(super) fn new(assignment: Assignment) -> Self {
+        Lane { assignment, phase: Phase::Opening(None), sinks: Vec::new(), last: None, unheld: VecDeque::new() }
+    }
+
+    /// The part of the sink with number `sink`.
+    pub(super) fn sink_mut(&mut self, sink: usize) -> Option<&mut LaneSink> {
+        self.sinks.iter_mut().find(|part| part.sink == sink)
+    }
+
+    /// The sinks that still take it.
+    pub(super) fn running(&self) -> impl Iterator<Item = &LaneSink> {
+        self.sinks.iter().filter(|part| part.stopped.is_none())
+    }
+
+    /// Notes that the sinks have taken a batch.
+    pub(super) fn taken(&mut self, batch: &Batch) {
+        let record = |first: bool| {
+            let records = batch.records().iter().map(|record| record.timestamp);
+            let rejects = batch.rejects().iter().map(|rejected| rejected.timestamp);
+            if first { records.chain(rejects).min() } else { records.chain(rejects).max() }
+        };
+        let (Some(first), Some(last)) = (record(true), record(false)) else { return };
+        self.last = self.last.max(Some(last));
+        match self.unheld.back_mut() {
+            Some((begun, to)) if first.millis() - begun.millis() < GRAIN => *to = batch.to,
+            _ => self.unheld.push_back((first, batch.to)),
+        }
+    }
+
+    /// Notes that a sink has published what it holds.
+    pub(super) fn holds(&mut self, sink: usize, held: &Held) {
+        if let Some(part) = self.sink_mut(sink) {
+            (part.low, part.high) = (held.low, held.high);
+        }
+        if let Some(least) = self.running().map(|part| part.high).min() {
+            while self.unheld.pop_front_if(|(_, to)| *to <= least).is_some() {}
+        }
+    }
+
+    /// The offset up to which every sink holds everything, if that is known.
+    pub(super) fn held(&self) -> Option<i64> {
+        self.sinks.iter().map(|part| part.high).min().filter(|high| *high != UNKNOWN)
+    }
+
+    pub(super) fn view(&self) -> LaneView {
+        let state = match &self.phase {
+            Phase::Opening(retry) => LaneState::Opening(retry.as_ref().map(|retry| retry.error.clone())),
+            Phase::Reading => LaneState::Reading,
+            Phase::Stopped(reason) => LaneState::Stopped(reason.clone()),
+        };
+        let sinks = self.sinks.iter().map(|part| SinkView {
+            sink: part.name,
+            low: part.low,
+            high: part.high,
+            oldest: self.unheld.iter().find(|(_, to)| *to > part.high).map(|(first, _)| *first),
+            stopped: part.stopped.clone(),
+        });
+        LaneView { state, last: self.last, held: self.held(), sinks: sinks.collect() }
+    }
+}

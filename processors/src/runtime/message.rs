@@ -1,0 +1,84 @@
+//! What the consumer's thread and the driver tell each other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use agentworks_kafka::{Batch, KafkaError, Watermarks};
+use agentworks_schemas::TopicPartition;
+
+/// The number of an assignment of a partition. It counts up, and tells what belongs to an assignment that is over.
+pub(super) type Assignment = u64;
+
+/// To the driver.
+#[derive(Debug)]
+pub(super) enum ToDriver {
+    /// The group has given a partition to this member: open it.
+    Open { partition: TopicPartition, assignment: Assignment },
+    /// Where the log of a partition that is being opened begins and ends.
+    Log { partition: TopicPartition, assignment: Assignment, marks: Result<Watermarks, KafkaError> },
+    /// Records.
+    Batch { assignment: Assignment, batch: Arc<Batch>, room: Room },
+    /// Partitions are taken away: write what is pending for them until the deadline, or nothing, and answer with
+    /// [`ToConsumer::Closed`].
+    Close { partitions: Vec<TopicPartition>, deadline: Option<Instant>, number: u64 },
+    /// A partition can't be read any further.
+    Stop { partition: TopicPartition, assignment: Assignment, reason: String },
+    /// No more will come: write everything until the deadline, and answer with [`ToConsumer::Drained`].
+    Drain { deadline: Instant },
+}
+
+/// To the consumer's thread.
+#[derive(Debug)]
+pub(super) enum ToConsumer {
+    /// All sinks have opened a partition: read it from here.
+    Read { partition: TopicPartition, assignment: Assignment, from: i64 },
+    /// A partition is not wanted any more, since no sink takes it.
+    Stop { partition: TopicPartition, assignment: Assignment },
+    /// The answer to the [`ToDriver::Close`] with this number; up to which offsets all sinks hold everything.
+    Closed { number: u64, held: Vec<(TopicPartition, i64)> },
+    /// The answer to [`ToDriver::Drain`]; up to which offsets all sinks hold everything.
+    Drained { held: Vec<(TopicPartition, i64)> },
+    /// End in order.
+    Shutdown { deadline: Instant },
+    /// End at once.
+    Abort,
+}
+
+/// The bytes of batches that wait for the sinks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes as waiting until the result is dropped.
+    pub(super) fn add(&self, bytes: usize) -> Room {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Room { waiting: self.clone(), bytes }
+    }
+}
+
+/// The room that a batch takes up in the queue.
+#[derive(Debug)]
+pub(super) struct Room {
+    waiting: Waiting,
+    bytes: usize,
+}
+
+impl Room {
+    /// Counts so many bytes from now on.
+    pub(super) fn resize(&mut self, bytes: usize) {
+        self.waiting.0.fetch_add(bytes, Ordering::Relaxed);
+        self.waiting.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.waiting.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,82 @@
+//! What a sink is.
+
+#[cfg(test)]
+pub(crate) mod faulty;
+
+use agentworks_kafka::Batch;
+use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_store::StoreError;
+use async_trait::async_trait;
+
+use crate::lane::Held;
+
+/// A fault of a sink.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Its store. A transient one is tried again; any other stops the lane.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log and the sink's position don't fit together: offsets went back, or the log begins beyond the position.
+    #[error("{partition}: {reason}")]
+    Position {
+        /// Where.
+        partition: TopicPartition,
+        /// What doesn't fit, and what to do.
+        reason: String,
+    },
+    /// The sink's own data can't be read.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl SinkError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, SinkError::Store(error) if error.is_transient())
+    }
+}
+
+/// Which of its pending data a sink is to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// What has reached its age or size.
+    Due,
+    /// The largest, until at least so many bytes are free.
+    Free(usize),
+    /// All of one partition.
+    Partition(TopicPartition),
+}
+
+/// Takes batches, keeps them pending for a while, and writes them so that what it holds of each partition is always one
+/// range `[low, high)`, published with the data.
+///
+/// The runtime calls a sink from one task, never twice at once, and runs every call to its end unless it drops the sink.
+/// A call that fails with a transient error is made again with the same arguments; a sink must not have lost pending data
+/// by then, nor taken anything twice.
+#[async_trait]
+pub trait Sink: Send {
+    /// Its name, under which its positions are kept: `hot`, `runs`.
+    fn name(&self) -> &'static str;
+
+    /// The topics that it takes.
+    fn topics(&self) -> &'static [Topic];
+
+    /// Begins with a partition: loads what the sink holds of it, and forgets whatever was pending for it. If it holds
+    /// nothing, it begins at `log_start`, and publishes the empty range so that readers know.
+    async fn open(&mut self, partition: TopicPartition, epoch: u32, log_start: i64) -> Result<Held, SinkError>;
+
+    /// Takes a batch of an open partition. Records below what it has are skipped. What it takes is only buffered, but a
+    /// sink may first load what it must know of the records; it fails if it can't, and then has taken nothing. It never
+    /// fails for the sake of a record.
+    async fn take(&mut self, batch: &Batch) -> Result<(), SinkError>;
+
+    /// How much memory its pending data holds, in bytes.
+    fn pending(&self) -> usize;
+
+    /// Writes pending data, then the positions that this moves. Returns the ranges that have moved. [`Flush::Due`] is
+    /// cheap when nothing is due: call it a few times a second.
+    async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError>;
+
+    /// Ends with a partition; what is still pending for it is dropped.
+    fn close(&mut self, partition: TopicPartition);
+}
