@@ -1,0 +1,94 @@
+//! What Kafka's client calls back: results, errors, log lines.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::ProducerContext;
+
+use super::budget::Budget;
+use super::error::DeliveryError;
+use super::metrics::Metrics;
+use super::tickets::Tickets;
+
+/// What the sending side and the callbacks share.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) tickets: Arc<Tickets>,
+    pub(super) budget: Budget,
+    pub(super) metrics: Metrics,
+    /// Why nothing can be sent any more.
+    pub(super) fatal: OnceLock<Arc<str>>,
+    /// No broker could be reached, and none has acknowledged anything since.
+    pub(super) unreachable: AtomicBool,
+}
+
+pub(super) struct Callbacks(pub(super) Arc<State>);
+
+impl ProducerContext for Callbacks {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+        let State { tickets, budget, metrics, unreachable, .. } = &*self.0;
+        let result = match result {
+            // An offset below 0 stands for "not known".
+            Ok(message) => Ok((message.partition(), Some(message.offset()).filter(|offset| *offset >= 0))),
+            Err((error, _)) => Err(delivery_error(error)),
+        };
+        let failure = result.as_ref().err().cloned();
+        // Whoever waits for the result finds it counted, and the room given back.
+        tickets.settle(ticket, result, |sent| {
+            budget.give_back(sent.cost);
+            metrics.left(sent);
+            match &failure {
+                None => metrics.delivered(sent, sent.at.elapsed()),
+                Some(error) => metrics.failed(error),
+            }
+        });
+        if failure.is_none() && unreachable.load(Ordering::Relaxed) && unreachable.swap(false, Ordering::AcqRel) {
+            tracing::warn!("Kafka is reached again");
+        }
+    }
+}
+
+fn delivery_error(error: &KafkaError) -> DeliveryError {
+    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+    DeliveryError::from(code)
+}
+
+impl ClientContext for Callbacks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel as Level;
+        match level {
+            Level::Emerg | Level::Alert | Level::Critical => tracing::error!(facility, "{message}"),
+            // A connection that breaks is an error to librdkafka, and to us what it is there to mend.
+            Level::Error | Level::Warning => tracing::warn!(facility, "{message}"),
+            Level::Notice | Level::Info => tracing::info!(facility, "{message}"),
+            Level::Debug => tracing::debug!(facility, "{message}"),
+        }
+    }
+
+    /// Called more than once for an error.
+    fn error(&self, error: KafkaError, reason: &str) {
+        let State { fatal, unreachable, .. } = &*self.0;
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => {
+                fatal.get_or_init(|| {
+                    tracing::error!("the producer can write no more: {reason}");
+                    reason.into()
+                });
+            }
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                if !unreachable.swap(true, Ordering::AcqRel) {
+                    tracing::warn!("Kafka can't be reached; entries wait");
+                }
+            }
+            // Entries wait and are sent again until their time is over; who sent them is told then. What it was stands in
+            // librdkafka's log.
+            _ => tracing::debug!("Kafka: {reason}"),
+        }
+    }
+}
