@@ -1,0 +1,111 @@
+//! The partitions that are read: how they join and leave, and how much of each is remembered.
+
+use std::time::Instant;
+
+use agentworks_schemas::TopicPartition;
+
+use super::channel::ChannelId;
+use super::core::{Core, HubLimits};
+use super::tail::Tail;
+use super::watcher::Reason;
+
+/// What the consumer has to do. Commands must be carried out in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Read this partition from where its lane stands.
+    Join(TopicPartition),
+    /// Don't read it any more.
+    Leave(TopicPartition),
+}
+
+/// A partition that is read.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) epoch: u32,
+    /// All below has been taken.
+    pub(super) next: i64,
+    pub(super) tail: Tail,
+    /// How many channels need it.
+    users: usize,
+    /// Since when none does.
+    idle: Option<Instant>,
+}
+
+impl Lane {
+    /// One channel more needs it.
+    pub(super) fn begin_use(&mut self) {
+        self.users += 1;
+        self.idle = None;
+    }
+
+    /// One channel less does.
+    pub(super) fn end_use(&mut self, now: Instant) {
+        self.users -= 1;
+        self.idle = (self.users == 0).then_some(now);
+    }
+}
+
+impl Core {
+    /// Reads a partition from `next` on, unless it is read already.
+    pub(super) fn join(&mut self, partition: TopicPartition, epoch: u32, next: i64) {
+        match self.lanes.get(&partition) {
+            Some(lane) if lane.epoch >= epoch => {}
+            Some(_) => self.reset(partition, epoch, next),
+            None => {
+                let lane = Lane { epoch, next, tail: Tail::new(next), users: 0, idle: None };
+                self.lanes.insert(partition, lane);
+                self.commands.push(Command::Join(partition));
+            }
+        }
+    }
+
+    /// Begins a partition anew at `next` of `epoch`, whatever was known of it. Its live viewers are let go of with the
+    /// cursors that they had; reading on from there tells them what became of the log.
+    pub(super) fn reset(&mut self, partition: TopicPartition, epoch: u32, next: i64) {
+        let ids: Vec<ChannelId> = self.channels.iter().filter(|(_, c)| c.reads(partition)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.detach_all(id, Reason::Reset));
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        self.tail_bytes -= lane.tail.bytes();
+        (lane.epoch, lane.next, lane.tail) = (epoch, next, Tail::new(next));
+        self.metrics.hub_resets.inc();
+        self.rejoin(partition);
+    }
+
+    /// Has a partition read anew from where its lane stands.
+    pub(super) fn rejoin(&mut self, partition: TopicPartition) {
+        self.commands.extend([Command::Leave(partition), Command::Join(partition)]);
+    }
+
+    /// Drops what is too old: records of the tails, and partitions that nobody has needed for a while.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let HubLimits { tail_age, linger, .. } = self.limits;
+        let Core { lanes, commands, tail_bytes, metrics, .. } = self;
+        lanes.retain(|partition, lane| {
+            let before = lane.tail.bytes();
+            if let Some(than) = now.checked_sub(tail_age) {
+                lane.tail.drop_older(than);
+            }
+            *tail_bytes = *tail_bytes + lane.tail.bytes() - before;
+            let stays = lane.idle.is_none_or(|since| now - since < linger);
+            if !stays {
+                *tail_bytes -= lane.tail.bytes();
+                commands.push(Command::Leave(*partition));
+            }
+            stays
+        });
+        metrics.hub_lanes.set(lanes.len() as i64);
+        metrics.hub_channels.set(self.channels.len() as i64);
+        metrics.hub_tail_bytes.set(self.tail_bytes as i64);
+    }
+
+    /// Drops the oldest records where the tails take too much memory.
+    pub(super) fn bound_tails(&mut self) {
+        while self.tail_bytes > self.limits.tail_bytes {
+            let oldest = self.lanes.values_mut().filter(|lane| lane.tail.oldest().is_some());
+            let Some(lane) = oldest.min_by_key(|lane| lane.tail.oldest()) else { return };
+            let before = lane.tail.bytes();
+            lane.tail.drop_first();
+            self.tail_bytes = self.tail_bytes + lane.tail.bytes() - before;
+        }
+    }
+}

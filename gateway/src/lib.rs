@@ -1,0 +1,26 @@
+//! The gateway: everything that a terminal, a script or an operator talks to.
+//!
+//! - [`auth`]: tokens (JWT) and what they allow.
+//! - [`hub`]: the live hub: one consumer, lanes that join and leave, frames encoded once and shared.
+//! - [`socket`]: a WebSocket connection: bounded outbox, frames, heartbeat.
+//! - [`session`]: what one terminal is watching: the protocol.
+//! - [`replay`]: the one reader with a clock.
+//! - [`rest`]: cards, runs, entries, tokens' own view, over HTTP.
+//! - [`web`]: the terminal page.
+//! - [`server`]: the accept loop that serves all of it.
+//! - [`state`]: what the routes share.
+//! - [`metrics`]: what is measured.
+
+pub mod auth;
+pub mod hub;
+pub mod metrics;
+pub mod replay;
+pub mod rest;
+pub mod server;
+pub mod session;
+pub mod socket;
+pub mod state;
+pub mod web;
+
+pub use metrics::Metrics;
+pub use state::{Connections, Gateway, GatewayConfig};

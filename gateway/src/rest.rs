@@ -1,0 +1,94 @@
+//! Cards, runs, entries and the token's own view, over HTTP.
+//!
+//! Every route is a `GET` under `/v1`, needs a token, and sees the token's workspace and cards alone. Answers are JSON;
+//! a fault is `{"error": {"code", "message"}}` with the status that fits ([`ApiError`]). Ids in paths are
+//! percent-encoded. A query parameter that a route doesn't know is a fault, so that a misspelt filter is not silently
+//! no filter.
+//!
+//! | route | what |
+//! |---|---|
+//! | `/v1/me` | what the token says |
+//! | `/v1/cards` | the workspace's cards, the one last written to first |
+//! | `/v1/cards/{card}` | a card and its active run |
+//! | `/v1/cards/{card}/runs` | its runs, newest first |
+//! | `/v1/cards/{card}/entries` | its entries, by position |
+//! | `/v1/runs` | the workspace's runs, newest first |
+//! | `/v1/runs/{run}` | a run's summary |
+//! | `/v1/runs/{run}/entries` | its entries, by position |
+//!
+//! - [`error`]: faults, and how they are told.
+//! - [`asked`]: what a request asks: who, what for, with which parameters.
+//! - [`page`]: pages of entries, in both directions.
+//! - [`cards`], [`runs`], [`entries`]: the routes.
+
+mod asked;
+mod cards;
+mod entries;
+mod error;
+mod page;
+mod runs;
+
+use agentworks_schemas::Timestamp;
+use agentworks_schemas::access::Role;
+use serde::Serialize;
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
+
+use crate::Gateway;
+use asked::{Asked, Id, asked};
+
+pub use asked::authorised;
+pub use error::{ApiError, recover};
+
+/// All routes of this module. What they don't know is rejected, for other routes to take; what a token doesn't allow is
+/// rejected with an [`ApiError`], which [`recover`] answers.
+pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    let asked = asked(gateway);
+    let on_me = warp::path!("v1" / "me").and(asked.clone()).then(me).map(answer).boxed();
+    let on_cards = warp::path!("v1" / "cards").and(asked.clone()).then(cards::list).map(answer).boxed();
+    let on_card = warp::path!("v1" / "cards" / Id).and(asked.clone()).then(cards::show).map(answer).boxed();
+    let on_card_runs =
+        warp::path!("v1" / "cards" / Id / "runs").and(asked.clone()).then(runs::of_card).map(answer).boxed();
+    let on_card_entries =
+        warp::path!("v1" / "cards" / Id / "entries").and(asked.clone()).then(entries::of_card).map(answer).boxed();
+    let on_runs = warp::path!("v1" / "runs").and(asked.clone()).then(runs::list).map(answer).boxed();
+    let on_run = warp::path!("v1" / "runs" / Id).and(asked.clone()).then(runs::show).map(answer).boxed();
+    let on_run_entries =
+        warp::path!("v1" / "runs" / Id / "entries").and(asked).then(entries::of_run).map(answer).boxed();
+    let of_cards = on_cards.or(on_card).unify().or(on_card_runs).unify().or(on_card_entries).unify();
+    let of_runs = on_runs.or(on_run).unify().or(on_run_entries).unify();
+    on_me.or(of_cards).unify().or(of_runs).unify().boxed()
+}
+
+/// What a token says of its bearer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Me {
+    workspace: String,
+    subject: String,
+    role: Role,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cards: Option<Vec<String>>,
+    expires: Timestamp,
+}
+
+/// `GET /v1/me`: what the token says: `workspace`, `subject`, `role`, `cards` if it is limited to some, `expires`.
+async fn me(asked: Asked) -> Result<Response, ApiError> {
+    asked.params.finish()?;
+    let claims = asked.claims;
+    Ok(json(&Me {
+        workspace: claims.workspace,
+        subject: claims.subject,
+        role: claims.role,
+        cards: claims.cards,
+        expires: Timestamp(claims.expires.saturating_mul(1000)),
+    }))
+}
+
+fn json<T: Serialize>(body: &T) -> Response {
+    warp::reply::json(body).into_response()
+}
+
+fn answer(result: Result<Response, ApiError>) -> Response {
+    result.unwrap_or_else(Reply::into_response)
+}

@@ -1,0 +1,75 @@
+//! Cards.
+
+use agentworks_processors::hot::{CardInfo, cards_of_workspace};
+use agentworks_schemas::Timestamp;
+use agentworks_schemas::protocol::RunSummary;
+use serde::Serialize;
+use warp::reply::Response;
+
+use super::asked::{Asked, Id};
+use super::error::ApiError;
+use super::json;
+
+const LIMITS: std::ops::RangeInclusive<usize> = 1..=1000;
+const DEFAULT_LIMIT: usize = 100;
+
+/// A card in a list.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Card {
+    card_id: String,
+    /// When it was last written to, give or take a minute.
+    last_seen: Timestamp,
+}
+
+impl From<CardInfo> for Card {
+    fn from(info: CardInfo) -> Self {
+        Card { card_id: info.card, last_seen: info.last_seen }
+    }
+}
+
+#[derive(Serialize)]
+struct Cards {
+    cards: Vec<Card>,
+}
+
+/// One card.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OneCard {
+    card_id: String,
+    /// Null if nobody has written to it yet: any name is a card.
+    last_seen: Option<Timestamp>,
+    /// The newest run that goes on now.
+    active_run: Option<RunSummary>,
+}
+
+/// `GET /v1/cards`: the cards of the workspace that the token allows, the one last written to first. `limit` (1 to 1000,
+/// 100 by default).
+pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
+    let limit = asked.params.limit(DEFAULT_LIMIT, LIMITS)?;
+    asked.params.finish()?;
+    let cards = readable(&asked, limit).await?;
+    Ok(json(&Cards { cards: cards.into_iter().map(Card::from).collect() }))
+}
+
+/// `GET /v1/cards/{card}`: when the card was last written to, and the run that goes on in it. Every name is a card:
+/// `lastSeen` is null for one that nobody has written to yet.
+pub(super) async fn show(Id(card): Id, asked: Asked) -> Result<Response, ApiError> {
+    asked.check_card(&card)?;
+    asked.params.finish()?;
+    let seen = readable(&asked, usize::MAX).await?.into_iter().find(|info| info.card == card);
+    let active_run = asked.gateway.reader.active_run(&asked.claims.workspace, &card).await?;
+    Ok(json(&OneCard { card_id: card, last_seen: seen.map(|info| info.last_seen), active_run }))
+}
+
+/// The first `limit` cards that the token allows.
+async fn readable(asked: &Asked, limit: usize) -> Result<Vec<CardInfo>, ApiError> {
+    let claims = &asked.claims;
+    // With a list of cards in the token, those among the newest `limit` are not the newest `limit` of those.
+    let reach = if claims.cards.is_some() { usize::MAX } else { limit };
+    let mut cards = cards_of_workspace(&*asked.gateway.store, &claims.workspace, reach).await?;
+    cards.retain(|info| claims.may_read(&claims.workspace, &info.card));
+    cards.truncate(limit);
+    Ok(cards)
+}

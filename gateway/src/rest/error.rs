@@ -1,0 +1,196 @@
+//! Faults, and how they are told.
+
+use std::convert::Infallible;
+
+use agentworks_processors::reader::ReadError;
+use agentworks_processors::sink::SinkError;
+use agentworks_schemas::access::AccessError;
+use agentworks_store::StoreError;
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+use warp::reject::{InvalidHeader, InvalidQuery, LengthRequired, MethodNotAllowed, MissingHeader, PayloadTooLarge};
+use warp::reject::{Reject, UnsupportedMediaType};
+use warp::reply::Response;
+use warp::{Rejection, Reply};
+
+/// A fault of a request, as its client is told. The words before the colons are the codes, which stay; the messages may
+/// change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiError {
+    /// `missing_token`, `invalid_token`, `expired_token`, `wrong_audience`: 401.
+    Unauthorised(AccessError),
+    /// `access_denied`: 403. The token is good, but not for this.
+    Denied(String),
+    /// `invalid_value`: 400. A parameter can't be so; the message names it, its value and what it may be.
+    Invalid(String),
+    /// `not_found`: 404.
+    NotFound(String),
+    /// `method_not_allowed`: 405.
+    Method,
+    /// `position_gone`: 410. The position is of a topic that has been made again since.
+    Gone,
+    /// `unavailable`: 503. Trying again may help.
+    Unavailable,
+    /// `internal`: 500. The gateway's own fault; its log says more.
+    Internal,
+    /// Any other status, told in its own words: `length_required`, `payload_too_large`, `unsupported_media_type`.
+    Http(StatusCode),
+}
+
+impl Reject for ApiError {}
+
+impl ApiError {
+    /// The status, the code and the message.
+    pub fn parts(&self) -> (StatusCode, String, String) {
+        let (status, code, message) = match self {
+            ApiError::Unauthorised(error) => (StatusCode::UNAUTHORIZED, token_code(*error), error.to_string()),
+            ApiError::Denied(message) => (StatusCode::FORBIDDEN, "access_denied", message.clone()),
+            ApiError::Invalid(message) => (StatusCode::BAD_REQUEST, "invalid_value", message.clone()),
+            ApiError::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message.clone()),
+            ApiError::Method => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this route has no such method".into())
+            }
+            ApiError::Gone => (StatusCode::GONE, "position_gone", ReadError::Epoch.to_string()),
+            ApiError::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the log or the store is not available; try again".into(),
+            ),
+            ApiError::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "the gateway failed; its log says more".into())
+            }
+            ApiError::Http(status) => {
+                let words = status.canonical_reason().unwrap_or("refused").to_lowercase();
+                return (*status, words.replace(' ', "_"), words);
+            }
+        };
+        (status, code.to_owned(), message)
+    }
+}
+
+fn token_code(error: AccessError) -> &'static str {
+    match error {
+        AccessError::Missing => "missing_token",
+        AccessError::Invalid => "invalid_token",
+        AccessError::Expired => "expired_token",
+        AccessError::Audience => "wrong_audience",
+    }
+}
+
+impl Reply for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code, message) = self.parts();
+        let body = json!({"error": {"code": code, "message": message}});
+        let mut response = warp::reply::with_status(warp::reply::json(&body), status).into_response();
+        let header = match self {
+            // RFC 6750, 3.1: without a token there is nothing to say about it.
+            ApiError::Unauthorised(AccessError::Missing) => Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\"")),
+            ApiError::Unauthorised(_) => {
+                Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\", error=\"invalid_token\""))
+            }
+            ApiError::Denied(_) => {
+                Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\", error=\"insufficient_scope\""))
+            }
+            ApiError::Method => Some((ALLOW, "GET")),
+            ApiError::Unavailable => Some((RETRY_AFTER, "1")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+impl From<AccessError> for ApiError {
+    fn from(error: AccessError) -> Self {
+        ApiError::Unauthorised(error)
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        if let ReadError::Epoch = error {
+            return ApiError::Gone;
+        }
+        let transient = error.is_transient();
+        tracing::warn!(%error, transient, "a request could not be answered");
+        if transient { ApiError::Unavailable } else { ApiError::Internal }
+    }
+}
+
+impl From<SinkError> for ApiError {
+    fn from(error: SinkError) -> Self {
+        ReadError::from(error).into()
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        ReadError::from(error).into()
+    }
+}
+
+/// Answers what every route has rejected: [`ApiError`]s as they are, and warp's own rejections in the same form.
+pub async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
+    let error = if let Some(error) = rejection.find::<ApiError>() {
+        error.clone()
+    } else if rejection.is_not_found() {
+        ApiError::NotFound("there is no such route".to_owned())
+    } else if rejection.find::<MethodNotAllowed>().is_some() {
+        ApiError::Method
+    } else if rejection.find::<PayloadTooLarge>().is_some() {
+        ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE)
+    } else if rejection.find::<LengthRequired>().is_some() {
+        ApiError::Http(StatusCode::LENGTH_REQUIRED)
+    } else if rejection.find::<UnsupportedMediaType>().is_some() {
+        ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    } else if let Some(header) = rejection.find::<MissingHeader>() {
+        ApiError::Invalid(format!("the header {} is missing", header.name()))
+    } else if let Some(header) = rejection.find::<InvalidHeader>() {
+        ApiError::Invalid(format!("the header {} can't be read", header.name()))
+    } else if rejection.find::<InvalidQuery>().is_some() {
+        ApiError::Invalid("the query can't be read".to_owned())
+    } else {
+        tracing::error!(?rejection, "a request was rejected for an unknown reason");
+        ApiError::Internal
+    };
+    Ok(error.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use agentworks_kafka::KafkaError;
+
+    use super::*;
+
+    #[test]
+    fn each_fault_has_its_status_and_says_how_to_authenticate() {
+        let response = ApiError::from(AccessError::Missing).into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer realm=\"agentworks\"");
+        let response = ApiError::from(AccessError::Expired).into_response();
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer realm=\"agentworks\", error=\"invalid_token\"");
+        let response = ApiError::Denied("no".to_owned()).into_response();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(response.headers()["content-type"], "application/json");
+    }
+
+    #[test]
+    fn faults_below_are_told_without_their_insides() {
+        let broken = StoreError::Failed("block 17 at /var/lib/x".to_owned());
+        let (status, code, message) = ApiError::from(broken).parts();
+        assert_eq!((status, code.as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "internal"));
+        assert!(!message.contains("/var/lib"), "{message}");
+        let away = ReadError::Kafka(KafkaError::Unavailable("no broker".to_owned()));
+        assert_eq!(ApiError::from(away), ApiError::Unavailable);
+        assert_eq!(ApiError::from(ReadError::Epoch), ApiError::Gone);
+    }
+
+    #[test]
+    fn other_statuses_have_codes_too() {
+        let (_, code, message) = ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE).parts();
+        assert_eq!((code.as_str(), message.as_str()), ("payload_too_large", "payload too large"));
+    }
+}

@@ -1,0 +1,131 @@
+//! The beginning of a stream: where it begins, and what is shown first.
+
+use std::sync::Arc;
+
+use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, ReadItem, Scope};
+use agentworks_schemas::access::Claims;
+use agentworks_schemas::protocol::{Gap, RunSummary, ServerMessage};
+use agentworks_schemas::{Cursor, LogEntry, TopicPartition};
+
+use crate::hub::{Hub, Watch};
+use crate::socket::{Frame, Outbox};
+
+/// Whose stream it is and where it goes.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) reader: LogReader,
+    pub(super) hub: Hub,
+    pub(super) claims: Arc<Claims>,
+    pub(super) card: String,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+impl Source {
+    pub(super) fn scope(&self) -> Scope {
+        Scope::Card { workspace: self.claims.workspace.clone(), card: self.card.clone() }
+    }
+
+    /// Whether the token allows an entry.
+    pub(super) fn allows(&self, entry: &LogEntry<'_>) -> bool {
+        self.claims.may_read(&entry.workspace_id, &entry.card_id)
+    }
+}
+
+/// How a stream begins.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    /// Where to go on; otherwise it begins at the end of the log.
+    pub(super) position: Option<Cursor>,
+    /// How many entries before the end are shown first, if it begins there.
+    pub(super) history: usize,
+}
+
+/// A stream whose place in the log is settled: from `end` on the hub has everything, however long the rest takes.
+#[derive(Debug)]
+pub(super) struct Begun {
+    watch: Watch,
+    floor: Cursor,
+    end: Cursor,
+}
+
+/// A stream that can be shown.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) watch: Watch,
+    /// Why it doesn't go on where it was to.
+    pub(super) complaint: Option<String>,
+    /// What is shown first.
+    pub(super) history: Vec<ReadItem>,
+    /// The run that goes on now.
+    pub(super) active: Option<RunSummary>,
+    /// Where to go on.
+    pub(super) cursor: Cursor,
+}
+
+/// Settles where a stream begins.
+pub(super) async fn begin(source: Source) -> Result<Begun, ReadError> {
+    let scope = source.scope();
+    let floor = source.reader.start(&scope).await?;
+    let end = source.reader.end(&scope).await?;
+    let watch = source.hub.watch(&source.claims.workspace, &source.card, &end, Arc::clone(&source.outbox)).await?;
+    Ok(Begun { watch, floor, end })
+}
+
+/// Finds out what a stream shows first.
+pub(super) async fn open(source: Source, begun: Begun, start: Start) -> Result<Opened, ReadError> {
+    let Begun { watch, floor, end } = begun;
+    let (resumed, complaint) = match start.position.map(|position| resume(&position, &floor, &end)) {
+        Some(Ok(cursor)) => (Some(cursor), None),
+        Some(Err(reason)) => (None, Some(format!("{reason}; the stream begins at its end instead"))),
+        None => (None, None),
+    };
+    let history = match (&resumed, start.history) {
+        (None, count @ 1..) => source.reader.newest(&source.scope(), &ReadFilter::default(), &end, count).await?,
+        _ => Vec::new(),
+    };
+    let active = source.reader.active_run(&source.claims.workspace, &source.card).await?;
+    Ok(Opened { watch, complaint, history, active, cursor: resumed.unwrap_or(end) })
+}
+
+/// The cursor at which a stream goes on that a client wants to resume at `position`. Partitions that the client doesn't
+/// know of are read from their beginning, and others than the card's don't count.
+fn resume(position: &Cursor, floor: &Cursor, end: &Cursor) -> Result<Cursor, &'static str> {
+    let mut cursor = floor.clone();
+    for (partition, epoch, last) in end.iter() {
+        match position.get(partition) {
+            Some((own, _)) if own != epoch => return Err("the position is of a topic that has been made again"),
+            Some((_, next)) if next > last => return Err("the position lies beyond the end of the log"),
+            Some((_, next)) => cursor.set(partition, epoch, next),
+            None => {}
+        }
+    }
+    Ok(cursor)
+}
+
+/// Says that a range is gone.
+pub(crate) fn gap_frame(partition: TopicPartition, from: i64, to: i64) -> Frame {
+    let data = Gap { topic: partition.topic.to_string(), partition: partition.partition, from, to };
+    Frame::message(&ServerMessage::Gap { data })
+}
+
+#[cfg(test)]
+mod tests {
+    use agentworks_schemas::Topic;
+
+    use super::*;
+
+    fn cursor(offsets: &[(i32, u32, i64)]) -> Cursor {
+        let partition = |number| TopicPartition::new(Topic::AgentLogs, number);
+        offsets.iter().map(|(number, epoch, next)| (partition(*number), *epoch, *next)).collect()
+    }
+
+    #[test]
+    fn a_client_goes_on_where_it_was() {
+        let (floor, end) = (cursor(&[(0, 1, 10), (1, 1, 20)]), cursor(&[(0, 1, 100), (1, 1, 50)]));
+        assert_eq!(resume(&cursor(&[(0, 1, 30), (1, 1, 50)]), &floor, &end), Ok(cursor(&[(0, 1, 30), (1, 1, 50)])));
+        assert_eq!(resume(&cursor(&[(0, 1, 30)]), &floor, &end), Ok(cursor(&[(0, 1, 30), (1, 1, 20)])));
+        assert_eq!(resume(&cursor(&[(0, 1, 30), (7, 3, 1)]), &floor, &end), Ok(cursor(&[(0, 1, 30), (1, 1, 20)])));
+        assert!(resume(&cursor(&[(0, 1, 101)]), &floor, &end).is_err());
+        assert!(resume(&cursor(&[(0, 0, 30)]), &floor, &end).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! What all routes share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentworks_processors::reader::LogReader;
+use agentworks_processors::runs::RunReader;
+use agentworks_schemas::access::Authenticate;
+use agentworks_store::Store;
+use parking_lot::Mutex;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::server::Probes;
+use crate::{rest, session, web};
+
+/// The limits and times of a gateway.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// How many entries a connection is shown first, if it doesn't say.
+    pub history: usize,
+    /// The largest message that a client may send, in bytes.
+    pub max_message: usize,
+    /// How many messages a client may send per second, on average over ten.
+    pub max_messages_per_second: u32,
+    /// How much may wait for one connection before it is turned from pushed to pulled, in bytes.
+    pub max_pending: usize,
+    /// How many replays a connection may have at once.
+    pub max_replays: usize,
+    /// How many runs a connection may be subscribed to at once.
+    pub max_subscriptions: usize,
+    /// How many connections a workspace may have at once.
+    pub max_connections: usize,
+    /// How often a connection is pinged.
+    pub heartbeat: Duration,
+    /// How long a client may leave what waits for it unread before it is disconnected.
+    pub write_timeout: Duration,
+    /// The longest that a replay waits between two entries, whatever their timestamps say.
+    pub replay_idle_cap: Duration,
+    /// Origins that browsers may connect from, besides the gateway's own; `*` for all.
+    pub allowed_origins: Vec<String>,
+    /// Whether a token is taken from the query string (`?token=`).
+    pub token_in_query: bool,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        GatewayConfig {
+            history: 100,
+            max_message: 64 * 1024,
+            max_messages_per_second: 50,
+            max_pending: 256 * 1024,
+            max_replays: 4,
+            max_subscriptions: 100,
+            max_connections: 10_000,
+            heartbeat: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            replay_idle_cap: Duration::from_secs(5),
+            allowed_origins: Vec::new(),
+            token_in_query: false,
+        }
+    }
+}
+
+/// What all routes share.
+#[derive(Clone)]
+pub struct Gateway {
+    /// Limits and times.
+    pub config: Arc<GatewayConfig>,
+    /// Verifies tokens.
+    pub auth: Arc<dyn Authenticate>,
+    /// Reads history.
+    pub reader: LogReader,
+    /// Reads runs.
+    pub runs: RunReader,
+    /// Lists cards.
+    pub store: Arc<dyn Store>,
+    /// Live entries.
+    pub hub: Hub,
+    /// What is measured. The hub has the same.
+    pub metrics: Arc<Metrics>,
+    /// Who is connected.
+    pub connections: Connections,
+}
+
+impl Gateway {
+    /// All routes: the streams, REST, the probes and the terminal. [`crate::server::serve`] serves them, alone or beside
+    /// others.
+    pub fn routes(self, probes: Probes) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+        let stream = session::routes(self.clone()).boxed();
+        let rest = rest::routes(self).boxed();
+        stream.or(rest).unify().or(probes.routes()).unify().or(web::routes()).unify().boxed()
+    }
+}
+
+/// Counts the connections of each workspace. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Connections {
+    by_workspace: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Connections {
+    /// Counts one more, until the answer is dropped; `None` if the workspace has `limit` already.
+    pub fn enter(&self, workspace: &str, limit: usize) -> Option<Entered> {
+        let mut counts = self.by_workspace.lock();
+        if counts.get(workspace).copied().unwrap_or(0) >= limit {
+            return None;
+        }
+        *counts.entry(workspace.to_owned()).or_default() += 1;
+        Some(Entered { connections: self.clone(), workspace: workspace.to_owned() })
+    }
+}
+
+/// A connection that is counted.
+#[derive(Debug)]
+pub struct Entered {
+    connections: Connections,
+    workspace: String,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut counts = self.connections.by_workspace.lock();
+        if let Some(count) = counts.get_mut(&self.workspace) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.workspace);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_workspace_has_as_many_connections_as_it_may() {
+        let connections = Connections::default();
+        let first = connections.enter("a", 2).unwrap();
+        let second = connections.clone().enter("a", 2).unwrap();
+        assert!(connections.enter("a", 2).is_none());
+        assert!(connections.enter("b", 2).is_some());
+        drop(first);
+        assert!(connections.enter("a", 2).is_some());
+        drop(second);
+        assert!(connections.by_workspace.lock().is_empty());
+        assert!(connections.enter("c", 0).is_none());
+    }
+}
