@@ -1,0 +1,34 @@
+//! Where the process's own log goes.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+/// The variable that chooses what is logged, in `tracing`'s syntax: `info`, `agentworks_gateway=debug`.
+const FILTER: &str = "AGENTWORKS_LOG";
+
+/// For commands that talk to a person: warnings on standard error.
+pub(crate) fn to_stderr() {
+    let filter = EnvFilter::builder().with_env_var(FILTER).with_default_directive(LevelFilter::WARN.into());
+    let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry().with(layer.with_filter(filter.from_env_lossy())).init();
+}
+
+/// For a service with a data folder: everything into `file`, warnings on standard error too.
+pub(crate) fn to_file(file: &Path) -> anyhow::Result<()> {
+    let log = OpenOptions::new().create(true).append(true).open(file);
+    let log = log.with_context(|| format!("cannot write the log file {}", file.display()))?;
+    let chosen = std::env::var(FILTER).unwrap_or_else(|_| "info,fjall=warn,lsm_tree=warn".to_owned());
+    let all = fmt::layer().with_ansi(false).with_writer(Arc::new(log)).with_filter(EnvFilter::new(chosen));
+    // librdkafka warns of much that passes by itself; what doesn't shows in what the parts that use it say.
+    let warnings = Targets::new().with_default(LevelFilter::WARN).with_target("librdkafka", LevelFilter::ERROR);
+    let warnings = fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(warnings);
+    tracing_subscriber::registry().with(all).with(warnings).init();
+    Ok(())
+}

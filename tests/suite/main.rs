@@ -1,0 +1,25 @@
+//! Tests against real services, in one binary.
+
+#![allow(clippy::unwrap_used, reason = "what can't be done here is a failed test")]
+#![allow(unreachable_pub, reason = "the benchmarks share the support")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod auth;
+mod broker;
+mod cli;
+mod kafka;
+mod kill;
+mod live;
+mod load;
+mod page;
+mod producer;
+mod reader;
+mod receiver;
+mod replay;
+mod rest;
+mod runtime;
+mod ship;
+mod tour;
+mod written;

@@ -1,0 +1,29 @@
+//! What the tests against real services share.
+//!
+//! - [`dev`]: `agentworks dev`, as a user starts it.
+//! - [`kafka`]: one real Kafka for all tests of this binary, and others of a test's own.
+//! - [`records`]: topics, and raw records in and out of them, with nothing of ours in between.
+//! - [`stack`]: producer, sinks, reader and gateway, composed in this process.
+//! - [`terminal`]: a WebSocket client of the gateway.
+//! - [`topic_id`]: which making of a topic this is.
+//! - [`process`]: whether a process runs, and killing one.
+//! - [`wait`]: for something to become true.
+
+pub mod dev;
+pub mod kafka;
+pub mod process;
+pub mod records;
+pub mod stack;
+pub mod terminal;
+pub mod topic_id;
+pub mod wait;
+
+pub use kafka::{Scratch, kafka, unique_prefix};
+pub use wait::eventually;
+
+use std::path::Path;
+
+/// The binary under test.
+pub fn agentworks() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_agentworks"))
+}

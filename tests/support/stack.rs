@@ -1,0 +1,142 @@
+//! The whole way of an entry, composed from its parts in this process: producer, sinks, reader, gateway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentworks_gateway::auth::{JwtAuth, Secret, mint};
+use agentworks_gateway::hub::{Hub, HubLimits};
+use agentworks_gateway::server::{self, Probes};
+use agentworks_gateway::{Connections, Gateway, GatewayConfig, Metrics};
+use agentworks_ingest::producer::Producer;
+use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_processors::hot::{HotConfig, HotSink};
+use agentworks_processors::reader::LogReader;
+use agentworks_processors::runs::{RunReader, RunsConfig, RunsSink};
+use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
+use agentworks_schemas::access::{Claims, Role};
+use agentworks_store::{EmbeddedStore, Store};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::records::create_topics;
+use super::{Scratch, eventually, kafka};
+
+/// What tokens are signed with.
+pub const SECRET: &str = "a secret of the tests, long enough";
+
+/// What differs from stack to stack.
+#[derive(Clone, Debug)]
+pub struct StackConfig {
+    pub gateway: GatewayConfig,
+    pub hub: HubLimits,
+    pub hot: HotConfig,
+}
+
+impl Default for StackConfig {
+    fn default() -> Self {
+        // Blocks are written soon, so that what is read comes from hot and from the log.
+        let hot = HotConfig { block_age: Duration::from_millis(700), ..HotConfig::default() };
+        StackConfig { gateway: GatewayConfig::default(), hub: HubLimits::default(), hot }
+    }
+}
+
+/// Everything, running.
+pub struct Stack {
+    /// `127.0.0.1:PORT`, of the gateway.
+    pub address: String,
+    /// The same as a URL, `http://127.0.0.1:PORT`.
+    pub url: String,
+    pub settings: KafkaSettings,
+    pub producer: Producer,
+    pub reader: LogReader,
+    pub metrics: Arc<Metrics>,
+    secret: Secret,
+    runtime: RuntimeHandle,
+    shutdown: CancellationToken,
+    server: JoinHandle<()>,
+    _folder: Scratch,
+}
+
+impl Stack {
+    /// On the Kafka of all tests, with topics of its own.
+    pub async fn start(prefix: &str, partitions: i32) -> Stack {
+        Stack::start_with(&kafka().await.bootstrap(), prefix, partitions, StackConfig::default()).await
+    }
+
+    pub async fn start_with(bootstrap: &str, prefix: &str, partitions: i32, config: StackConfig) -> Stack {
+        let topics = create_topics(bootstrap, prefix, partitions).await;
+        let settings = KafkaSettings::new(bootstrap, topics.clone());
+        let folder = Scratch::new("stack");
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap());
+        let mut registry = Registry::default();
+
+        let hot = HotSink::new(store.clone(), config.hot, &mut registry);
+        let runs = RunsSink::new(store.clone(), RunsConfig::default());
+        let group = format!("{prefix}store");
+        let runtime = RuntimeConfig::new(settings.clone(), group, vec![Box::new(hot), Box::new(runs)]);
+        let runtime = Runtime::start(runtime).unwrap();
+
+        let seek = SeekPool::new(settings.clone(), 4);
+        let reader = LogReader::new(store.clone(), seek.clone());
+        let metrics = Arc::new(Metrics::default());
+        metrics.register(&mut registry);
+        let hub = Hub::start(settings.clone(), config.hub, reader.clone(), seek, metrics.clone()).unwrap();
+        let secret = Secret::new(SECRET, "the tests").unwrap();
+        let gateway = Gateway {
+            config: Arc::new(config.gateway),
+            auth: Arc::new(JwtAuth::new(&secret)),
+            reader: reader.clone(),
+            runs: RunReader::new(store.clone()),
+            store,
+            hub,
+            metrics: metrics.clone(),
+            connections: Connections::default(),
+        };
+        let probes = Probes { ready: Arc::new(|| Ok(())), registry: Arc::new(registry) };
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(server::serve(listener, gateway.routes(probes), shutdown.clone()));
+        let producer = Producer::builder(bootstrap).topics(topics).linger(Duration::from_millis(1)).build().unwrap();
+        let url = format!("http://{address}");
+        let stack = Stack {
+            address,
+            url,
+            settings,
+            producer,
+            reader,
+            metrics,
+            secret,
+            runtime,
+            shutdown,
+            server,
+            _folder: folder,
+        };
+        eventually(Duration::from_secs(30), async || stack.runtime.is_ready().then_some(())).await;
+        stack
+    }
+
+    /// A token for a workspace that is valid for an hour.
+    pub fn token(&self, workspace: &str, role: Role) -> String {
+        self.token_with(workspace, role, None, Duration::from_secs(3600))
+    }
+
+    pub fn token_with(&self, workspace: &str, role: Role, cards: Option<&[&str]>, ttl: Duration) -> String {
+        let cards = cards.map(|cards| cards.iter().map(|card| (*card).to_owned()).collect());
+        let claims = Claims { workspace: workspace.to_owned(), subject: "test".to_owned(), role, cards, expires: 0 };
+        mint(&self.secret, &claims, ttl).unwrap()
+    }
+
+    /// Ends the gateway alone, as for a restart.
+    pub async fn stop_gateway(&mut self) {
+        self.shutdown.cancel();
+        (&mut self.server).await.unwrap();
+    }
+
+    pub async fn stop(mut self) {
+        self.stop_gateway().await;
+        self.producer.close(Duration::from_secs(10)).await.unwrap();
+        self.runtime.shutdown().await;
+    }
+}
