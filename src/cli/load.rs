@@ -10,7 +10,7 @@ use agentworks_schemas::Timestamp;
 use anyhow::Context;
 use clap::Parser;
 
-use super::ship::writer::{Writer, seconds};
+use super::ship::writer::{Writer, say, seconds};
 
 /// Agents that plan, call tools and models, warn and fail, on many cards at once. With --ledger, what is sent is on disk
 /// before it is sent, and what Kafka acknowledged soon after, so that a test can tell later whether anything was lost.
@@ -58,7 +58,7 @@ impl Args {
         let producer = self.writer.producer()?;
         let seed = self.seed.unwrap_or_else(rand::random);
         if self.seed.is_none() && !self.quiet {
-            eprintln!("agentworks load: seed {seed}");
+            say(format_args!("agentworks load: seed {seed}"));
         }
         let (pace, rate) = if self.rate > 0.0 { (Pace::Fleet, self.rate) } else { (Pace::Full, 1000.0) };
         let fleet = Fleet {
@@ -93,7 +93,7 @@ impl Args {
                     }
                     None => {
                         let Counts { sent, acked, .. } = progress.counts();
-                        eprintln!("agentworks load: ended at once, {} of {sent} not acknowledged", sent - acked);
+                        say(format_args!("agentworks load: ended at once, {} of {sent} not acknowledged", sent - acked));
                         return Ok(ExitCode::FAILURE);
                     }
                 },
@@ -102,10 +102,13 @@ impl Args {
         let Counts { sent, acked, failed } = counts;
         if !self.quiet {
             let took = start.elapsed().as_secs_f64();
-            eprintln!("agentworks load: {acked} of {sent} acknowledged in {took:.1} s, {:.0}/s", acked as f64 / took);
+            say(format_args!(
+                "agentworks load: {acked} of {sent} acknowledged in {took:.1} s, {:.0}/s",
+                acked as f64 / took
+            ));
         }
         if failed > 0 {
-            eprintln!("agentworks load: {failed} failed");
+            say(format_args!("agentworks load: {failed} failed"));
         }
         Ok(if acked == sent { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -133,6 +136,9 @@ impl Watch {
         }
         let rate = (counts.acked - last.acked) as f64 / now.duration_since(before).as_secs_f64();
         let waiting = counts.sent - counts.acked - counts.failed;
-        eprintln!("{rate:>8.0}/s  {:>10} acknowledged  {waiting:>7} waiting  {} failed", counts.acked, counts.failed);
+        say(format_args!(
+            "{rate:>8.0}/s  {:>10} acknowledged  {waiting:>7} waiting  {} failed",
+            counts.acked, counts.failed
+        ));
     }
 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Parser;
 use uuid::Uuid;
 
-use super::ship::writer::{Writer, seconds};
+use super::ship::writer::{Writer, say, seconds};
 
 /// The program's standard output and standard error are passed through unchanged and at once, and each of their lines
 /// becomes an entry, in the order of arrival, as with `agentworks ship`. The run begins and ends with the program.
@@ -66,7 +66,7 @@ impl Args {
         let producer = self.writer.producer()?;
         let id = self.run.clone().unwrap_or_else(|| Uuid::now_v7().to_string());
         if self.run.is_none() && !self.quiet {
-            eprintln!("agentworks run: card {}, run {id}", self.card);
+            say(format_args!("agentworks run: card {}, run {id}", self.card));
         }
         let job = Job {
             command: Command { program, arguments: command.collect() },
@@ -80,11 +80,11 @@ impl Args {
         };
         let report = run(job, &mut signals).await.context("cannot run a command")?;
         if let (false, Some(reason)) = (report.exit.started, &report.exit.reason) {
-            eprintln!("agentworks run: {reason}");
+            say(format_args!("agentworks run: {reason}"));
         }
         if report.lost > 0 {
             let reason = report.error.map_or("Kafka did not keep up".to_owned(), |error| error.to_string());
-            eprintln!("agentworks run: {} lines or events are not in the log: {reason}", report.lost);
+            say(format_args!("agentworks run: {} lines or events are not in the log: {reason}", report.lost));
         }
         Ok(ExitCode::from(u8::try_from(report.exit.code).unwrap_or(u8::MAX)))
     }

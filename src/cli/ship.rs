@@ -16,7 +16,7 @@ use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use writer::{Writer, counted, seconds};
+use writer::{Writer, counted, say, seconds};
 
 /// Every line becomes an entry, in order; reading waits while Kafka does. What a line shows of its level is understood
 /// (`error[E0521]:`, `[warn]`, `level=info`, glog, systemd's `<3>`). A line that is a JSON object becomes the entry's data,
@@ -95,13 +95,13 @@ impl Args {
                 result = &mut shipping => break result,
                 _ = signals.next() => {
                     if asked {
-                        eprintln!("agentworks ship: ended at once, {}", undelivered(tally.counts()));
+                        say(format_args!("agentworks ship: ended at once, {}", undelivered(tally.counts())));
                         return Ok(ExitCode::FAILURE);
                     }
                     asked = true;
                     stop.cancel();
                     if !self.quiet {
-                        eprintln!("agentworks ship: shipping what was read; once more to end at once");
+                        say(format_args!("agentworks ship: shipping what was read; once more to end at once"));
                     }
                 }
             }
@@ -110,13 +110,17 @@ impl Args {
         if !self.quiet {
             let (lines, took) = (counted(counts.lines, "line"), start.elapsed().as_secs_f64());
             let bytes = counted(counts.bytes, "byte");
-            eprintln!("agentworks ship: {lines}, {bytes} in {took:.1} s; card {}, run {}", self.card, job.run.id());
+            say(format_args!(
+                "agentworks ship: {lines}, {bytes} in {took:.1} s; card {}, run {}",
+                self.card,
+                job.run.id()
+            ));
         }
         if counts.refused > 0 {
-            eprintln!("agentworks ship: refused {} for being too long", counted(counts.refused, "line"));
+            say(format_args!("agentworks ship: refused {} for being too long", counted(counts.refused, "line")));
         }
         if let Err(error) = &result {
-            eprintln!("agentworks ship: {error}: {}", undelivered(counts));
+            say(format_args!("agentworks ship: {error}: {}", undelivered(counts)));
         }
         let all = result.is_ok() && counts.undelivered() == 0 && counts.refused == 0;
         Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -135,7 +139,7 @@ impl Args {
             (None, None) => (Uuid::now_v7().to_string(), 0),
         };
         if self.run.is_none() && !self.quiet {
-            eprintln!("agentworks ship: card {}, run {run}", self.card);
+            say(format_args!("agentworks ship: card {}, run {run}", self.card));
         }
         let start = match &known {
             Some(known) => Start::At(known.place),

@@ -41,6 +41,8 @@ impl KafkaError {
         match (error.rdkafka_error_code(), error) {
             (Some(code), _) => Self::from_code(code, topic),
             (None, Client::AdminOp(code)) => Self::from_code(*code, topic),
+            // Without the value, which may be a password.
+            (None, Client::ClientConfig(_, reason, name, _)) => KafkaError::Failed(format!("setting {name}: {reason}")),
             // The calls whose errors carry no code fail on local state alone (an assignment, a setting).
             (None, error) => KafkaError::Failed(error.to_string()),
         }
@@ -73,4 +75,31 @@ fn may_pass(code: Code) -> bool {
             | NotEnoughReplicas | NotEnoughReplicasAfterAppend | NotController | RebalanceInProgress | KafkaStorageError
             | FencedLeaderEpoch | UnknownLeaderEpoch | OffsetNotAvailable | UnstableOffsetCommit | ThrottlingQuotaExceeded
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rdkafka::ClientConfig;
+    use rdkafka::error::KafkaError as Client;
+
+    use super::*;
+
+    #[test]
+    fn errors_say_whether_trying_again_helps_and_what_to_do() {
+        let of = |error| KafkaError::from_client(&error, "agent-logs");
+        assert!(of(Client::MessageConsumption(Code::AllBrokersDown)).is_transient());
+        assert!(of(Client::MetadataFetch(Code::LeaderNotAvailable)).is_transient());
+        assert!(!of(Client::MessageProduction(Code::TopicAuthorizationFailed)).is_transient());
+        let missing = of(Client::MetadataFetch(Code::UnknownTopicOrPartition)).to_string();
+        assert_eq!(missing, "topic agent-logs does not exist: create it with `agentworks topics create`");
+    }
+
+    #[test]
+    fn a_refused_setting_is_named_without_its_value() {
+        let error = ClientConfig::new().set("sasl.pasword", "hunter2").create_native_config().unwrap_err();
+        let error = KafkaError::from_client(&error, "the brokers").to_string();
+        assert!(error.contains("sasl.pasword") && !error.contains("hunter2"), "{error}");
+    }
 }

@@ -1,5 +1,6 @@
 //! What the commands that write into the log have in common.
 
+use std::io::Write;
 use std::time::Duration;
 
 use agentworks_ingest::producer::Producer;
@@ -44,4 +45,9 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 /// `1 line`, `2 lines`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// Tells something on standard error. That nobody may be listening there any more is no reason to fail.
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

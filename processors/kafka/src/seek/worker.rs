@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use agentworks_schemas::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tracing::debug;
@@ -116,9 +116,12 @@ impl Worker {
                     read.is_full()
                 }
                 // The end of the log, which isn't before `end`.
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => {
-                    read.cover(end);
-                    true
+                Some(Err(ClientError::PartitionEOF(number))) => {
+                    let ours = number == read.request.partition.partition;
+                    if ours {
+                        read.cover(end);
+                    }
+                    ours
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
                     // Of an earlier assignment perhaps: librdkafka doesn't say.
