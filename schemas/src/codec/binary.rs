@@ -50,6 +50,16 @@ impl From<Fault> for Reject {
     }
 }
 
+/// Most strings are short and of ASCII, and begin anywhere: for these the standard library's check of UTF-8 took two fifths
+/// of what decoding a record costs, and its check of ASCII takes a fraction of that.
+fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
+    if bytes.is_ascii() {
+        // SAFETY: ASCII is UTF-8.
+        return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
+    }
+    std::str::from_utf8(bytes).map_err(|_| Fault("a string is not UTF-8"))
+}
+
 /// Reads a datum from its front. What it returns borrows from the datum; only arrays allocate, at most [`MAX_TAGS`]
 /// elements.
 pub(super) struct Reader<'a> {
@@ -95,7 +105,7 @@ impl<'a> Reader<'a> {
         let length = usize::try_from(self.long()?).map_err(|_| Fault("the length of a string is negative"))?;
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Fault("cut short within a string"))?;
         self.rest = rest;
-        std::str::from_utf8(bytes).map(Text::from).map_err(|_| Fault("a string is not UTF-8"))
+        utf8(bytes).map(Text::from)
     }
 
     /// An enum, whose symbols are `names` in this order.

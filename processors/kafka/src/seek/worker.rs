@@ -103,13 +103,13 @@ impl Worker {
         self.assign(&name, read)?;
 
         let (mut sent, mut attempts) = (0, 0);
-        let mut deadline = Instant::now() + STALL;
+        let mut silent = None;
         while !read.is_cancelled() {
             // What has come is sent before waiting for more.
             let timeout = if read.has_records() { Duration::ZERO } else { POLL };
             let flush = match self.consumer.poll(timeout) {
                 Some(Ok(message)) => {
-                    deadline = Instant::now() + STALL;
+                    silent = None;
                     if is_next(&message, read, &name) {
                         if message.offset() < end { read.take(&message) } else { read.cover(end) }
                     }
@@ -134,7 +134,7 @@ impl Worker {
                     error if error.is_transient() => false,
                     error => return Err(error),
                 },
-                None if Instant::now() > deadline => {
+                None if silent.get_or_insert_with(Instant::now).elapsed() > STALL => {
                     return Err(KafkaError::Unavailable(format!("nothing came from {name} for {STALL:?}")));
                 }
                 None => read.has_records(),
