@@ -39,7 +39,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 
 pub use crate::hot::StoredEntry;
-use crate::runs::RunPage;
+use crate::runs::{PageToken, RunPage};
 use crate::sink::SinkError;
 pub use metrics::ReaderMetrics;
 pub use scope::{ReadFilter, Scope};
@@ -197,7 +197,7 @@ impl LogReader {
         &self,
         workspace: &str,
         card: &str,
-        page: Option<&str>,
+        page: Option<&PageToken>,
         limit: usize,
     ) -> Result<RunPage, ReadError> {
         summary::of_card(&self.tiers, workspace, card, page, limit).await

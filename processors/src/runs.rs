@@ -14,6 +14,6 @@ mod tables;
 mod tests;
 
 pub use marks::Mark;
-pub use part::{Lifecycle, RunPart, fold_parts};
-pub use read::{RunListing, RunPage, RunReader};
+pub use part::{Inference, Lifecycle, RunPart, fold_parts};
+pub use read::{PageToken, ParsePageTokenError, RunListing, RunPage, RunReader, SILENCE};
 pub use sink::{RunsConfig, RunsSink};

@@ -1,6 +1,6 @@
 //! Runs.
 
-use agentworks_processors::runs::{RunListing, RunPage};
+use agentworks_processors::runs::{PageToken, RunListing, RunPage};
 use agentworks_schemas::protocol::{RunStatus, RunSummary};
 use serde::Serialize;
 use warp::reply::Response;
@@ -24,42 +24,70 @@ struct Listed {
     next: Option<String>,
 }
 
-/// `GET /v1/cards/{card}/runs`: the card's runs, newest first, as of the end of the log. `limit` (1 to 200, 50 by
-/// default; the first page has more where the store doesn't know the newest runs yet), `page` (the `next` of the page
-/// before).
-pub(super) async fn of_card(Id(card): Id, mut asked: Asked) -> Result<Response, ApiError> {
-    asked.check_card(&card)?;
-    let limit = asked.params.limit(DEFAULT_LIMIT, LIMITS)?;
-    let page = asked.params.text("page");
-    asked.params.finish()?;
-    let reader = &asked.gateway.reader;
-    let RunPage { runs, next } = reader.runs_of_card(&asked.claims.workspace, &card, page.as_deref(), limit).await?;
-    Ok(json(&Listed { runs, next }))
+impl Listed {
+    fn page(runs: Vec<RunSummary>, next: Option<PageToken>) -> Response {
+        json(&Listed { runs, next: next.map(|token| token.to_string()) })
+    }
 }
 
-/// `GET /v1/runs`: the workspace's runs, newest first, as the store knows them (seconds behind the log). `limit` and `page` as for a card's;
-/// `status` (running, completed, failed, cancelled; a list with commas). A page that a status or the token's cards thin
-/// out may hold fewer than `limit`, or none, though there are more: only `next: null` is the end.
-pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
-    let limit = asked.params.limit(DEFAULT_LIMIT, LIMITS)?;
-    let mut next = asked.params.text("page");
-    let statuses: Option<Vec<Status>> = asked.params.list("status")?;
-    asked.params.finish()?;
-    let wanted = |run: &RunSummary| {
-        asked.claims.may_read(&asked.claims.workspace, &run.card_id)
-            && statuses.as_ref().is_none_or(|statuses| statuses.contains(&Status(run.status)))
-    };
-    for _ in 0..MAX_PAGES {
-        let runs = &asked.gateway.runs;
-        let listed = runs.list(&asked.claims.workspace, &RunListing::Workspace, next.as_deref(), limit);
-        let mut page = listed.await?;
-        page.runs.retain(wanted);
-        next = page.next;
-        if !page.runs.is_empty() || next.is_none() {
-            return Ok(json(&Listed { runs: page.runs, next }));
-        }
+/// Which page of which runs is asked for.
+struct Listing {
+    limit: usize,
+    page: Option<PageToken>,
+    statuses: Option<Vec<Status>>,
+}
+
+impl Listing {
+    fn of(asked: &mut Asked) -> Result<Self, ApiError> {
+        let listing = Listing {
+            limit: asked.params.limit(DEFAULT_LIMIT, LIMITS)?,
+            page: asked.params.value("page")?,
+            statuses: asked.params.list("status")?,
+        };
+        asked.params.finish()?;
+        Ok(listing)
     }
-    Ok(json(&Listed { runs: Vec::new(), next }))
+
+    fn wants(&self, run: &RunSummary) -> bool {
+        self.statuses.as_ref().is_none_or(|statuses| statuses.contains(&Status(run.status)))
+    }
+}
+
+/// `GET /v1/cards/{card}/runs`: the card's runs, newest first, as of the end of the log. `limit` (1 to 200, 50 by
+/// default; the first page has more where the store doesn't know the newest runs yet), `page` (the `next` of the page
+/// before), `status` (running, completed, failed, cancelled; a list with commas). A page that a status thins out may hold
+/// fewer than `limit`, or none, though there are more: only `next: null` is the end.
+pub(super) async fn of_card(Id(card): Id, mut asked: Asked) -> Result<Response, ApiError> {
+    asked.check_card(&card)?;
+    let mut listing = Listing::of(&mut asked)?;
+    let reader = &asked.gateway.reader;
+    for _ in 0..MAX_PAGES {
+        let listed = reader.runs_of_card(&asked.claims.workspace, &card, listing.page.as_ref(), listing.limit);
+        let RunPage { mut runs, next } = listed.await?;
+        runs.retain(|run| listing.wants(run));
+        if !runs.is_empty() || next.is_none() {
+            return Ok(Listed::page(runs, next));
+        }
+        listing.page = next;
+    }
+    Ok(Listed::page(Vec::new(), listing.page))
+}
+
+/// `GET /v1/runs`: the workspace's runs, newest first, as the store knows them (seconds behind the log). `limit`, `page`
+/// and `status` as for a card's; the token's cards thin pages out too.
+pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
+    let mut listing = Listing::of(&mut asked)?;
+    let (runs, claims) = (&asked.gateway.runs, &asked.claims);
+    for _ in 0..MAX_PAGES {
+        let listed = runs.list(&claims.workspace, &RunListing::Workspace, listing.page.as_ref(), listing.limit);
+        let RunPage { mut runs, next } = listed.await?;
+        runs.retain(|run| claims.may_read(&claims.workspace, &run.card_id) && listing.wants(run));
+        if !runs.is_empty() || next.is_none() {
+            return Ok(Listed::page(runs, next));
+        }
+        listing.page = next;
+    }
+    Ok(Listed::page(Vec::new(), listing.page))
 }
 
 /// `GET /v1/runs/{run}`: the run's summary as of the end of the log. `card` helps to find a run that has only just

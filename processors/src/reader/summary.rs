@@ -17,7 +17,7 @@ use futures_util::stream::{BoxStream, SelectAll, StreamExt, unfold};
 use super::ReadError;
 use super::stored::StoredTiers;
 use super::tiers::Tiers;
-use crate::runs::{RunListing, RunPage, RunPart, fold_parts};
+use crate::runs::{PageToken, RunListing, RunPage, RunPart};
 
 /// Among how many of a card's newest runs the active one is looked for, beside those that the end of the log tells of.
 const NEWEST: usize = 100;
@@ -48,7 +48,7 @@ pub(super) async fn of_card(
     tiers: &StoredTiers,
     workspace: &str,
     card: &str,
-    page: Option<&str>,
+    page: Option<&PageToken>,
     limit: usize,
 ) -> Result<RunPage, ReadError> {
     let (mut listed, others) = refreshed(tiers, workspace, card, page, limit).await?;
@@ -65,7 +65,7 @@ async fn refreshed(
     tiers: &StoredTiers,
     workspace: &str,
     card: &str,
-    page: Option<&str>,
+    page: Option<&PageToken>,
     limit: usize,
 ) -> Result<(RunPage, Vec<(RunSummary, IsStored)>), ReadError> {
     let mut fresh = Fresh::new(tiers, workspace, card);
@@ -162,7 +162,9 @@ impl<'a> Fresh<'a> {
     }
 
     fn into_summaries(self) -> impl Iterator<Item = (RunSummary, IsStored)> {
-        self.runs.into_iter().filter_map(|(run, (parts, is_stored))| Some((fold_parts(&run, &parts)?, is_stored)))
+        self.runs
+            .into_iter()
+            .filter_map(|(run, (parts, is_stored))| Some((self.tiers.runs.fold(&run, &parts)?, is_stored)))
     }
 }
 

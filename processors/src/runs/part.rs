@@ -1,5 +1,7 @@
 //! The part: what one partition says of one run.
 
+use std::time::Duration;
+
 use agentworks_kafka::{Content, Record};
 use agentworks_schemas::protocol::{RunStatus, RunSummary};
 use agentworks_schemas::{LogEntry, RunEvent, RunEventKind, Timestamp, TopicPartition};
@@ -139,17 +141,32 @@ impl RunPart {
     }
 }
 
+/// How to infer what no event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inference {
+    /// The present.
+    pub now: Timestamp,
+    /// A run that no event ended counts as over when nothing of it has come for so long.
+    pub silence: Duration,
+}
+
 /// Adds the parts of a run; `None` if there are none.
 ///
 /// The latest event that began or ended the run decides how it stands: entries that come after its end are counted, and
-/// reopen nothing. Where there is no such event at all, the run counts as running and the summary as inferred.
-pub fn fold_parts(run: &str, parts: &[RunPart]) -> Option<RunSummary> {
+/// reopen nothing. Where no event says that it began, or that it ended although it has long been silent, the summary is
+/// what its records' times suggest, and marked as inferred. That is worked out for each reader and never stored: a record
+/// that comes after all shows the run as running again.
+pub fn fold_parts(run: &str, parts: &[RunPart], inference: Inference) -> Option<RunSummary> {
     let first = parts.iter().min_by_key(|part| (part.recorded.0, part.partition))?;
     let lifecycles = parts.iter().filter_map(|part| Some((part.lifecycle.as_ref()?, part.partition)));
     let lifecycle = lifecycles.max_by_key(|(event, partition)| (event.recorded, *partition)).map(|(event, _)| event);
     let started = parts.iter().filter_map(|part| part.started).min();
     let start_time = started.or_else(|| parts.iter().map(|part| part.time.0).min())?;
     let end = lifecycle.filter(|event| event.kind.is_end());
+    let last_recorded = parts.iter().map(|part| part.recorded.1).max()?;
+    let is_silent = end.is_none() && inference.now.since(last_recorded) >= inference.silence;
+    let last_seen = parts.iter().map(|part| part.time.1).max()?;
+    let end_time = end.map(|event| event.at).or(is_silent.then_some(last_seen));
     let agent = parts.iter().filter_map(|part| part.agent.as_ref()).min();
     let count = |levels: &[usize]| parts.iter().map(|part| levels.iter().map(|l| part.levels[*l]).sum::<u64>()).sum();
     Some(RunSummary {
@@ -160,18 +177,22 @@ pub fn fold_parts(run: &str, parts: &[RunPart]) -> Option<RunSummary> {
             Some(RunEventKind::Completed) => RunStatus::Completed,
             Some(RunEventKind::Failed) => RunStatus::Failed,
             Some(RunEventKind::Cancelled) => RunStatus::Cancelled,
+            Some(RunEventKind::Started | RunEventKind::Usage) | None if is_silent => RunStatus::Completed,
             Some(RunEventKind::Started | RunEventKind::Usage) | None => RunStatus::Running,
         },
-        inferred: lifecycle.is_none(),
+        inferred: lifecycle.is_none() || is_silent,
         start_time,
-        end_time: end.map(|event| event.at),
-        duration: end.map(|event| u64::try_from(event.at.since(start_time).as_millis()).unwrap_or(u64::MAX)),
+        end_time,
+        duration: end_time.map(|end| u64::try_from(end.since(start_time).as_millis()).unwrap_or(u64::MAX)),
         log_count: count(&[0, 1, 2, 3, 4]),
         error_count: count(&[3, 4]),
         warning_count: count(&[2]),
         cost: parts.iter().filter_map(|part| part.cost).reduce(|sum, cost| sum + cost),
         tokens_used: parts.iter().filter_map(|part| part.tokens).reduce(i64::saturating_add),
         exit_code: end.and_then(|event| event.exit_code),
-        reason: end.and_then(|event| event.reason.clone()),
+        reason: match end {
+            Some(event) => event.reason.clone(),
+            None => is_silent.then(|| format!("no event ended it; silent since {last_recorded}")),
+        },
     })
 }

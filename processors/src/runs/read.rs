@@ -1,15 +1,18 @@
 //! Reading runs.
 
+use std::fmt;
 use std::ops::Bound;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use agentworks_schemas::TopicPartition;
 use agentworks_schemas::protocol::RunSummary;
+use agentworks_schemas::{Timestamp, TopicPartition};
 use agentworks_store::{Order, Part, Row, Scan, Store, Table};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::marks::Mark;
-use super::part::{RunPart, fold_parts};
+use super::part::{Inference, RunPart, fold_parts};
 use super::sink::NAME;
 use super::tables;
 use crate::lane::{self, Held};
@@ -22,7 +25,11 @@ const LOOKUPS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct RunReader {
     store: Arc<dyn Store>,
+    silence: Duration,
 }
+
+/// After so long without a record a run that no event ended counts as over, unless [`RunReader::silence`] says otherwise.
+pub const SILENCE: Duration = Duration::from_secs(3600);
 
 /// Whose runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,16 +46,32 @@ pub struct RunPage {
     /// The runs, as the store knows them.
     pub runs: Vec<RunSummary>,
     /// Where the next page begins; `None` if this is the last.
-    pub next: Option<String>,
+    pub next: Option<PageToken>,
 }
 
-/// A row of a listing: the run's first record timestamp in one partition, in milliseconds, and its id.
-type Listed = (i64, String);
+/// A row of a listing, which is also where a page ends: as text it is the token by which a client asks for the next one.
+/// The timestamp, a dot, and the run's id in hex, so that it needs no escaping in a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageToken {
+    /// The run's first record timestamp in one partition, in milliseconds.
+    began: i64,
+    run: String,
+}
 
 impl RunReader {
     /// A reader of what lies in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        RunReader { store }
+        RunReader { store, silence: SILENCE }
+    }
+
+    /// The same, with runs that no event ended counting as over when nothing of them has come for `silence`.
+    pub fn silence(self, silence: Duration) -> Self {
+        RunReader { silence, ..self }
+    }
+
+    /// Adds the parts of a run, as of now; see [`fold_parts`].
+    pub fn fold(&self, run: &str, parts: &[RunPart]) -> Option<RunSummary> {
+        fold_parts(run, parts, Inference { now: Timestamp::now(), silence: self.silence })
     }
 
     /// What the sink holds of a partition.
@@ -82,15 +105,15 @@ impl RunReader {
         self.store.scan(scan).await?.first().map(|row| Mark::from_row(run, row)).transpose()
     }
 
-    /// A page of runs, newest first; `page` is the `next` of the page before. A token that isn't one begins anew.
+    /// A page of runs, newest first; `after` is the `next` of the page before.
     pub async fn list(
         &self,
         workspace: &str,
         listing: &RunListing,
-        page: Option<&str>,
+        after: Option<&PageToken>,
         limit: usize,
     ) -> Result<RunPage, SinkError> {
-        let mut after = page.and_then(from_token);
+        let mut after = after.cloned();
         let mut runs = Vec::new();
         while runs.len() < limit {
             let rows = self.rows(workspace, listing, after.as_ref(), limit - runs.len()).await?;
@@ -100,14 +123,18 @@ impl RunReader {
             let shown: Vec<_> = stream::iter(shown).buffered(LOOKUPS).try_collect().await?;
             runs.extend(shown.into_iter().flatten());
         }
-        Ok(RunPage { runs, next: after.as_ref().map(to_token) })
+        Ok(RunPage { runs, next: after })
     }
 
     /// The summary of a listed run, unless another of its rows is the one that counts.
-    async fn summary(&self, workspace: &str, (began, run): Listed) -> Result<Option<RunSummary>, SinkError> {
+    async fn summary(
+        &self,
+        workspace: &str,
+        PageToken { began, run }: PageToken,
+    ) -> Result<Option<RunSummary>, SinkError> {
         let parts = self.parts(workspace, &run).await?;
         let counts = parts.iter().map(|part| part.recorded.0.millis()).min() == Some(began);
-        Ok(counts.then(|| fold_parts(&run, &parts)).flatten())
+        Ok(counts.then(|| self.fold(&run, &parts)).flatten())
     }
 
     /// The next rows of a listing, at most `limit`; none if there are no more.
@@ -115,16 +142,16 @@ impl RunReader {
         &self,
         workspace: &str,
         listing: &RunListing,
-        after: Option<&Listed>,
+        after: Option<&PageToken>,
         limit: usize,
-    ) -> Result<Vec<Listed>, SinkError> {
+    ) -> Result<Vec<PageToken>, SinkError> {
         match listing {
             RunListing::Card(card) => {
                 self.listed(&tables::BY_CARD, vec![workspace.into(), card.as_str().into()], after, limit).await
             }
             RunListing::Workspace => {
-                let from = after
-                    .map_or(Bound::Unbounded, |(began, _)| Bound::Included(vec![Part::Int(-tables::day_of(*began))]));
+                let from =
+                    after.map_or(Bound::Unbounded, |row| Bound::Included(vec![Part::Int(-tables::day_of(row.began))]));
                 let days = self.store.scan(Scan { from, ..Scan::partition(&tables::DAYS, vec![workspace.into()]) });
                 for day in days.await?.iter().filter_map(|row| Some(-int(row, 0)?)) {
                     let rows = self.listed(&tables::BY_DAY, vec![workspace.into(), day.into()], after, limit).await?;
@@ -141,14 +168,14 @@ impl RunReader {
         &self,
         table: &'static Table,
         partition: Vec<Part>,
-        after: Option<&Listed>,
+        after: Option<&PageToken>,
         limit: usize,
-    ) -> Result<Vec<Listed>, SinkError> {
+    ) -> Result<Vec<PageToken>, SinkError> {
         let from = after
-            .map_or(Bound::Unbounded, |(began, run)| Bound::Excluded(vec![Part::Int(-began), Part::Text(run.clone())]));
+            .map_or(Bound::Unbounded, |row| Bound::Excluded(vec![Part::Int(-row.began), Part::Text(row.run.clone())]));
         let rows = self.store.scan(Scan { from, limit, ..Scan::partition(table, partition) }).await?;
         let read = |row: &Row| match row.clustering.get(1) {
-            Some(Part::Text(run)) => Some((-int(row, 0)?, run.clone())),
+            Some(Part::Text(run)) => Some(PageToken { began: -int(row, 0)?, run: run.clone() }),
             _ => None,
         };
         Ok(rows.iter().filter_map(read).collect())
@@ -162,34 +189,49 @@ fn int(row: &Row, column: usize) -> Option<i64> {
     }
 }
 
-/// A token is the row that the page before ended with: the timestamp, a dot, and the run's id in hex, so that it needs no
-/// escaping in a URL.
-fn to_token((began, run): &Listed) -> String {
-    let hex: String = run.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("{began}.{hex}")
+impl fmt::Display for PageToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.", self.began)?;
+        self.run.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
-fn from_token(token: &str) -> Option<Listed> {
-    let (began, hex) = token.split_once('.')?;
-    if hex.len() % 2 != 0 {
-        return None;
+/// A text is no token that a page has ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not the `next` of a page; leave it out for the first page")]
+pub struct ParsePageTokenError;
+
+impl FromStr for PageToken {
+    type Err = ParsePageTokenError;
+
+    fn from_str(token: &str) -> Result<Self, ParsePageTokenError> {
+        let parse = || {
+            let (began, hex) = token.split_once('.')?;
+            let pairs = hex.as_bytes().chunks(2).map(|pair| match pair {
+                [_, _] => u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok(),
+                _ => None,
+            });
+            let run = String::from_utf8(pairs.collect::<Option<_>>()?).ok()?;
+            Some(PageToken { began: began.parse().ok()?, run })
+        };
+        parse().ok_or(ParsePageTokenError)
     }
-    let bytes = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
-    Some((began.parse().ok()?, String::from_utf8(bytes.collect::<Option<_>>()?).ok()?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{from_token, to_token};
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
 
     #[test]
     fn tokens_survive_any_run_id() {
         for run in ["", "r1", "a/b c?&ü\0"] {
-            let listed = (1_764_670_530_123, run.to_owned());
-            assert_eq!(from_token(&to_token(&listed)), Some(listed));
+            let token = PageToken { began: 1_764_670_530_123, run: run.to_owned() };
+            assert_eq!(token.to_string().parse(), Ok(token));
         }
         for garbage in ["", ".", "1", "x.61", "1.6", "1.zz", "1.ff"] {
-            assert!(from_token(garbage).is_none(), "{garbage}");
+            assert_eq!(garbage.parse::<PageToken>(), Err(ParsePageTokenError), "{garbage}");
         }
     }
 }

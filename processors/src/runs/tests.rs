@@ -13,7 +13,7 @@ use agentworks_store::{EmbeddedStore, Store};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{RunListing, RunReader, RunsConfig, RunsSink, fold_parts};
+use super::{Inference, RunListing, RunReader, RunsConfig, RunsSink, SILENCE, fold_parts};
 use crate::sink::faulty::FaultyStore;
 use crate::sink::{Flush, Sink};
 
@@ -34,6 +34,11 @@ enum Step {
     Fail(Vec<u64>),
     /// As `Fail`, and then begins anew where the positions say.
     Crash(Vec<u64>),
+}
+
+/// Seen a minute after the log began.
+fn soon() -> Inference {
+    Inference { now: Timestamp(START + 60_000), silence: SILENCE }
 }
 
 const LOGS: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 0 };
@@ -203,7 +208,7 @@ async fn check(store: &Arc<dyn Store>, log: &[Said], events: &[Said]) {
             })
             .collect();
         let parts = reader.parts("w", &format!("run-{run}")).await.unwrap();
-        let Some(summary) = fold_parts(&format!("run-{run}"), &parts) else {
+        let Some(summary) = fold_parts(&format!("run-{run}"), &parts, soon()) else {
             assert!(lines.is_empty() && of_run.is_empty(), "run {run} is missing");
             continue;
         };
@@ -230,7 +235,7 @@ async fn check(store: &Arc<dyn Store>, log: &[Said], events: &[Said]) {
     for listing in [RunListing::Card("card".into()), RunListing::Workspace] {
         let (mut page, mut listed) = (None, Vec::new());
         loop {
-            let shown = reader.list("w", &listing, page.as_deref(), 2).await.unwrap();
+            let shown = reader.list("w", &listing, page.as_ref(), 2).await.unwrap();
             listed.extend(shown.runs.into_iter().map(|run| run.run_id));
             match shown.next {
                 Some(next) => page = Some(next),
@@ -302,7 +307,37 @@ async fn entries_after_the_end_are_counted_and_reopen_nothing() {
     exercise(&store, &[(EVENTS, events)], Vec::new()).await;
     exercise(&store, &[(LOGS, log)], Vec::new()).await;
     let parts = RunReader::new(store).parts("w", "run-0").await.unwrap();
-    let summary = fold_parts("run-0", &parts).unwrap();
+    let summary = fold_parts("run-0", &parts, soon()).unwrap();
     assert_eq!((summary.status, summary.log_count, summary.error_count), (RunStatus::Failed, 10, 10));
     assert_eq!((summary.duration, summary.cost, summary.inferred), (Some(1), Some(1.5), false));
+}
+
+#[test]
+fn a_run_that_nobody_ended_is_over_when_it_has_long_been_silent() {
+    let log: Vec<_> = (0..10).map(|_| Said::Line(0, Level::Info)).collect();
+    let of = |partition, said: &[Said]| {
+        let batch = batch(partition, said, 0, said.len());
+        let mut part = super::RunPart::first(partition, 0, &batch.records()[0]);
+        batch.records().iter().for_each(|record| part.apply(record));
+        part
+    };
+    let lines = of(LOGS, &log);
+    let last = lines.recorded.1;
+    let after = |millis: i64| Inference { now: Timestamp(last.millis() + millis), silence: Duration::from_secs(60) };
+
+    let running = fold_parts("run-0", std::slice::from_ref(&lines), after(59_999)).unwrap();
+    assert_eq!((running.status, running.inferred, running.end_time), (RunStatus::Running, true, None));
+    let over = fold_parts("run-0", std::slice::from_ref(&lines), after(60_000)).unwrap();
+    assert_eq!((over.status, over.inferred, over.end_time), (RunStatus::Completed, true, Some(lines.time.1)));
+    assert_eq!((over.duration, over.log_count), (Some(9), 10));
+    assert!(over.reason.unwrap().starts_with("no event ended it; silent since 20"));
+
+    // It began by an event, and was killed.
+    let began = of(EVENTS, &[Said::Event(0, RunEventKind::Started, None, None)]);
+    let killed = fold_parts("run-0", &[lines.clone(), began], after(60_000)).unwrap();
+    assert_eq!((killed.status, killed.inferred), (RunStatus::Completed, true));
+    // What was ended explicitly is as the event says.
+    let ended = of(EVENTS, &[Said::Event(0, RunEventKind::Failed, None, None)]);
+    let failed = fold_parts("run-0", &[lines, ended], after(60_000)).unwrap();
+    assert_eq!((failed.status, failed.inferred, failed.reason), (RunStatus::Failed, false, None));
 }

@@ -108,7 +108,7 @@ async fn runs_that_only_the_log_knows_are_listed() {
     let (running, completed) = (RunStatus::Running, RunStatus::Completed);
     let expected = [("r5", completed), ("r4", running), ("r3", completed), ("r2", running)];
     assert_eq!(ids(&first.runs), expected.map(|(run, status)| (run.to_owned(), status)));
-    let second = reader.runs_of_card("w", "card", first.next.as_deref(), 10).await.unwrap();
+    let second = reader.runs_of_card("w", "card", first.next.as_ref(), 10).await.unwrap();
     assert_eq!(ids(&second.runs), [("r1", running), ("r0", running)].map(|(run, status)| (run.to_owned(), status)));
     assert_eq!(reader.active_run("w", "card").await.unwrap().unwrap().run_id, "r4");
     world.feed_all().await;
