@@ -15,10 +15,10 @@ use agentworks_gateway::server;
 use agentworks_schemas::Topics;
 use agentworks_schemas::access::{Claims, Role};
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::dev::Args;
 use crate::logging;
+use crate::roles::Stop;
 use banner::{Banner, shell_quoted};
 use folder::DataFolder;
 use kafka::Kafka;
@@ -114,25 +114,4 @@ fn announce(args: &Args, folder: &DataFolder, brokers: &str, url: &str, secret: 
     };
     println!("{banner}");
     Ok(())
-}
-
-/// The signals that end the process.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Stop { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// Waits for the next one.
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

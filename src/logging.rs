@@ -1,6 +1,7 @@
 //! Where the process's own log goes.
 
 use std::fs::OpenOptions;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::config::Log;
+
 /// The variable that chooses what is logged, in `tracing`'s syntax: `info`, `agentworks_gateway=debug`.
 const FILTER: &str = "AGENTWORKS_LOG";
 
@@ -18,6 +21,18 @@ pub(crate) fn to_stderr() {
     let filter = EnvFilter::builder().with_env_var(FILTER).with_default_directive(LevelFilter::WARN.into());
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
     tracing_subscriber::registry().with(layer.with_filter(filter.from_env_lossy())).init();
+}
+
+/// For a role, which runs under a supervisor: everything on standard error, as it is configured.
+pub(crate) fn for_service(config: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.filter).context("log.filter can't be read")?;
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = match config.format.as_str() {
+        "json" => layer.json().boxed(),
+        _ => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+    Ok(())
 }
 
 /// For a service with a data folder: everything into `file`, warnings on standard error too.

@@ -1,8 +1,10 @@
 //! `agentworks`: carries the logs of fleets of AI agents.
 
 mod cli;
+mod config;
 mod dev;
 mod logging;
+mod roles;
 
 use std::process::ExitCode;
 

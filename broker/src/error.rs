@@ -25,9 +25,14 @@ pub enum Error {
         /// How to get a later one, in one line.
         how: &'static str,
     },
-    /// Maven failed; what it said.
-    #[error("could not fetch Kafka with Maven: {0}")]
-    Fetch(String),
+    /// Maven failed.
+    #[error("could not fetch {title} with Maven: {reason}")]
+    Fetch {
+        /// What should have been fetched.
+        title: &'static str,
+        /// What Maven said.
+        reason: String,
+    },
     /// Another live process uses the data folder.
     #[error("{} is in use by {}; stop that one or choose another folder", .folder.display(), holder(*.pid))]
     InUse {

@@ -5,7 +5,8 @@
 //!
 //! - [`broker`]: the handle, and the [`State`] that it makes observable.
 //! - [`config`]: what can be chosen, and the `server.properties` and JVM flags made of it.
-//! - [`jars`]: Kafka's jars in the user's cache, fetched once with Maven; [`java`]: the JVM to run them with.
+//! - [`jars`]: jars in the user's cache, fetched once with Maven; [`java`]: the JVM to run them with.
+//! - [`service`]: any other program as a child that ends with us, for tests.
 //! - `supervisor`: the loop on its own thread that starts, probes, restarts and stops Kafka.
 //! - `probe`: asks Kafka itself whether it serves; `wire`: the bytes of the questions and answers.
 //! - `folder`: the data folder: its lock, its port, its log. `port`: how a port is chosen.
@@ -23,6 +24,7 @@ pub mod java;
 mod port;
 mod probe;
 mod process;
+pub mod service;
 mod supervisor;
 mod tether;
 mod wire;

@@ -19,7 +19,7 @@ use crate::folder::Folder;
 use crate::java::Java;
 use crate::process::Process;
 use crate::tether::{self, Tether};
-use crate::{Config, Error, Jars, State, port, probe};
+use crate::{Config, Error, Jars, State, jars, port, probe};
 
 /// How long Kafka may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ impl Supervisor {
         stopped: oneshot::Receiver<()>,
     ) -> Result<Self, Error> {
         let java = Java::find()?;
-        let jars = Jars::find_or_fetch(&config.cache)?;
+        let jars = Jars::find_or_fetch(&config.cache, &jars::KAFKA)?;
         let folder = Folder::open(&config.data_dir)?;
         if let Some(leftover) = folder.running()? {
             let pid = leftover.pid();

@@ -1,6 +1,6 @@
 //! Cards, runs, entries and the token's own view, over HTTP.
 //!
-//! Every route is a `GET` under `/v1`, needs a token, and sees the token's workspace and cards alone. Answers are JSON;
+//! Every route is a `GET` under `/v1` unless said otherwise, needs a token, and sees the token's workspace and cards alone. Answers are JSON;
 //! a fault is `{"error": {"code", "message"}}` with the status that fits ([`ApiError`]). Ids in paths are
 //! percent-encoded. A query parameter that a route doesn't know is a fault, so that a misspelt filter is not silently
 //! no filter.
@@ -15,18 +15,24 @@
 //! | `/v1/runs` | the workspace's runs, newest first |
 //! | `/v1/runs/{run}` | a run's summary |
 //! | `/v1/runs/{run}/entries` | its entries, by position |
+//! | `/v1/erasures`, `/v1/erasures/{id}` | what was erased, and how far each tier is |
+//! | `POST /v1/erasures` | erase a run, or the workspace |
+//! | `/v1/admin/topics` | the topics' epochs, and how far the sinks are |
+//! | `POST /v1/admin/topics/{topic}/adopt` | go on with a topic that was made again |
 //!
 //! - [`error`]: faults, and how they are told.
 //! - [`asked`]: what a request asks: who, what for, with which parameters.
 //! - [`page`]: pages of entries, in both directions.
-//! - [`cards`], [`runs`], [`entries`]: the routes.
+//! - [`cards`], [`runs`], [`entries`], [`erasures`], [`topics`]: the routes.
 
 mod asked;
 mod cards;
 mod entries;
+mod erasures;
 mod error;
 mod page;
 mod runs;
+mod topics;
 
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::access::Role;
@@ -43,7 +49,8 @@ pub use error::{ApiError, recover};
 /// All routes of this module. What they don't know is rejected, for other routes to take; what a token doesn't allow is
 /// rejected with an [`ApiError`], which [`recover`] answers.
 pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    let asked = asked(gateway);
+    let posted = warp::post().and(asked(gateway.clone()));
+    let asked = warp::get().and(asked(gateway));
     let on_me = warp::path!("v1" / "me").and(asked.clone()).then(me).map(answer).boxed();
     let on_cards = warp::path!("v1" / "cards").and(asked.clone()).then(cards::list).map(answer).boxed();
     let on_card = warp::path!("v1" / "cards" / Id).and(asked.clone()).then(cards::show).map(answer).boxed();
@@ -54,10 +61,18 @@ pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Re
     let on_runs = warp::path!("v1" / "runs").and(asked.clone()).then(runs::list).map(answer).boxed();
     let on_run = warp::path!("v1" / "runs" / Id).and(asked.clone()).then(runs::show).map(answer).boxed();
     let on_run_entries =
-        warp::path!("v1" / "runs" / Id / "entries").and(asked).then(entries::of_run).map(answer).boxed();
+        warp::path!("v1" / "runs" / Id / "entries").and(asked.clone()).then(entries::of_run).map(answer).boxed();
+    let on_erasures = warp::path!("v1" / "erasures").and(asked.clone()).then(erasures::list).map(answer).boxed();
+    let on_erasing = warp::path!("v1" / "erasures").and(posted.clone()).then(erasures::make).map(answer).boxed();
+    let on_erasure = warp::path!("v1" / "erasures" / Id).and(asked.clone()).then(erasures::show).map(answer).boxed();
+    let on_topics = warp::path!("v1" / "admin" / "topics").and(asked).then(topics::list).map(answer).boxed();
+    let on_adopting =
+        warp::path!("v1" / "admin" / "topics" / Id / "adopt").and(posted).then(topics::adopt).map(answer).boxed();
     let of_cards = on_cards.or(on_card).unify().or(on_card_runs).unify().or(on_card_entries).unify();
     let of_runs = on_runs.or(on_run).unify().or(on_run_entries).unify();
-    on_me.or(of_cards).unify().or(of_runs).unify().boxed()
+    let of_erasures = on_erasures.or(on_erasing).unify().or(on_erasure).unify();
+    let of_topics = on_topics.or(on_adopting).unify();
+    on_me.or(of_cards).unify().or(of_runs).unify().or(of_erasures).unify().or(of_topics).unify().boxed()
 }
 
 /// What a token says of its bearer.

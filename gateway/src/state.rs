@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_processors::reader::LogReader;
-use agentworks_processors::runs::RunReader;
 use agentworks_schemas::access::Authenticate;
-use agentworks_store::Store;
 use parking_lot::Mutex;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -74,10 +72,6 @@ pub struct Gateway {
     pub auth: Arc<dyn Authenticate>,
     /// Reads history.
     pub reader: LogReader,
-    /// Reads runs.
-    pub runs: RunReader,
-    /// Lists cards.
-    pub store: Arc<dyn Store>,
     /// Live entries.
     pub hub: Hub,
     /// What is measured. The hub has the same.

@@ -1,30 +1,37 @@
-//! Hot: the entries of a day, by card, in blocks.
+//! Hot: the entries of a day, by card, in [blocks](crate::blocks); and which cards there are.
 //!
-//! A block holds consecutive entries of one card in one partition: a zstd frame over their canonical bodies, and beside
-//! it statistics by which a reader skips it. Blocks are written first, the lane's position after them. A block written
-//! twice, or anew with other bounds after a crash, does no harm: readers skip the offsets that they have passed.
-//!
-//! - `block`: a block's key, statistics and contents; `table`: where it is kept.
-//! - `pending`: what has been taken of a partition and isn't written; `sink`: taking, and writing it.
+//! - `sink`: the sink.
 //! - `cards`: which cards there are, and in which partitions.
-//! - `read`: the entries of a card; `cover`: which of overlapping blocks to read.
-//! - `names`, `varint`: names as keys of maps, numbers as bytes.
+//! - `erase`: deleting what was erased.
 
-mod block;
 mod cards;
-mod cover;
+mod erase;
 mod metrics;
-mod names;
-mod pending;
-mod read;
 mod sink;
-mod table;
-mod varint;
-
-pub use block::{BlockStats, StoredEntry};
-pub use cards::{CardInfo, CardLane, card_lanes, cards_of_workspace};
-pub use read::{HotReader, HotScan};
-pub use sink::{HotConfig, HotSink};
-
 #[cfg(test)]
 mod tests;
+
+use agentworks_store::Column;
+
+use crate::blocks::{Class, Tier};
+use crate::lane::HOUR;
+
+pub use crate::blocks::{RetentionError, StoredEntry};
+pub use crate::lane::Retention;
+pub(crate) use cards::{CARD_LANES, CARDS};
+pub use cards::{CardInfo, CardLane, card_lanes, cards_of_workspace};
+pub(crate) use erase::erase;
+pub use sink::{HotConfig, HotSink};
+
+const OWNER: &[Column; 3] = &[Column::text("workspace"), Column::text("card"), Column::int("bucket")];
+
+/// Blocks of cards, by the hour.
+pub static HOT: Tier = Tier {
+    name: "hot",
+    grain: HOUR,
+    classes: [
+        Class::new(1, "hot_blocks_1d", OWNER),
+        Class::new(3, "hot_blocks_3d", OWNER),
+        Class::new(7, "hot_blocks_7d", OWNER),
+    ],
+};

@@ -1,20 +1,30 @@
 //! What a sink holds of a partition, and where that is kept.
 //!
-//! Along a partition runs a *clock*: the greatest record timestamp so far. It is a function of the log, so whoever takes
-//! a record again, however often and in whatever batches, finds it in the same *bucket* of time.
+//! Along a partition runs a [`Clock`]: the greatest record timestamp so far, the *bucket* of time that it stands in, and
+//! how many bytes that bucket has been given. It is a function of the log, so whoever takes a record again, however
+//! often and in whatever batches, finds it in the same bucket.
+//!
+//! - `clock`: buckets of time, and of bounded size.
+//! - `retention`: how long what lies in them is kept, by workspace, and since which offset that has been so.
+//! - `expiry`: from which offset on a tier may be relied on.
+//! - `position`: all of that in the store.
 
+mod clock;
 mod expiry;
 mod position;
+mod retention;
 #[cfg(test)]
 mod tests;
-
-use std::time::Duration;
 
 use agentworks_kafka::Batch;
 use agentworks_schemas::{Timestamp, TopicPartition};
 
-pub use expiry::{BUCKET, MARGIN};
+#[cfg(test)]
+pub(crate) use clock::bucket_of;
+pub use clock::{Clock, DAY, HOUR};
+pub use expiry::{MARGIN, Span};
 pub use position::{POSITIONS, begin, load, publish};
+pub use retention::{Keep, Retention, Term, Terms};
 
 use crate::sink::SinkError;
 
@@ -25,26 +35,27 @@ pub struct Held {
     pub partition: TopicPartition,
     /// Which making of its topic.
     pub epoch: u32,
-    /// The first offset that is held. It moves up as old data expires, ahead of the expiry by a margin.
+    /// The first offset that is held, of the workspaces whose entries are kept longest. It moves up as old data expires,
+    /// ahead of the expiry by a margin. A workspace's own is [`Held::low_at`].
     pub low: i64,
     /// The first offset that isn't held yet: where the sink goes on.
     pub high: i64,
-    /// The partition's clock at `high`: the running maximum of its record timestamps.
-    pub clock: Timestamp,
-    /// Where each bucket of time began: (the clock's bucket number, first offset), ascending, from the one that `low`
-    /// lies in. A bucket number is the clock divided by [`BUCKET`].
+    /// The partition's clock at `high`.
+    pub clock: Clock,
+    /// Where each bucket began: (its number, first offset), ascending in both, from the one that `low` lies in.
     ///
     /// Empty where nothing expires.
     pub buckets: Vec<(i64, i64)>,
-    /// How long entries are kept after the end of their bucket, in milliseconds; `None` if they don't expire.
-    pub ttl: Option<i64>,
+    /// How long entries are kept; `None` if they don't expire.
+    pub terms: Option<Terms>,
 }
 
 impl Held {
     /// Nothing yet, from `start` on.
-    pub fn new(partition: TopicPartition, epoch: u32, start: i64, ttl: Option<Duration>) -> Self {
-        let ttl = ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX / 4));
-        Held { partition, epoch, low: start, high: start, clock: Timestamp(0), buckets: Vec::new(), ttl }
+    pub fn new(partition: TopicPartition, epoch: u32, start: i64, keep: Option<&Keep>) -> Self {
+        let terms = keep.map(|keep| Terms::new(keep, start));
+        let (clock, buckets) = (Clock::default(), Vec::new());
+        Held { partition, epoch, low: start, high: start, clock, buckets, terms }
     }
 
     /// The version of the position's row: greater wherever more of the log is known. See DESIGN: `epoch << 44 | offset`.
@@ -52,19 +63,25 @@ impl Held {
         version(self.epoch, self.high)
     }
 
-    /// Goes past the record at `offset`. Returns the number of the bucket that it lies in.
-    pub fn observe(&mut self, offset: i64, timestamp: Timestamp) -> i64 {
+    /// Goes past the record at `offset`, which takes no room in a bucket.
+    pub fn observe(&mut self, offset: i64, timestamp: Timestamp) {
+        self.place(offset, timestamp, 0, u64::MAX);
+    }
+
+    /// Goes past the record at `offset`, of so many bytes. Returns the number of the bucket that it lies in: a new one
+    /// where the clock enters the next stretch of time, or where the last one has been given `limit` bytes.
+    pub fn place(&mut self, offset: i64, timestamp: Timestamp, bytes: u64, limit: u64) -> i64 {
         self.high = offset + 1;
-        self.clock = self.clock.max(timestamp);
-        let bucket = expiry::bucket(self.clock);
-        if self.ttl.is_some() && self.buckets.last().is_none_or(|(last, _)| *last < bucket) {
+        let grain = self.terms.as_ref().map_or(HOUR, |terms| terms.grain);
+        let bucket = self.clock.pass(timestamp, bytes, grain, limit);
+        if self.terms.is_some() && self.buckets.last().is_none_or(|(last, _)| *last < bucket) {
             self.buckets.push((bucket, offset));
         }
         bucket
     }
 
     /// The same as it was at an earlier offset, where the clock stood at `clock`.
-    pub fn back_to(&self, high: i64, clock: Timestamp) -> Held {
+    pub fn back_to(&self, high: i64, clock: Clock) -> Held {
         let buckets = self.buckets.iter().copied().filter(|(_, first)| *first < high).collect();
         Held { high, clock, buckets, low: self.low.min(high), ..self.clone() }
     }

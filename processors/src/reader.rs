@@ -1,7 +1,8 @@
 //! The one reader: a card's, a run's or a lane's entries between two positions as one ordered stream, whatever tiers
 //! hold them.
 //!
-//! Per partition it reads hot inside hot's `[low, high)` and the log beyond, meeting at an exact offset. Across
+//! Per partition it reads a tier inside the tier's `[low, high)` and the log beyond, meeting at exact offsets: a run in warm,
+//! or else in hot; a card in hot, or else in warm, merged from its runs. Across
 //! partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier and not
 //! the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere else.
 //!
@@ -10,12 +11,13 @@
 //! - `scope`: what to read.
 //! - `lanes`: in which partitions that may lie, and from where on.
 //! - `partition`, `backward`: one partition's share, forward, and its last entries.
-//! - `merge`, `stream`: the partitions as one stream.
+//! - `merge`, `stream`: the partitions as one stream; `delivery`: handing it out.
 //! - `summary`: runs as of the end of the log.
 //! - `ordinal`: the place of a run's nth entry.
 //! - `tiers`, `stored`: what all of these ask, and who answers.
 
 mod backward;
+mod delivery;
 mod lanes;
 mod merge;
 mod metrics;
@@ -29,18 +31,21 @@ mod summary;
 mod tests;
 mod tiers;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agentworks_kafka::{KafkaError, SeekPool};
+use agentworks_kafka::{KafkaError, KafkaSettings, SeekPool};
 use agentworks_schemas::protocol::RunSummary;
-use agentworks_schemas::{Cursor, TopicPartition};
+use agentworks_schemas::{Cursor, Topic, TopicPartition};
 use agentworks_store::{Store, StoreError};
 use futures_util::future::try_join_all;
-use tokio::sync::mpsc;
 
-pub use crate::hot::StoredEntry;
-use crate::runs::{PageToken, RunPage};
+pub use crate::blocks::StoredEntry;
+use crate::erasure::{Erasures, Target, View};
+use crate::hot::{CardInfo, cards_of_workspace};
+use crate::runs::{PageToken, RunPage, RunReader};
 use crate::sink::SinkError;
+pub use delivery::ReadStream;
 pub use metrics::ReaderMetrics;
 pub use scope::{ReadFilter, Scope};
 use stored::StoredTiers;
@@ -96,10 +101,6 @@ pub enum ReadItem {
     },
 }
 
-/// A stream of history. It ends where all partitions have come to where they were to be read, or to the end of the log;
-/// or after an error. Dropping it ends the reading.
-pub type ReadStream = mpsc::Receiver<Result<ReadItem, ReadError>>;
-
 /// Reads history. Cheap to clone.
 ///
 /// # Cursors
@@ -112,7 +113,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// A reader over a store and the log.
+    /// A reader over a store and the log. Must be called within a Tokio runtime.
     pub fn new(store: Arc<dyn Store>, seek: SeekPool) -> Self {
         LogReader { tiers: Arc::new(StoredTiers::new(store, seek)) }
     }
@@ -120,6 +121,53 @@ impl LogReader {
     /// What the reader and its clones have counted.
     pub fn metrics(&self) -> &ReaderMetrics {
         &self.tiers.metrics
+    }
+
+    /// What is erased, and so not shown by this reader.
+    pub fn erasures(&self) -> &Erasures {
+        &self.tiers.erasures
+    }
+
+    /// The runs as the store knows them, without what is erased.
+    pub fn runs(&self) -> &RunReader {
+        &self.tiers.runs
+    }
+
+    /// The cards of a workspace, the one last seen first, at most `limit`; without those of which all is erased.
+    pub async fn cards(&self, workspace: &str, limit: usize) -> Result<Vec<CardInfo>, ReadError> {
+        let view = self.tiers.erasures.view().await?;
+        let erased = view.of(workspace).iter().filter(|erasure| erasure.target == Target::Workspace);
+        let erased = erased.map(|erasure| erasure.at).max();
+        let reach = if erased.is_some() { usize::MAX } else { limit };
+        let mut cards = cards_of_workspace(&*self.tiers.store, workspace, reach).await?;
+        cards.retain(|info| erased.is_none_or(|at| info.last_seen > at));
+        cards.truncate(limit);
+        Ok(cards)
+    }
+
+    /// The store and the log that it reads.
+    pub(crate) fn parts(&self) -> (Arc<dyn Store>, SeekPool) {
+        (self.tiers.store.clone(), self.tiers.seek.clone())
+    }
+
+    /// Where Kafka is.
+    pub fn kafka(&self) -> &KafkaSettings {
+        self.tiers.seek.settings()
+    }
+
+    /// The end of the log right now, in every partition of every topic.
+    pub async fn end_of_log(&self) -> Result<Cursor, ReadError> {
+        let count = self.tiers.partition_count().await?;
+        let partitions: BTreeSet<_> =
+            Topic::ALL.into_iter().flat_map(|topic| (0..count).map(move |n| TopicPartition::new(topic, n))).collect();
+        let held = self.tiers.runs_held(&partitions).await?;
+        let ends = partitions.into_iter().map(async |partition| {
+            // Of a topic that was made again and isn't adopted yet, what was taken before may reach further than its log.
+            let (epoch, taken) = held.get(&partition).copied().unwrap_or((0, 0));
+            let high = self.tiers.watermarks(partition).await?.high;
+            Ok::<_, ReadError>((partition, epoch, high.max(taken)))
+        });
+        Ok(try_join_all(ends).await?.into_iter().collect())
     }
 
     /// The partitions in which a scope's entries may lie: the computed ones and those where some were seen. The cursor
@@ -145,20 +193,22 @@ impl LogReader {
     /// A stream reads ahead of its receiver, by at most 1 MiB of entries per partition and 32 items (a single entry may
     /// have 1 MiB more), beside the log's own read-ahead of eight batches of 1 MiB per partition.
     pub fn read(&self, scope: Scope, filter: ReadFilter, from: Cursor, to: Cursor) -> ReadStream {
-        let reading = self.reading(scope, filter);
+        // Whatever isn't known here is looked for again when items are handed out.
+        let reading = self.reading(scope, filter, self.tiers.erasures.current().unwrap_or_default());
         let tiers = self.tiers.clone();
-        stream::spawn(reading.clone(), async move {
+        let items = stream::spawn(reading.clone(), async move {
             let is_missing = |(partition, ..): (TopicPartition, u32, i64)| from.get(partition).is_none();
             let lanes = if to.iter().any(is_missing) { tiers.lanes(&reading.scope).await? } else { Vec::new() };
             stream::Plan::new(&reading.filter, from, &to, &lanes)
-        })
+        });
+        ReadStream::new(items, self.tiers.erasures.clone())
     }
 
     /// The last `count` entries before `before`, in order; fewer if there are no more, and then a gap where what may have
     /// been before is gone. Where record timestamps go back within a partition, which entries are the last is only nearly
     /// right, and what is resumed from them is exact all the same.
     ///
-    /// Where hot ends, the log is looked through backward, up to 200,000 offsets per partition; what lies farther back in
+    /// Where no tier holds anything, the log is looked through backward, up to 200,000 offsets per partition; what lies farther back in
     /// a lane in which the card has been silent for so long is left out.
     pub async fn newest(
         &self,
@@ -167,8 +217,9 @@ impl LogReader {
         before: &Cursor,
         count: usize,
     ) -> Result<Vec<ReadItem>, ReadError> {
+        let erased = self.tiers.erasures.view().await?;
         let lanes = self.tiers.lanes(scope).await?;
-        let reading = self.reading(scope.clone(), filter.clone());
+        let reading = self.reading(scope.clone(), filter.clone(), erased);
         let start = lanes.iter().map(|lane| (lane.partition, lane.epoch, lane.floor)).collect();
         let plan = stream::Plan::new(filter, start, before, &lanes)?;
         stream::newest(&reading, plan, before, count).await
@@ -220,8 +271,8 @@ impl LogReader {
         ordinal::seek(self, scope, ordinal, include_system).await
     }
 
-    fn reading(&self, scope: Scope, filter: ReadFilter) -> Arc<Reading> {
+    fn reading(&self, scope: Scope, filter: ReadFilter, erased: Arc<View>) -> Arc<Reading> {
         let metrics = self.tiers.metrics.clone();
-        Arc::new(Reading { tiers: self.tiers.clone(), scope, filter, metrics })
+        Arc::new(Reading { tiers: self.tiers.clone(), scope, filter, erased, metrics })
     }
 }

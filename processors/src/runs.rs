@@ -4,6 +4,7 @@
 //! `applied`, the offset up to which it has counted, all in one cell, so that no crash can part the count from its
 //! position. Readers add the parts of a run, and what the log holds beyond them.
 
+mod erase;
 mod marks;
 mod metrics;
 mod part;
@@ -13,7 +14,9 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use erase::{erase, of_workspace, parts_of};
 pub use marks::Mark;
 pub use part::{Inference, Lifecycle, RunPart, fold_parts};
 pub use read::{PageToken, ParsePageTokenError, RunListing, RunPage, RunReader, SILENCE};
 pub use sink::{RunsConfig, RunsSink};
+pub(crate) use tables::{BY_CARD, BY_DAY, DAYS, MARKS, PARTS};

@@ -9,6 +9,11 @@
 //! polling while the driver opens partitions, or flushes those that are to be given up. Batches carry the number of the
 //! assignment that they belong to, so that none outlives it.
 //!
+//! Each partition is of an *epoch* of its topic ([`crate::epochs`]), which is looked up when it is opened and every few
+//! seconds after that. Where the topic has been made again the partition stops; once an operator has adopted it, it is
+//! opened anew. Offsets without records at the end of a log (markers of transactions, what an aborted one wrote, what
+//! compaction took) are made sure of by a second look at the log, and then count as taken.
+//!
 //! A fault stops no more than it must. What may pass is tried again for ever, with the runtime waiting ([`retry`]); what
 //! won't stops a partition, a sink, or the runtime, and [`RuntimeHandle::status`] says which and why.
 
@@ -33,13 +38,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::{DeadLetters, KafkaError, KafkaSettings, SeekPool};
+use agentworks_store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::epochs::Epochs;
 use crate::sink::Sink;
 use consumer::Poller;
 use decode::Pipe;
-use driver::Driver;
+use driver::{Driver, Log};
 use message::ToConsumer;
 pub use metrics::RuntimeMetrics;
 use status::Board;
@@ -54,8 +61,8 @@ pub struct RuntimeConfig {
     /// A name of this process that stays when it is started again: it then has its partitions back at once. No two
     /// processes may have the same. Without one, others take the partitions as soon as the process ends.
     pub instance: Option<String>,
-    /// Which making of the topics the partitions are of.
-    pub epoch: u32,
+    /// Where the topics' epochs are recorded: the store that the sinks write to.
+    pub store: Arc<dyn Store>,
     /// What is to be fed. The topics are those that they take.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Whether rejects go to the dead-letter topic. Of all groups that read the same topics, one does this.
@@ -68,24 +75,36 @@ pub struct RuntimeConfig {
     pub linger: Duration,
     /// How long to go on writing what is pending when partitions are taken away, or on shutdown.
     pub drain: Duration,
+    /// Whether to ask the brokers for the topics' ids. If not, for brokers before 2.8 or that don't let us describe
+    /// topics, offsets alone tell whether a topic was made again.
+    pub topic_ids: bool,
+    /// How often to look whether topics have been made again, or adopted.
+    pub look: Duration,
     /// Where to count.
     pub metrics: RuntimeMetrics,
 }
 
 impl RuntimeConfig {
-    /// The usual limits, a dynamic member, the first epoch, rejects to the dead-letter topic.
-    pub fn new(kafka: KafkaSettings, group: impl Into<String>, sinks: Vec<Box<dyn Sink>>) -> Self {
+    /// The usual limits, a dynamic member, rejects to the dead-letter topic.
+    pub fn new(
+        kafka: KafkaSettings,
+        group: impl Into<String>,
+        store: Arc<dyn Store>,
+        sinks: Vec<Box<dyn Sink>>,
+    ) -> Self {
         RuntimeConfig {
             kafka,
             group: group.into(),
             instance: None,
-            epoch: 0,
+            store,
             sinks,
             dead_letters: true,
             memory: 128 * 1024 * 1024,
             queue: 32 * 1024 * 1024,
             linger: Duration::from_millis(30),
             drain: Duration::from_secs(10),
+            topic_ids: true,
+            look: Duration::from_secs(3),
             metrics: RuntimeMetrics::default(),
         }
     }
@@ -114,7 +133,11 @@ impl Runtime {
     /// Outside of a Tokio runtime.
     pub fn start(config: RuntimeConfig) -> Result<RuntimeHandle, KafkaError> {
         let dead_letters = config.dead_letters.then(|| DeadLetters::new(&config.kafka)).transpose()?;
-        let seek = SeekPool::new(config.kafka.clone(), 1);
+        let epochs = match config.topic_ids {
+            true => Epochs::new(config.store.clone(), &config.kafka)?,
+            false => Epochs::without_ids(config.store.clone()),
+        };
+        let log = Log { seek: SeekPool::new(config.kafka.clone(), 1), epochs };
         let board = Arc::new(Board::new(&config.group));
         let drain = config.drain;
 
@@ -122,7 +145,7 @@ impl Runtime {
         let (to_consumer, from_driver) = std::sync::mpsc::channel();
         let pipe = Pipe::start(to_driver.clone()).map_err(|error| no_thread(&error))?;
         let poller = Poller::new(&config, pipe, from_driver, board.clone())?;
-        let driver = Driver::new(config, dead_letters, seek, to_driver, from_all, to_consumer.clone(), board.clone());
+        let driver = Driver::new(config, dead_letters, log, to_driver, from_all, to_consumer.clone(), board.clone());
 
         let driver = tokio::spawn(driver.run());
         let (ended, end) = oneshot::channel();

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
 /// The headers of a record in the dead-letter topic, named as Kafka Connect names them
-/// (`org.apache.kafka.connect.runtime.errors.DeadLetterQueueReporter`), and three of our own.
+/// (`org.apache.kafka.connect.runtime.errors.DeadLetterQueueReporter`), and some of our own.
 #[allow(missing_docs, reason = "the names say it")]
 pub mod header {
     pub const TOPIC: &str = "__connect.errors.topic";
@@ -25,6 +25,15 @@ pub mod header {
     pub const LENGTH: &str = "agentworks.payload.length";
     /// The SHA-256 of a payload that was cut, in hex.
     pub const SHA256: &str = "agentworks.payload.sha256";
+    /// The original length of a key that was cut.
+    pub const KEY_LENGTH: &str = "agentworks.key.length";
+    /// How many of the record's own headers were left out.
+    pub const HEADERS_LEFT_OUT: &str = "agentworks.headers.left-out";
+    /// On a record that was produced again from the dead-letter topic: where it lay before, as a position is written.
+    pub const REDRIVEN_FROM: &str = "agentworks.redriven.from";
+    /// In the dead-letter topic, on a record that is no dead letter but says that the one of its origin has been produced
+    /// again: when, in milliseconds.
+    pub const REDRIVEN_AT: &str = "agentworks.redriven.at";
 }
 
 /// A rejected record, as tools show and export it; on the dead-letter topic it is spread over key, value and headers.

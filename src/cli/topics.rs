@@ -1,4 +1,7 @@
-//! `agentworks topics`: creates and lists the topics.
+//! `agentworks topics`: creates, lists and grows the topics, and adopts one that was made again.
+
+mod adopt;
+mod grow;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use super::kafka::KafkaArgs;
 
-/// Create and list the topics.
+/// Create, list and grow the topics; adopt one that was made again.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -25,6 +28,10 @@ enum Command {
         #[command(flatten)]
         kafka: KafkaArgs,
     },
+    /// Add partitions
+    Grow(grow::Args),
+    /// Go on with a topic that was made again, or after records were deleted untaken
+    Adopt(adopt::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,6 +54,8 @@ impl Args {
         match self.command {
             Command::Create(create) => create.execute().await?,
             Command::List { kafka } => list(&kafka).await?,
+            Command::Grow(args) => args.execute().await?,
+            Command::Adopt(args) => return Ok(args.execute().await),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -60,7 +69,7 @@ impl Create {
             retention: self.retention_days.map(|days| Duration::from_secs(days * 24 * 3600)),
             retention_bytes: None,
         };
-        let created = create_topics_with(&self.kafka.settings(), options).await.context("cannot create the topics")?;
+        let created = create_topics_with(&self.kafka.settings()?, options).await.context("cannot create the topics")?;
         match created.as_slice() {
             [] => println!("all topics are there already"),
             created => created.iter().for_each(|name| println!("created {name}")),
@@ -70,7 +79,7 @@ impl Create {
 }
 
 async fn list(kafka: &KafkaArgs) -> anyhow::Result<()> {
-    let topics = describe_topics(&kafka.settings()).await.context("cannot list the topics")?;
+    let topics = describe_topics(&kafka.settings()?).await.context("cannot list the topics")?;
     if topics.is_empty() {
         println!("no topics yet: `agentworks topics create` makes them");
     }

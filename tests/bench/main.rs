@@ -5,13 +5,26 @@
 
 mod consume;
 mod latency;
+mod memory;
 mod producer;
+mod sinks;
+mod store;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod support;
 
 fn main() {
-    let all: [(&str, fn()); 3] = [("producer", producer::run), ("consume", consume::run), ("latency", latency::run)];
+    if memory::is_child() {
+        return;
+    }
+    let all: [(&str, fn()); 6] = [
+        ("producer", producer::run),
+        ("consume", consume::run),
+        ("sinks", sinks::run),
+        ("latency", latency::run),
+        ("memory", memory::run),
+        ("store", store::run),
+    ];
     // Cargo adds flags of its own.
     let chosen: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     for (name, run) in all {

@@ -1,19 +1,23 @@
 //! The partition runtime on real Kafka, with sinks in memory.
 
+mod epochs;
 mod faults;
+mod markers;
 mod members;
 mod restart;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::KafkaSettings;
 use agentworks_processors::runtime::testing::Memory;
 use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_store::{EmbeddedStore, Store};
 
 use crate::support::records::{create_topics, produce, read_all};
-use crate::support::{eventually, kafka, unique_prefix};
+use crate::support::{Scratch, eventually, kafka, unique_prefix};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
@@ -22,6 +26,9 @@ const LANE: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition
 /// Topics of a test's own, and what is produced to them.
 struct Log {
     settings: KafkaSettings,
+    /// Where epochs are recorded.
+    store: Arc<dyn Store>,
+    _folder: Scratch,
     produced: usize,
 }
 
@@ -32,7 +39,9 @@ impl Log {
 
     async fn at(bootstrap: &str) -> Self {
         let topics = create_topics(bootstrap, &unique_prefix(), PARTITIONS).await;
-        Log { settings: KafkaSettings::new(bootstrap, topics), produced: 0 }
+        let folder = Scratch::new("runtime");
+        let store = Arc::new(EmbeddedStore::open(folder.path()).unwrap());
+        Log { settings: KafkaSettings::new(bootstrap, topics), store, _folder: folder, produced: 0 }
     }
 
     /// Produces entries, spread over the topics of logs and their partitions.
@@ -58,7 +67,9 @@ impl Log {
 
     fn config(&self, memories: &[&Memory]) -> RuntimeConfig {
         let sinks = memories.iter().map(|memory| memory.sink(&Topic::LOGS)).collect();
-        RuntimeConfig::new(self.settings.clone(), format!("{}store", self.settings.topics.prefix()), sinks)
+        let group = format!("{}store", self.settings.topics.prefix());
+        let look = Duration::from_millis(200);
+        RuntimeConfig { look, ..RuntimeConfig::new(self.settings.clone(), group, self.store.clone(), sinks) }
     }
 
     /// The payloads on the log, by partition and offset.

@@ -18,7 +18,7 @@ pub async fn kafka() -> &'static Broker {
     static KAFKA: OnceCell<Broker> = OnceCell::const_new();
     KAFKA
         .get_or_init(|| async {
-            remove_folders_of_earlier_runs();
+            remove_folders_of_earlier_runs(SHARED);
             let folder = scratch_root().join(format!("{SHARED}{}", std::process::id()));
             Broker::start(Config::new(folder)).await.unwrap_or_else(|error| panic!("{error}"))
         })
@@ -56,15 +56,16 @@ impl Drop for Scratch {
 }
 
 /// In the target folder, and so on a real file system.
-fn scratch_root() -> PathBuf {
+pub(super) fn scratch_root() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
 }
 
-fn remove_folders_of_earlier_runs() {
+/// Of what is shared by all tests of a process, whose id ends the folder's name.
+pub(super) fn remove_folders_of_earlier_runs(prefix: &str) {
     let entries = fs::read_dir(scratch_root()).into_iter().flatten().flatten();
     for entry in entries {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(SHARED)?.parse().ok());
+        let pid = name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse().ok());
         if pid.is_some_and(|pid| !process::is_running(pid)) {
             // Another run may be doing the same.
             let _ = fs::remove_dir_all(entry.path());

@@ -1,21 +1,26 @@
 //! What the tests against real services share.
 //!
+//! - [`cassandra`]: one real Cassandra for all tests, and others of a test's own.
 //! - [`dev`]: `agentworks dev`, as a user starts it.
 //! - [`kafka`]: one real Kafka for all tests of this binary, and others of a test's own.
 //! - [`records`]: topics, and raw records in and out of them, with nothing of ours in between.
 //! - [`stack`]: producer, sinks, reader and gateway, composed in this process.
 //! - [`terminal`]: a WebSocket client of the gateway.
 //! - [`topic_id`]: which making of a topic this is.
+//! - [`role`]: one role of an installation, as a process of its own.
 //! - [`process`]: whether a process runs, and killing one.
 //! - [`wait`]: for something to become true.
 
+pub mod cassandra;
 pub mod dev;
 pub mod kafka;
 pub mod process;
 pub mod records;
+pub mod role;
 pub mod stack;
 pub mod terminal;
 pub mod topic_id;
+pub mod transactions;
 pub mod wait;
 
 pub use kafka::{Scratch, kafka, unique_prefix};

@@ -9,10 +9,13 @@ use agentworks_gateway::server::{self, Probes};
 use agentworks_gateway::{Connections, Gateway, GatewayConfig, Metrics};
 use agentworks_ingest::producer::Producer;
 use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_processors::erasure::Eraser;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::reader::LogReader;
-use agentworks_processors::runs::{RunReader, RunsConfig, RunsSink};
+use agentworks_processors::runs::{RunsConfig, RunsSink};
 use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
+use agentworks_processors::sink::Sink;
+use agentworks_processors::warm::{WarmConfig, WarmSink};
 use agentworks_schemas::access::{Claims, Role};
 use agentworks_store::{EmbeddedStore, Store};
 use prometheus_client::registry::Registry;
@@ -31,13 +34,17 @@ pub struct StackConfig {
     pub gateway: GatewayConfig,
     pub hub: HubLimits,
     pub hot: HotConfig,
+    pub warm: WarmConfig,
+    /// Further settings of librdkafka, for all but the producer.
+    pub kafka: Vec<(String, String)>,
 }
 
 impl Default for StackConfig {
     fn default() -> Self {
         // Blocks are written soon, so that what is read comes from hot and from the log.
         let hot = HotConfig { block_age: Duration::from_millis(700), ..HotConfig::default() };
-        StackConfig { gateway: GatewayConfig::default(), hub: HubLimits::default(), hot }
+        let warm = WarmConfig { block_age: Duration::from_millis(1500), ..WarmConfig::default() };
+        StackConfig { gateway: GatewayConfig::default(), hub: HubLimits::default(), hot, warm, kafka: Vec::new() }
     }
 }
 
@@ -48,11 +55,13 @@ pub struct Stack {
     /// The same as a URL, `http://127.0.0.1:PORT`.
     pub url: String,
     pub settings: KafkaSettings,
+    pub store: Arc<dyn Store>,
     pub producer: Producer,
     pub reader: LogReader,
     pub metrics: Arc<Metrics>,
     secret: Secret,
     runtime: RuntimeHandle,
+    eraser: JoinHandle<()>,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
     _folder: Scratch,
@@ -66,19 +75,22 @@ impl Stack {
 
     pub async fn start_with(bootstrap: &str, prefix: &str, partitions: i32, config: StackConfig) -> Stack {
         let topics = create_topics(bootstrap, prefix, partitions).await;
-        let settings = KafkaSettings::new(bootstrap, topics.clone());
+        let settings = KafkaSettings { extra: config.kafka, ..KafkaSettings::new(bootstrap, topics.clone()) };
         let folder = Scratch::new("stack");
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap());
         let mut registry = Registry::default();
 
-        let hot = HotSink::new(store.clone(), config.hot, &mut registry);
-        let runs = RunsSink::new(store.clone(), RunsConfig::default());
+        let hot = HotSink::new(store.clone(), config.hot, &mut registry).unwrap();
+        let warm = WarmSink::new(store.clone(), config.warm, &mut registry).unwrap();
         let group = format!("{prefix}store");
-        let runtime = RuntimeConfig::new(settings.clone(), group, vec![Box::new(hot), Box::new(runs)]);
-        let runtime = Runtime::start(runtime).unwrap();
-
         let seek = SeekPool::new(settings.clone(), 4);
         let reader = LogReader::new(store.clone(), seek.clone());
+        let runs = RunsSink::new(store.clone(), RunsConfig::default()).erasures(reader.erasures().clone());
+        let sinks: Vec<Box<dyn Sink>> = vec![Box::new(hot), Box::new(warm), Box::new(runs)];
+        let runtime = RuntimeConfig::new(settings.clone(), group, store.clone(), sinks);
+        let runtime = Runtime::start(runtime).unwrap();
+
+        let eraser = tokio::spawn(Eraser::new(reader.clone()).work());
         let metrics = Arc::new(Metrics::default());
         metrics.register(&mut registry);
         let hub = Hub::start(settings.clone(), config.hub, reader.clone(), seek, metrics.clone()).unwrap();
@@ -87,8 +99,6 @@ impl Stack {
             config: Arc::new(config.gateway),
             auth: Arc::new(JwtAuth::new(&secret)),
             reader: reader.clone(),
-            runs: RunReader::new(store.clone()),
-            store,
             hub,
             metrics: metrics.clone(),
             connections: Connections::default(),
@@ -104,11 +114,13 @@ impl Stack {
             address,
             url,
             settings,
+            store,
             producer,
             reader,
             metrics,
             secret,
             runtime,
+            eraser,
             shutdown,
             server,
             _folder: folder,
@@ -137,6 +149,7 @@ impl Stack {
     pub async fn stop(mut self) {
         self.stop_gateway().await;
         self.producer.close(Duration::from_secs(10)).await.unwrap();
+        self.eraser.abort();
         self.runtime.shutdown().await;
     }
 }

@@ -48,7 +48,12 @@ pub struct Terminal {
 impl Terminal {
     /// Connects to a card's stream, with the token in the header; `query` begins with `?` or is empty.
     pub async fn connect(stack: &Stack, token: &str, card: &str, query: &str) -> Terminal {
-        let url = format!("ws://{}/v1/cards/{card}/stream{query}", stack.address);
+        Terminal::connect_to(&stack.address, token, card, query).await
+    }
+
+    /// The same, of the gateway at `address`: `HOST:PORT`.
+    pub async fn connect_to(address: &str, token: &str, card: &str, query: &str) -> Terminal {
+        let url = format!("ws://{address}/v1/cards/{card}/stream{query}");
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         let (socket, _) = connect_async(request).await.unwrap();

@@ -13,9 +13,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentworks_processors::erasure::View;
 use agentworks_processors::reader::Scope;
 use agentworks_schemas::codec::Schemas;
-use agentworks_schemas::{Cursor, Topic, TopicPartition};
+use agentworks_schemas::{Cursor, Position, Topic, TopicPartition};
 
 use super::channel::{Channel, ChannelId, Viewer, ViewerId};
 use super::decode;
@@ -63,6 +64,8 @@ pub(super) struct Core {
     arrivals: u64,
     pub(super) tail_bytes: usize,
     pub(super) builder: FrameBuilder,
+    /// What is erased, as of the last look.
+    pub(super) erased: Arc<View>,
 }
 
 impl Core {
@@ -81,6 +84,7 @@ impl Core {
             arrivals: 0,
             tail_bytes: 0,
             builder: FrameBuilder::default(),
+            erased: Arc::default(),
         }
     }
 
@@ -216,7 +220,7 @@ impl Core {
     }
 
     fn entry(&mut self, partition: TopicPartition, raw: &Raw<'_>) {
-        let Core { by_card, channels, lanes, builder, metrics, touched, .. } = self;
+        let Core { by_card, channels, lanes, builder, metrics, touched, erased, .. } = self;
         if !may_be_wanted(by_card, raw.key, |id| channels.get(&id).is_some_and(|channel| channel.live > 0)) {
             return;
         }
@@ -232,6 +236,11 @@ impl Core {
         let Some(channel) = channels.get_mut(&id) else { return };
         // In a partition that isn't the channel's yet, it will be read when it becomes so.
         if channel.live == 0 || !channel.entries.contains(&partition) {
+            return;
+        }
+        let epoch = lanes.get(&partition).map_or(0, |lane| lane.epoch);
+        // Only where the hub comes late can a record have been erased by now.
+        if erased.hides(&entry.workspace_id, &entry.run_id, Position { partition, epoch, offset: raw.offset }) {
             return;
         }
         let position = channel.cursor(lanes);

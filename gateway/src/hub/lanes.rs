@@ -1,7 +1,9 @@
 //! The partitions that are read: how they join and leave, and how much of each is remembered.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use agentworks_processors::erasure::View;
 use agentworks_schemas::TopicPartition;
 
 use super::channel::ChannelId;
@@ -99,6 +101,25 @@ impl Core {
     }
 
     /// Drops the oldest records where the tails take too much memory.
+    /// Takes note of what is erased. If that is news, the tails are forgotten: who joins live reads what lies before now
+    /// from the tiers, which hide what they must.
+    pub(super) fn erase(&mut self, erased: Arc<View>) {
+        if !Arc::ptr_eq(&self.erased, &erased) {
+            self.erased = erased;
+            self.forget_tails();
+        }
+    }
+
+    /// Drops all records from all tails.
+    pub(super) fn forget_tails(&mut self) {
+        for lane in self.lanes.values_mut() {
+            while lane.tail.oldest().is_some() {
+                lane.tail.drop_first();
+            }
+        }
+        self.tail_bytes = self.lanes.values().map(|lane| lane.tail.bytes()).sum();
+    }
+
     pub(super) fn bound_tails(&mut self) {
         while self.tail_bytes > self.limits.tail_bytes {
             let oldest = self.lanes.values_mut().filter(|lane| lane.tail.oldest().is_some());

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentworks_processors::erasure::{Erasure, Target, View};
 use agentworks_schemas::{Cursor, Topic, TopicPartition};
 
 use super::attach::Step;
@@ -94,6 +95,34 @@ fn a_full_outbox_is_let_go_of_at_its_exact_place() {
     assert_eq!(received(&viewer), (vec!["line".to_owned(), "line".to_owned()], Some(cursor.clone())));
     assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut cursor, &None), Step::Live);
     assert_eq!((received(&viewer).0, cursor), (vec!["later".to_owned()], bench.end.clone()));
+}
+
+#[test]
+fn what_is_erased_is_neither_pushed_nor_in_the_tails() {
+    let mut bench = Bench::new();
+    let viewer = bench.viewer("w", "c");
+    attach(&mut bench, &viewer, &None);
+    let start = bench.end.clone();
+    bench.entry(AGENT, &entry("w", "c", "r", "before"));
+    bench.entry(AGENT, &entry("w", "c", "other", "of another run"));
+    bench.core.flush();
+    assert_eq!(received(&viewer).0, ["before", "of another run"]);
+
+    // The erasure covers one more, which the hub takes late.
+    let upto = [(AGENT, 0, bench.end.get(AGENT).unwrap().1 + 1)].into_iter().collect();
+    let mut view = View::default();
+    view.add(Erasure::new("w", Target::Run("r".into()), upto, "tests"));
+    bench.core.erase(Arc::new(view));
+    bench.entry(AGENT, &entry("w", "c", "r", "late"));
+    bench.entry(AGENT, &entry("w", "c", "r", "after"));
+    bench.core.flush();
+    assert_eq!(received(&viewer).0, ["after"]);
+    assert!(bench.core.tail_bytes > 0);
+
+    // Who comes from before reads the tiers.
+    let late = bench.viewer("w", "c");
+    let step = bench.core.step(late.channel, late.id, &mut start.clone(), &None);
+    assert_eq!(step, Step::Behind(bench.end.clone()));
 }
 
 #[test]

@@ -42,7 +42,14 @@ impl Upkeep {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.core.lock().sweep(std::time::Instant::now());
+            let erased = self.reader.erasures().current();
+            let mut core = self.core.lock();
+            match erased {
+                Some(erased) => core.erase(erased),
+                // Something may have been erased: history is the reader's, which knows or waits.
+                None => core.forget_tails(),
+            }
+            core.sweep(std::time::Instant::now());
         }
     }
 

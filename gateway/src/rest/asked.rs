@@ -40,9 +40,9 @@ pub fn authorised(gateway: Gateway) -> impl Filter<Extract = (Claims,), Error = 
     })
 }
 
-/// A `GET` with a good token.
+/// A request with a good token; which method it is to have is said before.
 pub(super) fn asked(gateway: Gateway) -> impl Filter<Extract = (Asked,), Error = Rejection> + Clone {
-    warp::get().and(authorised(gateway.clone())).and(raw_query()).and_then(move |claims, query: String| {
+    authorised(gateway.clone()).and(raw_query()).and_then(move |claims, query: String| {
         let asked =
             Params::parse(&query, &gateway.config).map(|params| Asked { gateway: gateway.clone(), claims, params });
         std::future::ready(asked.map_err(warp::reject::custom))

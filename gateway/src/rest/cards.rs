@@ -1,6 +1,6 @@
 //! Cards.
 
-use agentworks_processors::hot::{CardInfo, cards_of_workspace};
+use agentworks_processors::hot::CardInfo;
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::protocol::RunSummary;
 use serde::Serialize;
@@ -68,7 +68,7 @@ async fn readable(asked: &Asked, limit: usize) -> Result<Vec<CardInfo>, ApiError
     let claims = &asked.claims;
     // With a list of cards in the token, those among the newest `limit` are not the newest `limit` of those.
     let reach = if claims.cards.is_some() { usize::MAX } else { limit };
-    let mut cards = cards_of_workspace(&*asked.gateway.store, &claims.workspace, reach).await?;
+    let mut cards = asked.gateway.reader.cards(&claims.workspace, reach).await?;
     cards.retain(|info| claims.may_read(&claims.workspace, &info.card));
     cards.truncate(limit);
     Ok(cards)

@@ -28,6 +28,8 @@ pub enum ApiError {
     NotFound(String),
     /// `method_not_allowed`: 405.
     Method,
+    /// `conflict`: 409. Things are not so that this could be done; the message says how they are.
+    Conflict(String),
     /// `position_gone`: 410. The position is of a topic that has been made again since.
     Gone,
     /// `unavailable`: 503. Trying again may help.
@@ -51,6 +53,7 @@ impl ApiError {
             ApiError::Method => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this route has no such method".into())
             }
+            ApiError::Conflict(message) => (StatusCode::CONFLICT, "conflict", message.clone()),
             ApiError::Gone => (StatusCode::GONE, "position_gone", ReadError::Epoch.to_string()),
             ApiError::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -77,7 +77,7 @@ pub(super) async fn of_card(Id(card): Id, mut asked: Asked) -> Result<Response, 
 /// and `status` as for a card's; the token's cards thin pages out too.
 pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
     let mut listing = Listing::of(&mut asked)?;
-    let (runs, claims) = (&asked.gateway.runs, &asked.claims);
+    let (runs, claims) = (asked.gateway.reader.runs(), &asked.claims);
     for _ in 0..MAX_PAGES {
         let listed = runs.list(&claims.workspace, &RunListing::Workspace, listing.page.as_ref(), listing.limit);
         let RunPage { mut runs, next } = listed.await?;
@@ -112,7 +112,7 @@ pub(super) async fn card_of(asked: &Asked, run: &str, hint: Option<String>) -> R
         return Ok(card);
     }
     let claims = &asked.claims;
-    let parts = asked.gateway.runs.parts(&claims.workspace, run).await?;
+    let parts = asked.gateway.reader.runs().parts(&claims.workspace, run).await?;
     let card = parts.into_iter().next().map(|part| part.card);
     card.filter(|card| claims.may_read(&claims.workspace, card)).ok_or_else(|| unknown(run))
 }

@@ -64,6 +64,9 @@ impl ClientContext for Callbacks {
         use RDKafkaLogLevel as Level;
         match level {
             Level::Emerg | Level::Alert | Level::Critical => tracing::error!(facility, "{message}"),
+            // A broker that has just started knows no producers' ids for a moment. It is asked again until it does, and
+            // entries wait meanwhile.
+            Level::Warning if facility == "GETPID" => tracing::debug!(facility, "{message}"),
             // A connection that breaks is an error to librdkafka, and to us what it is there to mend.
             Level::Error | Level::Warning => tracing::warn!(facility, "{message}"),
             Level::Notice | Level::Info => tracing::info!(facility, "{message}"),

@@ -1,4 +1,11 @@
 //! The dead-letter topic.
+//!
+//! - here: writing to it.
+//! - [`read`]: what lies in it.
+//! - [`redrive`]: producing records again.
+
+pub mod read;
+pub mod redrive;
 
 use std::fmt;
 use std::fmt::Write;
@@ -27,8 +34,8 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// A dead letter has the record's key, payload and headers, and headers that say where it comes from and what is wrong
 /// with it ([`header`]). Of a payload longer than [`MAX_PAYLOAD`] only the beginning is kept, with its length and hash
-/// in headers; likewise of a key, and of the record's own headers those that fit in as many bytes: so there is no record
-/// that the dead-letter topic refuses.
+/// in headers; likewise of a key, and of the record's own headers those that fit in as many bytes, with the number of the
+/// others: so there is no record that the dead-letter topic refuses.
 pub struct DeadLetters {
     settings: KafkaSettings,
     topic: String,
@@ -114,11 +121,11 @@ fn cut(bytes: &[u8]) -> &[u8] {
 /// The record's own headers, as many as fit in [`MAX_PAYLOAD`] bytes, then ours.
 fn headers(rejected: &Rejected, origin: &str) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new_with_capacity(rejected.headers.len() + 9);
-    let mut room = MAX_PAYLOAD;
+    let (mut room, mut left_out) = (MAX_PAYLOAD, rejected.headers.len());
     for (key, value) in &rejected.headers {
         let value = value.as_deref();
         let Some(left) = room.checked_sub(key.len() + value.map_or(0, <[u8]>::len)) else { break };
-        room = left;
+        (room, left_out) = (left, left_out - 1);
         headers = headers.insert(Header { key, value });
     }
 
@@ -131,6 +138,12 @@ fn headers(rejected: &Rejected, origin: &str) -> OwnedHeaders {
     headers = add(headers, header::EXCEPTION_MESSAGE, &rejected.reject.to_string());
     headers = add(headers, header::EPOCH, &position.epoch.to_string());
     headers = add(headers, header::TIMESTAMP, &rejected.timestamp.millis().to_string());
+    if left_out > 0 {
+        headers = add(headers, header::HEADERS_LEFT_OUT, &left_out.to_string());
+    }
+    if let Some(key) = rejected.key.as_ref().filter(|key| key.len() > MAX_PAYLOAD) {
+        headers = add(headers, header::KEY_LENGTH, &key.len().to_string());
+    }
     match &rejected.payload {
         Some(payload) if payload.len() > MAX_PAYLOAD => {
             headers = add(headers, header::LENGTH, &payload.len().to_string());
@@ -215,5 +228,6 @@ mod tests {
         let headers = headers(&rejected(Vec::new(), long), "agent-logs");
         let keys: Vec<_> = headers.iter().map(|header| header.key.to_owned()).collect();
         assert!(keys.contains(&"a".into()) && !keys.contains(&"b".into()), "{keys:?}");
+        assert_eq!(find(&headers, header::HEADERS_LEFT_OUT).as_deref(), Some("1"));
     }
 }

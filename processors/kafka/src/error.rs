@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_refused_setting_is_named_without_its_value() {
-        let error = ClientConfig::new().set("sasl.pasword", "hunter2").create_native_config().unwrap_err();
+        let error = ClientConfig::new().set("sasl.pasword", "hunter2").create_native_config().err().unwrap();
         let error = KafkaError::from_client(&error, "the brokers").to_string();
         assert!(error.contains("sasl.pasword") && !error.contains("hunter2"), "{error}");
     }

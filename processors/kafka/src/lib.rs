@@ -4,7 +4,7 @@
 //! - [`topics`]: creating topics, how many partitions they have, where they begin and end.
 //! - [`batch`]: records of one partition, copied once from librdkafka and decoded in place.
 //! - [`seek`]: reading a range of a partition by seeking: history, replay.
-//! - [`dead_letter`]: writing rejected records to the dead-letter topic.
+//! - [`dead_letter`]: rejected records: writing them to the dead-letter topic, reading it, producing them again.
 //! - [`trace`]: librdkafka's log lines, as tracing events.
 //!
 //! Nothing here uses rdkafka's `StreamConsumer` or split partition queues: both have stalled for others.
@@ -23,5 +23,7 @@ pub use dead_letter::DeadLetters;
 pub use error::KafkaError;
 pub use seek::{SeekPool, SeekRequest};
 pub use settings::KafkaSettings;
+pub use topics::grow::{Grown, grow_topics};
+pub use topics::ids::TopicIds;
 pub use topics::{TopicOptions, Watermarks, create_topics, create_topics_with, describe_topics, partition_count};
 pub use trace::Traced;

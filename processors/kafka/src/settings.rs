@@ -149,6 +149,15 @@ impl KafkaSettings {
         self.config("dead-letters", &[DEAD_LETTERS])
     }
 
+    /// For producing dead letters again, in transactions. Of all such producers the one made last fences the others.
+    pub fn redrive(&self) -> ClientConfig {
+        let mut config = self.config("redrive", &[DEAD_LETTERS]);
+        config.set("transactional.id", format!("{}agentworks-redrive", self.topics.prefix()));
+        // A letter may wait for its transaction's end.
+        config.set("transaction.timeout.ms", "60000");
+        config
+    }
+
     fn config(&self, role: &str, parts: &[&[(&str, &str)]]) -> ClientConfig {
         let mut config = ClientConfig::new();
         // librdkafka takes its level from elsewhere otherwise; what is shown in the end is for tracing to decide.
@@ -194,7 +203,14 @@ mod tests {
     fn librdkafka_knows_every_setting() {
         let settings = settings();
         let group = settings.group_consumer("store", Some("one"));
-        for config in [group, settings.seek_reader(), settings.live_tail(), settings.admin(), settings.dead_letters()] {
+        for config in [
+            group,
+            settings.seek_reader(),
+            settings.live_tail(),
+            settings.admin(),
+            settings.dead_letters(),
+            settings.redrive(),
+        ] {
             config.create_native_config().unwrap();
         }
     }

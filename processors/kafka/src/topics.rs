@@ -1,7 +1,13 @@
 //! Creating topics, and what the brokers say of them.
+//!
+//! - [`grow`]: adding partitions.
+//! - [`ids`]: telling a topic from one of the same name that was there before.
+
+pub mod grow;
+pub mod ids;
 
 use std::ffi::CString;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentworks_schemas::codec::MAX_RECORD;
 use agentworks_schemas::{Topic, TopicPartition};
@@ -17,6 +23,9 @@ use crate::trace::Traced;
 
 /// How long the brokers have for an answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often to ask whether a new topic is known.
+const PROPAGATION: Duration = Duration::from_millis(20);
 
 /// The largest batch that a topic takes, in bytes: a record of [`MAX_RECORD`], its key and headers, and the framing.
 pub const MAX_BATCH: usize = MAX_RECORD + 64 * 1024;
@@ -102,7 +111,30 @@ pub async fn create_topics_with(settings: &KafkaSettings, options: TopicOptions)
             Err((name, code)) => return Err(KafkaError::from_code(code, &name)),
         }
     }
+    if !created.is_empty() {
+        wait_until_known(settings, created.clone()).await?;
+    }
     Ok(created)
+}
+
+/// Waits until brokers tell of topics that a controller has made: they learn of it a moment later, and would say of what is
+/// asked meanwhile that it isn't there.
+async fn wait_until_known(settings: &KafkaSettings, names: Vec<String>) -> Result<(), KafkaError> {
+    let settings = settings.clone();
+    blocking(move || {
+        let client = metadata_client(&settings)?;
+        let deadline = Instant::now() + TIMEOUT;
+        for name in names {
+            while let Err(error) = partitions_of(&client, &name) {
+                if !matches!(error, KafkaError::NoTopic(_)) || Instant::now() > deadline {
+                    return Err(error);
+                }
+                std::thread::sleep(PROPAGATION);
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// How many partitions the topics have: the same for all three, or an error that says which differ.
@@ -173,16 +205,24 @@ pub async fn describe_topics(settings: &KafkaSettings) -> Result<Vec<TopicInfo>,
 }
 
 /// Asks the brokers where a partition begins and ends right now. What an open transaction has written lies behind the
-/// end. Blocks, for 10 seconds at most.
+/// end. Blocks, for 30 seconds at most.
 pub fn query_watermarks<C: ConsumerContext>(
     consumer: &impl Consumer<C>,
     settings: &KafkaSettings,
     partition: TopicPartition,
 ) -> Result<Watermarks, KafkaError> {
     let name = settings.topics.name(partition.topic);
-    let (low, high) = consumer
-        .fetch_watermarks(&name, partition.partition, TIMEOUT)
-        .map_err(|error| KafkaError::from_client(&error, &name))?;
+    let fault = |error| KafkaError::from_client(&error, &name);
+    let ask = || consumer.fetch_watermarks(&name, partition.partition, TIMEOUT).map_err(fault);
+    let (low, high) = match ask() {
+        // librdkafka remembers that a topic was unknown, as it is for a moment while its leaders are elected, and says so
+        // for minutes without asking anybody. What it is told anew it believes.
+        Err(KafkaError::NoTopic(_)) => {
+            consumer.fetch_metadata(Some(&name), TIMEOUT).map_err(fault)?;
+            ask()?
+        }
+        answer => answer?,
+    };
     Ok(Watermarks { low, high })
 }
 
@@ -209,7 +249,7 @@ pub fn last_known_end<C: ConsumerContext>(
 }
 
 /// How many partitions the topic `name` has. Blocks.
-fn partitions_of(client: &BaseConsumer<Traced>, name: &str) -> Result<i32, KafkaError> {
+pub(crate) fn partitions_of(client: &BaseConsumer<Traced>, name: &str) -> Result<i32, KafkaError> {
     let metadata = client.fetch_metadata(Some(name), TIMEOUT).map_err(|error| KafkaError::from_client(&error, name))?;
     let topic = metadata.topics().first().ok_or_else(|| KafkaError::NoTopic(name.to_owned()))?;
     match topic.error() {

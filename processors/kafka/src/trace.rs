@@ -25,6 +25,9 @@ impl ConsumerContext for Traced {}
 /// Passes on a line of librdkafka's log. It never holds secrets: librdkafka hides them even when it lists its settings.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // A broker that has just started knows no producers' ids for a moment. It is asked again until it does, and
+        // what is sent meanwhile waits.
+        RDKafkaLogLevel::Warning if facility == "GETPID" => debug!(target: "librdkafka", facility, "{message}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             error!(target: "librdkafka", facility, "{message}");
         }

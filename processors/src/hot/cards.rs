@@ -9,12 +9,12 @@ use agentworks_schemas::{Timestamp, TopicPartition};
 use agentworks_store::{Column, Part, Scan, Store, StoreError, Table, Write};
 use lru::LruCache;
 
-use super::names;
-use super::table::{lane, mark, read_lane};
+use crate::blocks::names;
+use crate::blocks::table::{lane, mark, read_lane};
 
 /// Where records of a card were seen. The version of a row is [`FIRST`] less the first offset: the least one wins,
 /// whoever writes last.
-const CARD_LANES: Table = Table {
+pub(crate) const CARD_LANES: Table = Table {
     name: "card_lanes",
     partition: &[Column::text("workspace"), Column::text("card")],
     clustering: &[Column::int("topic"), Column::int("epoch"), Column::int("partition")],
@@ -22,7 +22,7 @@ const CARD_LANES: Table = Table {
 };
 
 /// The cards of a workspace. The version of a row is the record timestamp of the last record seen.
-const CARDS: Table = Table {
+pub(crate) const CARDS: Table = Table {
     name: "cards",
     partition: &[Column::text("workspace")],
     clustering: &[Column::text("card")],

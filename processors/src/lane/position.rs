@@ -1,13 +1,11 @@
 //! Positions in the store.
 
-use std::time::Duration;
-
 use agentworks_schemas::{Timestamp, TopicPartition};
 use agentworks_store::{Column, Key, Store, StoreError, Table, Write};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Held;
+use super::{Clock, Held, Keep, Terms};
 use crate::sink::SinkError;
 
 /// The positions of all sinks: `sink, topic, partition` → [`Held`].
@@ -25,9 +23,17 @@ struct Stored {
     low: i64,
     high: i64,
     clock: i64,
+    /// Not in a row of before buckets had a bound, nor is `terms`.
+    #[serde(default)]
+    bucket: i64,
+    #[serde(default)]
+    filled: u64,
     #[serde(default)]
     buckets: Vec<(i64, i64)>,
     #[serde(default)]
+    terms: Option<Terms>,
+    /// Only in a row of before retention was by workspace.
+    #[serde(default, skip_serializing)]
     ttl: Option<i64>,
 }
 
@@ -41,16 +47,24 @@ pub async fn load(store: &dyn Store, sink: &str, partition: TopicPartition) -> R
     let Some(row) = store.get(&POSITIONS, &key(sink, partition)).await? else { return Ok(None) };
     let stored: Stored = serde_json::from_slice(&row.payload)
         .map_err(|error| StoreError::Failed(format!("the position of {sink} in {partition} is damaged: {error}")))?;
-    let Stored { epoch, low, high, clock, buckets, ttl } = stored;
-    Ok(Some(Held { partition, epoch, low, high, clock: Timestamp(clock), buckets, ttl }))
+    let Stored { epoch, mut low, high, clock, bucket, filled, mut buckets, terms, ttl } = stored;
+    if terms.is_none() && ttl.is_some() {
+        // It speaks of tables that are not read any more.
+        low = high;
+        buckets.clear();
+    }
+    let clock = Clock { time: Timestamp(clock), bucket, filled };
+    Ok(Some(Held { partition, epoch, low, high, clock, buckets, terms }))
 }
 
 /// Publishes what `sink` holds. Call it after the data is durable. Where the store knows a later position already, that
 /// one stays: the writer has been overtaken, and what it wrote does no harm.
 pub async fn publish(store: &dyn Store, sink: &str, held: &[Held]) -> Result<(), StoreError> {
     let write = |held: &Held| {
-        let &Held { partition, epoch, low, high, clock, ref buckets, ttl } = held;
-        let stored = Stored { epoch, low, high, clock: clock.millis(), buckets: buckets.clone(), ttl };
+        let &Held { partition, epoch, low, high, clock, ref buckets, ref terms } = held;
+        let Clock { time, bucket, filled } = clock;
+        let (buckets, terms) = (buckets.clone(), terms.clone());
+        let stored = Stored { epoch, low, high, clock: time.millis(), bucket, filled, buckets, terms, ttl: None };
         let payload = serde_json::to_vec(&stored).map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(Write {
             table: &POSITIONS,
@@ -65,7 +79,7 @@ pub async fn publish(store: &dyn Store, sink: &str, held: &[Held]) -> Result<(),
 }
 
 /// Where `sink` goes on in a partition. If it never began there, or if the topic has been made again since, it begins at
-/// `log_start`, and the empty range is published.
+/// `log_start`, and the empty range is published. What is kept from there on is kept as `keep` says.
 ///
 /// # Errors
 /// If what is stored and the log don't fit together; or the store's.
@@ -75,9 +89,9 @@ pub async fn begin(
     partition: TopicPartition,
     epoch: u32,
     log_start: i64,
-    ttl: Option<Duration>,
+    keep: Option<&Keep>,
 ) -> Result<Held, SinkError> {
-    let fresh = Held::new(partition, epoch, log_start, ttl);
+    let fresh = Held::new(partition, epoch, log_start, keep);
     let mut held = match load(store, sink, partition).await? {
         Some(held) if held.epoch == epoch => held,
         Some(held) if held.epoch > epoch => {
@@ -91,16 +105,22 @@ pub async fn begin(
     };
     if held.high < log_start {
         let reason = format!(
-            "{sink} has taken all below {}, and the log begins at {log_start}: records between were deleted untaken",
-            held.high
+            "{sink} has taken all below {}, and the log begins at {log_start}: records between were deleted untaken. \
+             Lengthen the retention; `agentworks topics adopt {} --skip-lost` goes on without them",
+            held.high, partition.topic
         );
         return Err(SinkError::Position { partition, reason });
     }
-    if fresh.ttl.unwrap_or(i64::MAX) > held.ttl.unwrap_or(i64::MAX) {
-        // What was written under the shorter one expires earlier than would now be relied on.
-        held.low = held.high;
-        held.buckets.clear();
+    match (keep, &mut held.terms) {
+        (Some(keep), Some(terms)) if terms.grain == keep.grain => terms.change(&keep.retention, held.high),
+        (None, None) => {}
+        // What is held was written in another way: nothing of it is relied on any more.
+        _ => {
+            held.terms = keep.map(|keep| Terms::new(keep, held.high));
+            held.low = held.high;
+            held.buckets.clear();
+            held.clock = Clock { time: held.clock.time, ..Clock::default() };
+        }
     }
-    held.ttl = fresh.ttl;
     Ok(held)
 }

@@ -1,8 +1,8 @@
 //! One partition's share of a scope, backward: its last entries before an offset.
 //!
-//! The offset before the one reached decides who gives the next part, as in [`super::partition`]. Hot reads backward by
-//! itself. The log can't, and is read forward in windows that grow as they yield too little. Beyond hot that goes on as
-//! far as hot is behind; below hot, or without it, there is a budget, for a card may have fallen silent long ago.
+//! The offset before the one reached decides who gives the next part, as in [`super::partition`]. The tiers read backward
+//! by themselves. The log can't, and is read forward in windows that grow as they yield too little. Beyond all tiers that
+//! goes on as far as they are behind; elsewhere there is a budget, for a card may have fallen silent long ago.
 
 use std::collections::VecDeque;
 
@@ -11,16 +11,16 @@ use agentworks_schemas::TopicPartition;
 
 use super::ReadError;
 use super::merge::Piece;
-use super::tiers::{Patience, Reading, broke_off};
-use crate::hot::StoredEntry;
+use super::tiers::{Patience, Reading, Tier, broke_off};
+use crate::blocks::StoredEntry;
 use crate::lane::Held;
 
-/// How many offsets of the log are looked through below hot, or without it, at most.
+/// How many offsets of the log are looked through at most, those aside that are too new for the tiers.
 const LOG_BUDGET: i64 = 200_000;
 /// How many offsets the first window has. Each next one has four times as many.
 const FIRST_WINDOW: i64 = 2_000;
-/// The least and most entries that hot is asked for at once.
-const HOT_ENTRIES: (usize, usize) = (64, 1024);
+/// The least and most entries that a tier is asked for at once.
+const TIER_ENTRIES: (usize, usize) = (64, 1024);
 
 /// What was found in one partition.
 #[derive(Debug)]
@@ -79,35 +79,47 @@ impl<'a> BackwardReader<'a> {
     }
 
     async fn step(&mut self) -> Result<(), ReadError> {
-        match self.reading.held(self.partition, self.epoch).await? {
-            Some(held) if held.low < self.next && self.next <= held.high => self.hot(&held).await,
-            // What hot has is left to hot.
-            Some(held) if held.high < self.next => self.log(held.high, self.window).await,
-            _ => {
+        let (mut limit, mut is_new) = (None, true);
+        for tier in self.reading.tiers() {
+            match self.reading.held(tier, self.partition, self.epoch).await? {
+                Some(held) if held.low < self.next && self.next <= held.high => {
+                    return self.stored(tier, &held, limit.unwrap_or(self.floor)).await;
+                }
+                // What a tier has is left to it.
+                Some(held) if held.high < self.next => limit = limit.max(Some(held.high)),
+                Some(_) => is_new = false,
+                None => {}
+            }
+        }
+        match limit {
+            Some(high) if is_new => self.log(high, self.window).await,
+            limit => {
                 let window = self.window.min(self.budget);
                 self.budget -= window;
-                self.log(self.floor, window).await
+                self.log(limit.unwrap_or(self.floor), window).await
             }
         }
     }
 
-    async fn hot(&mut self, held: &Held) -> Result<(), ReadError> {
-        let scan = self.reading.scan(self.partition, self.epoch, held.low.max(self.floor), self.next);
-        let limit = (self.count - self.entries).clamp(HOT_ENTRIES.0, HOT_ENTRIES.1);
-        let entries = self.reading.tiers.hot_backward(held, &scan, limit).await?;
+    /// Reads from a tier, but not below `limit`.
+    async fn stored(&mut self, tier: Tier, held: &Held, limit: i64) -> Result<(), ReadError> {
+        let from = held.low.max(self.floor).max(limit);
+        let range = self.reading.range(self.partition, self.epoch, from, self.next);
+        let limit = (self.count - self.entries).clamp(TIER_ENTRIES.0, TIER_ENTRIES.1);
+        let entries = self.reading.tiers.backward(tier, held, &range, limit).await?;
         // Had `low` passed while the scan went on, blocks might have expired under it.
-        let now = self.reading.held(self.partition, self.epoch).await?;
+        let now = self.reading.held(tier, self.partition, self.epoch).await?;
         let low = now.map_or(self.next, |now| now.low);
         let reached = match entries.first() {
             Some(first) if entries.len() >= limit => first.position.offset,
-            _ => scan.from,
+            _ => from,
         };
         for entry in entries.into_iter().rev() {
             let offset = entry.position.offset;
-            if (low.max(scan.from)..self.next).contains(&offset) {
+            if (low.max(from)..self.next).contains(&offset) {
                 self.next = offset;
-                if self.reading.wants(&entry.entry) {
-                    self.reading.metrics.hot.inc();
+                if self.reading.wants(&entry.entry, entry.position) {
+                    self.reading.metrics.entries(tier).inc();
                     self.push_front(entry);
                 }
             }

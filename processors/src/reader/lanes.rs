@@ -90,11 +90,11 @@ impl StoredTiers {
         let mut partitions: BTreeSet<_> = Topic::LOGS.map(|topic| TopicPartition::new(topic, computed)).into();
         // A sink publishes its position after what it holds. So where the position is read first, what isn't found then
         // isn't below it.
-        let mut hot = self.hot_held(&partitions).await?;
+        let mut hot = self.hot_held(&partitions, scope.workspace()).await?;
         let seen = self.seen(scope.workspace(), scope.card()).await?;
         partitions.extend(seen.iter().map(|lane| lane.partition).filter(holds_entries));
         let late: BTreeSet<_> = partitions.iter().copied().filter(|partition| !hot.contains_key(partition)).collect();
-        hot.extend(self.hot_held(&late).await?);
+        hot.extend(self.hot_held(&late, scope.workspace()).await?);
         let (runs, parts) = match scope.run() {
             Some(run) => {
                 let held = self.runs_held(&partitions).await?;
@@ -129,8 +129,12 @@ impl StoredTiers {
     }
 
     /// The epoch and the end of what hot holds of partitions.
-    async fn hot_held(&self, of: &BTreeSet<TopicPartition>) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
-        let held = try_join_all(of.iter().map(|partition| self.held(*partition))).await?;
+    async fn hot_held(
+        &self,
+        of: &BTreeSet<TopicPartition>,
+        workspace: &str,
+    ) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
+        let held = try_join_all(of.iter().map(|partition| self.hot.held(*partition, workspace))).await?;
         Ok(held.into_iter().flatten().map(|held| (held.partition, (held.epoch, held.high))).collect())
     }
 

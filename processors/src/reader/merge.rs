@@ -12,7 +12,7 @@ use agentworks_schemas::{Cursor, Timestamp, TopicPartition};
 use tokio::sync::mpsc;
 
 use super::{ReadError, ReadItem};
-use crate::hot::StoredEntry;
+use crate::blocks::StoredEntry;
 
 /// What a partition yields, in the order of offsets; after `End` nothing.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 //! One partition's share of a scope, forward.
 //!
-//! The offset that is next decides who gives it: hot, where `low <= next < high`; else the log, if it has it still; else
-//! nobody, and the range up to the first offset that either has is a gap. This is asked anew for every chunk, so that a
-//! `low` that passes, a log that is cut and a hot that catches up are all noticed, and the tiers meet at exact offsets.
+//! The offset that is next decides who gives it: the first of the scope's tiers with `low <= next < high`; else the log,
+//! if it has it still; else nobody, and the range up to the first offset that any has is a gap. This is asked anew for
+//! every chunk, so that a `low` that passes, a log that is cut and a sink that catches up are all noticed, and the tiers
+//! meet at exact offsets.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -13,18 +14,26 @@ use tokio::sync::mpsc;
 
 use super::ReadError;
 use super::merge::Piece;
-use super::tiers::{Patience, Reading, broke_off};
-use crate::hot::StoredEntry;
+use super::tiers::{Patience, Reading, Tier, broke_off};
+use crate::blocks::StoredEntry;
 use crate::lane::Held;
 
 /// A partition's reader sends chunks of about so many bytes. Up to four of them exist at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// How many offsets of the log are asked for at once, before hot is asked again whether it has them by now.
+/// How many offsets of the log are asked for at once, before the tiers are asked again whether they have them by now.
 const LOG_RANGE: i64 = 100_000;
-/// How many entries hot is asked for at first; after that as many as make a chunk.
+/// How many entries a tier is asked for at first; after that as many as make a chunk.
 const FIRST_ENTRIES: usize = 64;
 /// And at most.
 const MAX_ENTRIES: usize = 1024;
+
+/// Who has what is next.
+enum Holder {
+    /// This tier, which is to be read up to here: where it ends, or where a better one begins.
+    Tier(Tier, Held, i64),
+    /// None of the tiers, up to here.
+    Log(i64),
+}
 
 /// Reads a partition. It is dropped when nobody wants more.
 #[derive(Debug)]
@@ -35,9 +44,9 @@ pub(super) struct PartitionReader {
     /// All below has been read, and is in `chunk` or was sent.
     next: i64,
     to: i64,
-    /// What hot holds, if a look at it was taken just now.
-    held: Option<Held>,
-    hot_entries: usize,
+    /// What a tier holds, if a look at it was taken just now.
+    known: Option<(Tier, Option<Held>)>,
+    tier_entries: usize,
     chunk: Vec<Piece>,
     chunk_bytes: usize,
     out: mpsc::Sender<Result<Vec<Piece>, ReadError>>,
@@ -53,8 +62,8 @@ impl PartitionReader {
         out: mpsc::Sender<Result<Vec<Piece>, ReadError>>,
     ) -> Self {
         let (chunk, chunk_bytes) = (Vec::new(), 0);
-        let hot_entries = FIRST_ENTRIES;
-        PartitionReader { reading, partition, epoch, next: from, to, held: None, hot_entries, chunk, chunk_bytes, out }
+        let (known, tier_entries) = (None, FIRST_ENTRIES);
+        PartitionReader { reading, partition, epoch, next: from, to, known, tier_entries, chunk, chunk_bytes, out }
     }
 
     /// Reads all of it. The last piece is the end, unless there was a fault.
@@ -82,26 +91,42 @@ impl PartitionReader {
     }
 
     async fn step(&mut self) -> Result<(), ReadError> {
-        let held = match self.held.take() {
-            Some(held) => Some(held),
-            None => self.reading.held(self.partition, self.epoch).await?,
-        };
-        match held {
-            Some(held) if held.low <= self.next && self.next < held.high => self.hot(held).await,
-            Some(held) if self.next < held.low => self.log(held.low).await,
-            _ => self.log(self.to).await,
+        match self.find().await? {
+            Holder::Tier(tier, held, to) => self.stored(tier, held, to).await,
+            Holder::Log(limit) => self.log(limit).await,
         }
     }
 
-    /// Reads a chunk from hot.
-    async fn hot(&mut self, held: Held) -> Result<(), ReadError> {
-        let to = self.to.min(held.high);
-        let scan = self.reading.scan(self.partition, self.epoch, self.next, to);
-        let entries = self.reading.tiers.hot_forward(&held, &scan, self.hot_entries).await?;
+    /// Who has what is next.
+    async fn find(&mut self) -> Result<Holder, ReadError> {
+        // Used at once or never: it gets old.
+        let (mut known, mut limit) = (self.known.take(), self.to);
+        for tier in self.reading.tiers() {
+            let held = match known.take_if(|(of, _)| *of == tier) {
+                Some((_, held)) => held,
+                None => self.reading.held(tier, self.partition, self.epoch).await?,
+            };
+            match held {
+                Some(held) if held.low <= self.next && self.next < held.high => {
+                    let to = limit.min(held.high);
+                    return Ok(Holder::Tier(tier, held, to));
+                }
+                Some(held) if self.next < held.low => limit = limit.min(held.low),
+                _ => {}
+            }
+        }
+        Ok(Holder::Log(limit))
+    }
+
+    /// Reads a chunk from a tier.
+    async fn stored(&mut self, tier: Tier, held: Held, to: i64) -> Result<(), ReadError> {
+        let from = self.next;
+        let range = self.reading.range(self.partition, self.epoch, from, to);
+        let entries = self.reading.tiers.forward(tier, &held, &range, self.tier_entries).await?;
         // Had `low` passed while the scan went on, blocks might have expired under it.
-        let now = self.reading.held(self.partition, self.epoch).await?;
+        let now = self.reading.held(tier, self.partition, self.epoch).await?;
         let is_whole = now.as_ref().is_some_and(|now| now.low <= self.next);
-        self.held = now;
+        self.known = Some((tier, now));
         if !is_whole {
             return Ok(());
         }
@@ -112,16 +137,16 @@ impl PartitionReader {
             // Blocks may overlap, and hold entries beyond the range.
             if (self.next..to).contains(&offset) {
                 self.next = offset + 1;
-                if self.reading.wants(&entry.entry) {
-                    self.reading.metrics.hot.inc();
+                if self.reading.wants(&entry.entry, entry.position) {
+                    self.reading.metrics.entries(tier).inc();
                     self.push(entry).await;
                 }
             }
         }
         if let Some(entries) = (CHUNK_BYTES * count).checked_div(bytes) {
-            self.hot_entries = entries.clamp(1, MAX_ENTRIES);
+            self.tier_entries = entries.clamp(1, MAX_ENTRIES);
         }
-        if self.next == scan.from {
+        if self.next == from {
             // There were none.
             self.next = to;
         }
@@ -164,19 +189,15 @@ impl PartitionReader {
         self.next = self.next.max(batch.to.min(until));
     }
 
-    /// The log begins at `low`, and hot didn't have `next` a moment ago.
+    /// The log begins at `low`, and no tier had `next` a moment ago.
     async fn gap(&mut self, low: i64) -> Result<(), ReadError> {
-        let held = self.reading.held(self.partition, self.epoch).await?;
-        let mut to = self.to.min(low);
-        if let Some(held) = held {
-            if held.low <= self.next && self.next < held.high {
-                self.held = Some(held);
+        let to = match self.find().await? {
+            Holder::Tier(tier, held, _) => {
+                self.known = Some((tier, Some(held)));
                 return Ok(());
             }
-            if self.next < held.low {
-                to = to.min(held.low);
-            }
-        }
+            Holder::Log(limit) => limit.min(low),
+        };
         // Where nothing of the scope ever was, nothing is missing.
         let from = self.reading.tiers.floor(&self.reading.scope, self.partition).await?.max(self.next);
         if from < to {

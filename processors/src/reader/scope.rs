@@ -2,6 +2,8 @@
 
 use agentworks_schemas::{Level, LogEntry, Source, Timestamp, Topic};
 
+use crate::blocks::BlockStats;
+
 /// Whose entries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -53,6 +55,14 @@ impl Scope {
             && entry.workspace_id == self.workspace()
             && self.run().is_none_or(|run| entry.run_id == run)
     }
+
+    /// Whether any of a block's entries may be of the scope, as far as that can be seen.
+    pub fn may_be_in(&self, stats: &BlockStats) -> bool {
+        match (self.run(), &stats.detail) {
+            (Some(run), Some(detail)) => detail.runs.may_have(run),
+            _ => true,
+        }
+    }
 }
 
 /// Which of them. An absent list lets all pass.
@@ -80,6 +90,17 @@ impl ReadFilter {
             && self.components.as_ref().is_none_or(|list| list.iter().any(|name| entry.component == name.as_str()))
             && self.since.is_none_or(|since| entry.timestamp >= since)
             && self.until.is_none_or(|until| entry.timestamp <= until)
+    }
+
+    /// Whether any of a block's entries may pass, as far as that can be seen.
+    pub fn may_pass(&self, stats: &BlockStats) -> bool {
+        let detail = stats.detail.as_ref();
+        let has_component = |name: &String| detail.is_none_or(|detail| detail.components.may_have(name));
+        self.levels.as_ref().is_none_or(|levels| levels.iter().any(|level| stats.has_level(*level)))
+            && self.sources.as_ref().is_none_or(|sources| sources.iter().any(|source| stats.may_have_source(*source)))
+            && self.components.as_ref().is_none_or(|list| list.iter().any(has_component))
+            && self.since.is_none_or(|since| detail.is_none_or(|detail| detail.timestamps.1 >= since))
+            && self.until.is_none_or(|until| detail.is_none_or(|detail| detail.timestamps.0 <= until))
     }
 
     /// Whether entries of a topic are wanted. Run events are never: they are no entries.

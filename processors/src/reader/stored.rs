@@ -9,11 +9,14 @@ use async_trait::async_trait;
 
 use super::lanes::PartitionCount;
 use super::metrics::ReaderMetrics;
-use super::tiers::{LogScan, Tiers};
+use super::tiers::{LogScan, ScopeRange, Tier, Tiers};
 use super::{ReadError, Scope};
-use crate::hot::{HotReader, HotScan, StoredEntry};
+use crate::blocks::{BlockReader, BlockScan, BlockStats, StoredEntry};
+use crate::erasure::Erasures;
+use crate::hot::HOT;
 use crate::lane::Held;
 use crate::runs::RunReader;
+use crate::warm::WarmReader;
 
 /// The store and the log.
 #[derive(Debug)]
@@ -22,29 +25,60 @@ pub(super) struct StoredTiers {
     pub(super) seek: SeekPool,
     pub(super) runs: RunReader,
     pub(super) count: PartitionCount,
+    pub(super) erasures: Erasures,
     pub(super) metrics: ReaderMetrics,
-    hot: HotReader,
+    pub(super) hot: BlockReader,
+    warm: WarmReader,
 }
 
 impl StoredTiers {
     pub(super) fn new(store: Arc<dyn Store>, seek: SeekPool) -> Self {
-        let (hot, runs) = (HotReader::new(store.clone()), RunReader::new(store.clone()));
-        StoredTiers { store, seek, runs, count: PartitionCount::default(), metrics: ReaderMetrics::default(), hot }
+        let erasures = Erasures::follow(store.clone());
+        let runs = RunReader::new(store.clone()).erasures(erasures.clone());
+        let (count, metrics) = (PartitionCount::default(), ReaderMetrics::default());
+        let hot = BlockReader::new(store.clone(), &HOT, metrics.skipped(Tier::Hot).clone());
+        let warm = WarmReader::new(store.clone(), metrics.skipped(Tier::Warm).clone());
+        StoredTiers { store, seek, runs, count, erasures, metrics, hot, warm }
     }
 }
 
 #[async_trait]
 impl Tiers for StoredTiers {
-    async fn held(&self, partition: TopicPartition) -> Result<Option<Held>, ReadError> {
-        Ok(self.hot.held(partition).await?)
+    async fn held(&self, tier: Tier, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, ReadError> {
+        Ok(match tier {
+            Tier::Hot => self.hot.held(partition, workspace).await?,
+            Tier::Warm => self.warm.held(partition, workspace).await?,
+        })
     }
 
-    async fn hot_forward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
-        Ok(self.hot.forward(held, scan, limit).await?)
+    async fn forward(
+        &self,
+        tier: Tier,
+        held: &Held,
+        range: &ScopeRange<'_>,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        let (scan, wanted) = (scan(tier, range), |stats: &BlockStats| range.may_be_in(stats));
+        Ok(match (tier, range.scope) {
+            (Tier::Hot, _) => self.hot.forward(held, &scan, limit, &wanted).await?,
+            (Tier::Warm, Scope::Run { .. }) => self.warm.runs().forward(held, &scan, limit, &wanted).await?,
+            (Tier::Warm, Scope::Card { .. }) => self.warm.card_forward(held, &scan, limit, &wanted).await?,
+        })
     }
 
-    async fn hot_backward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
-        Ok(self.hot.backward(held, scan, limit).await?)
+    async fn backward(
+        &self,
+        tier: Tier,
+        held: &Held,
+        range: &ScopeRange<'_>,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
+        let (scan, wanted) = (scan(tier, range), |stats: &BlockStats| range.may_be_in(stats));
+        Ok(match (tier, range.scope) {
+            (Tier::Hot, _) => self.hot.backward(held, &scan, limit, &wanted).await?,
+            (Tier::Warm, Scope::Run { .. }) => self.warm.runs().backward(held, &scan, limit, &wanted).await?,
+            (Tier::Warm, Scope::Card { .. }) => self.warm.card_backward(held, &scan, limit, &wanted).await?,
+        })
     }
 
     fn log(&self, request: SeekRequest) -> LogScan {
@@ -59,4 +93,15 @@ impl Tiers for StoredTiers {
         let lanes = self.lanes(scope).await?;
         Ok(lanes.iter().find(|lane| lane.partition == partition).map_or(0, |lane| lane.floor))
     }
+}
+
+/// The owner of the blocks in which a tier has what is asked for, and where.
+fn scan(tier: Tier, range: &ScopeRange<'_>) -> BlockScan {
+    let &ScopeRange { scope, partition, epoch, from, to, .. } = range;
+    let owner = match tier {
+        Tier::Hot => scope.card(),
+        // Of a card, warm finds the runs itself.
+        Tier::Warm => scope.run().unwrap_or(scope.card()),
+    };
+    BlockScan { workspace: scope.workspace().to_owned(), owner: owner.to_owned(), partition, epoch, from, to }
 }

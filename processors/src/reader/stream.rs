@@ -9,11 +9,12 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
 use super::backward::BackwardReader;
+use super::delivery::Items;
 use super::lanes::ScopeLane;
 use super::merge::{Merge, Piece, merge};
 use super::partition::PartitionReader;
 use super::tiers::Reading;
-use super::{ReadError, ReadFilter, ReadItem, ReadStream};
+use super::{ReadError, ReadFilter, ReadItem};
 
 /// How many items lie ready for the receiver of a stream.
 const READY: usize = 32;
@@ -55,7 +56,7 @@ impl Plan {
 pub(super) fn spawn(
     reading: Arc<Reading>,
     plan: impl Future<Output = Result<Plan, ReadError>> + Send + 'static,
-) -> ReadStream {
+) -> Items {
     let (out, stream) = mpsc::channel(READY);
     tokio::spawn(async move {
         tokio::select! {

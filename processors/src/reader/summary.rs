@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use agentworks_kafka::{Batch, Content, KafkaError, SeekRequest};
 use agentworks_schemas::protocol::{RunStatus, RunSummary};
-use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_schemas::{Position, Topic, TopicPartition};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt, unfold};
@@ -133,12 +133,17 @@ impl<'a> Fresh<'a> {
     }
 
     async fn count(&mut self, batch: &Batch, only: Option<&str>) -> Result<(), ReadError> {
+        let view = self.tiers.erasures.view().await?;
         for record in batch.records() {
             let (workspace, card, run) = match &record.content {
                 Content::Entry(entry) => (&entry.workspace_id, &entry.card_id, &entry.run_id),
                 Content::Event(event) => (&event.workspace_id, &event.card_id, &event.run_id),
             };
             if *workspace != self.workspace || *card != self.card || only.is_some_and(|only| *run != only) {
+                continue;
+            }
+            let position = Position { partition: batch.partition, epoch: batch.epoch, offset: record.offset };
+            if view.hides(workspace, run, position) {
                 continue;
             }
             if !self.runs.contains_key(run.as_str()) {

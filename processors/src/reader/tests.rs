@@ -1,4 +1,4 @@
-//! The reader over made-up tiers: every way in which hot and log may overlap, and change while it reads.
+//! The reader over made-up tiers: every way in which hot, warm and log may overlap, and change while it reads.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 use proptest::prelude::*;
 
 use super::stream::{Plan, newest, spawn};
-use super::tiers::Reading;
+use super::tiers::{Reading, Tier};
 use super::{ReadError, ReadFilter, ReadItem, Scope};
 use fake::{FakePartition, FakeTiers};
 
@@ -21,7 +21,7 @@ fn scope() -> Scope {
 }
 
 fn reading(tiers: &Arc<FakeTiers>, scope: Scope, filter: ReadFilter) -> Arc<Reading> {
-    Arc::new(Reading { tiers: tiers.clone(), scope, filter, metrics: Default::default() })
+    Arc::new(Reading { tiers: tiers.clone(), scope, filter, erased: Arc::default(), metrics: Default::default() })
 }
 
 /// All that a reading gives, up to its end or its error.
@@ -184,10 +184,15 @@ fn another_epoch_is_refused() {
 fn what_was_read_is_counted() {
     let mut partition = FakePartition::default();
     partition.records = (0..8).map(|offset| fake::entry(&partition, offset, "w", "c", "r")).collect();
-    (partition.log, partition.hot) = ((3, 8), Some((2, 4)));
+    (partition.log, partition.hot, partition.warm) = ((5, 8), Some((3, 5)), Some((1, 4)));
     let tiers = Arc::new(FakeTiers::new(vec![partition]));
-    let reading = reading(&tiers, scope(), ReadFilter::default());
-    block_on(collect(&reading, &tiers.cursor(|_| 0), &tiers.cursor(|_| 8))).unwrap();
-    let metrics = &reading.metrics;
-    assert_eq!((metrics.hot.get(), metrics.log.get(), metrics.gaps.get()), (2, 4, 1));
+    // Where both hold it, a card is read from hot and a run from warm.
+    let run = Scope::Run { workspace: "w".into(), run: "r".into(), card: "c".into() };
+    for (scope, hot, warm) in [(scope(), 2, 2), (run, 1, 3)] {
+        let reading = reading(&tiers, scope, ReadFilter::default());
+        block_on(collect(&reading, &tiers.cursor(|_| 0), &tiers.cursor(|_| 8))).unwrap();
+        let metrics = &reading.metrics;
+        assert_eq!((metrics.entries(Tier::Hot).get(), metrics.entries(Tier::Warm).get()), (hot, warm));
+        assert_eq!((metrics.log.get(), metrics.gaps.get()), (3, 1));
+    }
 }

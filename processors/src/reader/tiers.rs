@@ -13,20 +13,42 @@ use tokio::time::sleep;
 
 use super::metrics::ReaderMetrics;
 use super::{ReadError, ReadFilter, Scope};
-use crate::hot::{HotScan, StoredEntry};
+use crate::blocks::{BlockStats, StoredEntry};
+use crate::erasure::View;
 use crate::lane::Held;
+
+/// A tier of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    /// By card.
+    Hot,
+    /// By run.
+    Warm,
+}
 
 /// Where entries are held.
 #[async_trait]
 pub(super) trait Tiers: fmt::Debug + Send + Sync + 'static {
-    /// What hot holds of a partition.
-    async fn held(&self, partition: TopicPartition) -> Result<Option<Held>, ReadError>;
+    /// What a tier holds of a partition, as far as a workspace goes.
+    async fn held(&self, tier: Tier, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, ReadError>;
 
-    /// As [`HotReader::forward`](crate::hot::HotReader::forward).
-    async fn hot_forward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError>;
+    /// As [`BlockReader::forward`](crate::blocks::BlockReader::forward).
+    async fn forward(
+        &self,
+        tier: Tier,
+        held: &Held,
+        range: &ScopeRange<'_>,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError>;
 
-    /// As [`HotReader::backward`](crate::hot::HotReader::backward).
-    async fn hot_backward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError>;
+    /// As [`BlockReader::backward`](crate::blocks::BlockReader::backward).
+    async fn backward(
+        &self,
+        tier: Tier,
+        held: &Held,
+        range: &ScopeRange<'_>,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError>;
 
     /// As [`SeekPool::read`](agentworks_kafka::SeekPool::read).
     fn log(&self, request: SeekRequest) -> LogScan;
@@ -36,6 +58,24 @@ pub(super) trait Tiers: fmt::Debug + Send + Sync + 'static {
 
     /// An offset below which the partition never held anything of the scope.
     async fn floor(&self, scope: &Scope, partition: TopicPartition) -> Result<i64, ReadError>;
+}
+
+/// What a tier is asked for: entries of a scope that pass a filter, and others, in a range of a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScopeRange<'a> {
+    pub(super) scope: &'a Scope,
+    pub(super) filter: &'a ReadFilter,
+    pub(super) partition: TopicPartition,
+    pub(super) epoch: u32,
+    pub(super) from: i64,
+    pub(super) to: i64,
+}
+
+impl ScopeRange<'_> {
+    /// Whether a block may hold any.
+    pub(super) fn may_be_in(&self, stats: &BlockStats) -> bool {
+        self.scope.may_be_in(stats) && self.filter.may_pass(stats)
+    }
 }
 
 /// A range of the log, as it comes.
@@ -67,31 +107,42 @@ pub(super) struct Reading {
     pub(super) tiers: Arc<dyn Tiers>,
     pub(super) scope: Scope,
     pub(super) filter: ReadFilter,
+    /// What was erased when the reading began.
+    pub(super) erased: Arc<View>,
     pub(super) metrics: ReaderMetrics,
 }
 
 impl Reading {
-    /// Whether an entry is of the scope and passes the filter.
-    pub(super) fn wants(&self, entry: &LogEntry<'_>) -> bool {
-        self.scope.holds(entry) && self.filter.passes(entry)
+    /// Whether an entry is of the scope, passes the filter, and isn't erased.
+    pub(super) fn wants(&self, entry: &LogEntry<'_>, position: Position) -> bool {
+        self.scope.holds(entry)
+            && self.filter.passes(entry)
+            && !self.erased.hides(&entry.workspace_id, &entry.run_id, position)
     }
 
     /// The entry in a record of the log, if it is wanted.
     pub(super) fn entry(&self, record: &Record<'_>, partition: TopicPartition, epoch: u32) -> Option<StoredEntry> {
+        let position = Position { partition, epoch, offset: record.offset };
         match &record.content {
-            Content::Entry(entry) if self.wants(entry) => Some(StoredEntry {
-                position: Position { partition, epoch, offset: record.offset },
-                timestamp: record.timestamp,
-                entry: entry.clone().into_owned(),
-            }),
+            Content::Entry(entry) if self.wants(entry, position) => {
+                Some(StoredEntry { position, timestamp: record.timestamp, entry: entry.clone().into_owned() })
+            }
             _ => None,
         }
     }
 
-    /// What hot is asked for.
-    pub(super) fn scan(&self, partition: TopicPartition, epoch: u32, from: i64, to: i64) -> HotScan {
-        let (workspace, card) = (self.scope.workspace().to_owned(), self.scope.card().to_owned());
-        HotScan { workspace, card, partition, epoch, from, to }
+    /// What a tier is asked for.
+    pub(super) fn range(&self, partition: TopicPartition, epoch: u32, from: i64, to: i64) -> ScopeRange<'_> {
+        ScopeRange { scope: &self.scope, filter: &self.filter, partition, epoch, from, to }
+    }
+
+    /// The tiers, the one first that is best read from: a run lies together in warm, and a card in hot. The log has what
+    /// neither holds.
+    pub(super) fn tiers(&self) -> [Tier; 2] {
+        match self.scope {
+            Scope::Run { .. } => [Tier::Warm, Tier::Hot],
+            Scope::Card { .. } => [Tier::Hot, Tier::Warm],
+        }
     }
 
     /// A range of the log, records of other cards left out.
@@ -100,11 +151,19 @@ impl Reading {
         self.tiers.log(SeekRequest { partition, epoch, from, to, key })
     }
 
-    /// What hot holds of a partition, if anything, in the epoch that is read.
-    pub(super) async fn held(&self, partition: TopicPartition, epoch: u32) -> Result<Option<Held>, ReadError> {
-        match self.tiers.held(partition).await? {
-            Some(held) if held.epoch != epoch => Err(ReadError::Epoch),
-            held => Ok(held.filter(|held| held.low < held.high)),
+    /// What a tier holds of a partition, if anything, in the epoch that is read.
+    pub(super) async fn held(
+        &self,
+        tier: Tier,
+        partition: TopicPartition,
+        epoch: u32,
+    ) -> Result<Option<Held>, ReadError> {
+        match self.tiers.held(tier, partition, self.scope.workspace()).await? {
+            Some(held) if held.epoch == epoch => Ok(Some(held).filter(|held| held.low < held.high)),
+            // Where no warm sink runs any more, its old position stays behind.
+            Some(held) if tier == Tier::Warm && held.epoch < epoch => Ok(None),
+            Some(_) => Err(ReadError::Epoch),
+            None => Ok(None),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::marks::Mark;
 use super::part::{Inference, RunPart, fold_parts};
 use super::sink::NAME;
 use super::tables;
+use crate::erasure::Erasures;
 use crate::lane::{self, Held};
 use crate::sink::SinkError;
 
@@ -26,6 +27,7 @@ const LOOKUPS: usize = 16;
 pub struct RunReader {
     store: Arc<dyn Store>,
     silence: Duration,
+    erasures: Option<Erasures>,
 }
 
 /// After so long without a record a run that no event ended counts as over, unless [`RunReader::silence`] says otherwise.
@@ -61,7 +63,12 @@ pub struct PageToken {
 impl RunReader {
     /// A reader of what lies in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        RunReader { store, silence: SILENCE }
+        RunReader { store, silence: SILENCE, erasures: None }
+    }
+
+    /// The same, without what is erased.
+    pub fn erasures(self, erasures: Erasures) -> Self {
+        RunReader { erasures: Some(erasures), ..self }
     }
 
     /// The same, with runs that no event ended counting as over when nothing of them has come for `silence`.
@@ -83,7 +90,13 @@ impl RunReader {
     pub async fn parts(&self, workspace: &str, run: &str) -> Result<Vec<RunPart>, SinkError> {
         let scan = Scan::partition(&tables::PARTS, vec![workspace.into(), run.into()]);
         let rows = self.store.scan(scan).await?;
-        rows.iter().map(|row| tables::read_part(run, &row.payload)).collect()
+        let mut parts = rows.iter().map(|row| tables::read_part(run, &row.payload)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(erasures) = &self.erasures {
+            // One that began before counts erased records too. The sink begins it anew with the next record.
+            let view = erasures.view().await?;
+            parts.retain(|part| !view.hides(workspace, run, part.begins_at()));
+        }
+        Ok(parts)
     }
 
     /// The last mark of a run in a partition whose ordinal is not beyond `ordinal`; `None` before the first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::{Batch, Content, Record};
-use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_schemas::{Position, Topic, TopicPartition};
 use agentworks_store::{Store, Write};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -16,6 +16,7 @@ use super::marks::Mark;
 use super::metrics::RunsMetrics;
 use super::part::RunPart;
 use super::tables;
+use crate::erasure::{Erasures, View};
 use crate::lane::{self, Held};
 use crate::sink::{Flush, Sink, SinkError};
 
@@ -89,6 +90,7 @@ pub struct RunsSink {
     config: RunsConfig,
     parts: LruCache<PartId, Tracked>,
     lanes: HashMap<TopicPartition, Lane>,
+    erasures: Option<Erasures>,
     metrics: RunsMetrics,
 }
 
@@ -96,7 +98,12 @@ impl RunsSink {
     /// A sink that writes to `store`.
     pub fn new(store: Arc<dyn Store>, config: RunsConfig) -> Self {
         let metrics = RunsMetrics::default();
-        RunsSink { store, config, parts: LruCache::unbounded(), lanes: HashMap::new(), metrics }
+        RunsSink { store, config, parts: LruCache::unbounded(), lanes: HashMap::new(), erasures: None, metrics }
+    }
+
+    /// The same, beginning anew with a run of which something has been erased.
+    pub fn erasures(self, erasures: Erasures) -> Self {
+        RunsSink { erasures: Some(erasures), ..self }
     }
 
     /// Shows the sink's metrics in `registry`, each as `agentworks_runs_…`.
@@ -133,7 +140,7 @@ impl RunsSink {
         Ok(())
     }
 
-    fn count(&mut self, batch: &Batch, now: Instant) {
+    fn count(&mut self, batch: &Batch, view: &View, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&batch.partition) else { return };
         let from = lane.taken.high;
         for record in batch.records().iter().filter(|record| record.offset >= from) {
@@ -143,6 +150,13 @@ impl RunsSink {
             let Some(tracked) = self.parts.get_mut(&id) else { continue };
             if tracked.part.as_ref().is_some_and(|part| record.offset < part.applied) {
                 continue;
+            }
+            let position = Position { partition: batch.partition, epoch: batch.epoch, offset: record.offset };
+            if view.hides(workspace, run, position) {
+                continue;
+            }
+            if tracked.part.as_ref().is_some_and(|part| view.hides(workspace, run, part.begins_at())) {
+                *tracked = Tracked { part: None, is_listed: false, marks: Vec::new(), due: tracked.due };
             }
             let is_urgent = tracked.part.is_none() || !matches!(record.content, Content::Entry(_));
             match &mut tracked.part {
@@ -261,8 +275,12 @@ impl Sink for RunsSink {
     async fn take(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let Some(lane) = self.lanes.get(&batch.partition) else { return Ok(()) };
         if lane.taken.is_new(batch)? {
+            let view = match &self.erasures {
+                Some(erasures) => erasures.view().await?,
+                None => Arc::default(),
+            };
             self.load(batch).await?;
-            self.count(batch, Instant::now());
+            self.count(batch, &view, Instant::now());
         }
         Ok(())
     }

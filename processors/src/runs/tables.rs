@@ -16,7 +16,7 @@ use crate::sink::SinkError;
 const DAY: i64 = 86_400_000;
 
 /// The parts of runs, one row each: the part as JSON.
-pub(super) const PARTS: Table = Table {
+pub(crate) const PARTS: Table = Table {
     name: "run_parts",
     partition: &[Column::text("workspace"), Column::text("run")],
     clustering: &[Column::text("topic"), Column::int("epoch"), Column::int("partition")],
@@ -24,7 +24,7 @@ pub(super) const PARTS: Table = Table {
 };
 
 /// The marks into runs.
-pub(super) const MARKS: Table = Table {
+pub(crate) const MARKS: Table = Table {
     name: "run_marks",
     partition: &[Column::text("workspace"), Column::text("run")],
     clustering: &[Column::text("topic"), Column::int("epoch"), Column::int("partition"), Column::int("ordinal")],
@@ -33,7 +33,7 @@ pub(super) const MARKS: Table = Table {
 
 /// The runs of a card, newest first. Each part lists its run under the time it first saw it, so a run that lies in several
 /// partitions may be listed several times; the earliest of its rows counts.
-pub(super) const BY_CARD: Table = Table {
+pub(crate) const BY_CARD: Table = Table {
     name: "runs_by_card",
     partition: &[Column::text("workspace"), Column::text("card")],
     clustering: &[Column::int("began_descending"), Column::text("run")],
@@ -41,7 +41,7 @@ pub(super) const BY_CARD: Table = Table {
 };
 
 /// The runs of a workspace by day, newest first; as [`BY_CARD`].
-pub(super) const BY_DAY: Table = Table {
+pub(crate) const BY_DAY: Table = Table {
     name: "runs_by_day",
     partition: &[Column::text("workspace"), Column::int("day")],
     clustering: &[Column::int("began_descending"), Column::text("run")],
@@ -49,7 +49,7 @@ pub(super) const BY_DAY: Table = Table {
 };
 
 /// The days on which a workspace had runs begin, newest first.
-pub(super) const DAYS: Table = Table {
+pub(crate) const DAYS: Table = Table {
     name: "run_days",
     partition: &[Column::text("workspace")],
     clustering: &[Column::int("day_descending")],

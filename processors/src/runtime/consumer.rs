@@ -1,6 +1,7 @@
 //! The consumer's thread: polls Kafka, builds batches, and answers the group.
 
 mod lanes;
+mod member;
 mod pressure;
 
 use std::collections::{HashMap, HashSet};
@@ -23,6 +24,7 @@ use super::message::{ToConsumer, ToDriver, Waiting};
 use super::metrics::GroupMetrics;
 use super::status::Board;
 use lanes::{Lanes, Taken};
+use member::Member;
 
 /// How long a poll waits when nothing is being collected.
 const POLL: Duration = Duration::from_millis(50);
@@ -61,24 +63,6 @@ pub(super) struct Poller {
     metrics: GroupMetrics,
 }
 
-/// As whom to join the group.
-struct Member {
-    group: String,
-    instance: Option<String>,
-    topics: Vec<String>,
-}
-
-impl Member {
-    fn join(&self, kafka: &KafkaSettings) -> Result<BaseConsumer<GroupContext>, KafkaError> {
-        let failed = |error| KafkaError::from_client(&error, &self.group);
-        let client = kafka.group_consumer(&self.group, self.instance.as_deref());
-        let consumer: BaseConsumer<_> =
-            client.create_with_context(GroupContext::new(kafka.topics.clone())).map_err(failed)?;
-        consumer.subscribe(&self.topics.iter().map(String::as_str).collect::<Vec<_>>()).map_err(failed)?;
-        Ok(consumer)
-    }
-}
-
 struct Revocation {
     partitions: Vec<TopicPartition>,
     until: Instant,
@@ -103,7 +87,8 @@ impl Poller {
         };
         let consumer = member.join(&kafka)?;
         let waiting = Waiting::default();
-        let metrics = GroupMetrics::new(config.metrics.clone(), &config.group);
+        // It counts pauses; sinks are the driver's.
+        let metrics = GroupMetrics::new(config.metrics.clone(), &config.group, Vec::new());
         Ok(Poller {
             lanes: Lanes::new(config, pipe.clone(), waiting.clone()),
             kafka,
@@ -188,10 +173,22 @@ impl Poller {
 
     fn receive(&mut self, message: ToConsumer) -> Result<(), End> {
         match message {
-            ToConsumer::Read { partition, assignment, from } => {
-                if self.lanes.read(partition, assignment, from) {
+            ToConsumer::Read { partition, assignment, epoch, from } => {
+                if self.lanes.read(partition, assignment, epoch, from) {
                     self.assign(partition, from);
                 }
+            }
+            ToConsumer::Reopen { partition, assignment } => {
+                if self.lanes.assignment(partition) == Some(assignment) {
+                    if self.lanes.stop(partition, None) {
+                        group::unassign(&self.consumer, &self.kafka.topics, &[partition]);
+                    }
+                    self.committed.remove(&partition);
+                    self.lanes.open(partition);
+                }
+            }
+            ToConsumer::Cover { partition, assignment, from, to } => {
+                self.lanes.cover(partition, assignment, from, to);
             }
             ToConsumer::Stop { partition, assignment } => {
                 if self.lanes.stop(partition, Some(assignment)) {
@@ -364,6 +361,12 @@ impl Poller {
         self.next_look = now + LOOK;
         let known = |partition| last_known_end(&self.consumer, &self.kafka, partition);
         self.board.set_ends(self.lanes.ends(known));
+        // A consumer that is paused or full has its own reasons for standing still.
+        if !self.paused && self.full_since.is_none() && self.ending.is_none() {
+            for (partition, assignment, from) in self.lanes.still(known) {
+                self.pipe.tell(ToDriver::Quiet { partition, assignment, from });
+            }
+        }
         if now >= self.next_commit {
             self.next_commit = now + COMMIT;
             self.commit(self.board.held());

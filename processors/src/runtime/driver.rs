@@ -1,6 +1,8 @@
 //! The driver: one task that hands batches to the sinks and flushes them.
 
+mod epochs;
 mod open;
+mod quiet;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use agentworks_kafka::{Batch, DeadLetters, KafkaError, SeekPool};
 use agentworks_schemas::TopicPartition;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use super::RuntimeConfig;
@@ -18,6 +21,7 @@ use super::metrics::GroupMetrics;
 use super::retry::Retry;
 use super::sinks::{self, Outcome, SinkSlot};
 use super::status::Board;
+use crate::epochs::Epochs;
 use crate::lane::Held;
 use crate::sink::{Flush, SinkError};
 
@@ -28,9 +32,19 @@ const SHOW: Duration = Duration::from_secs(1);
 /// How the dead-letter topic is called among what is being tried again.
 const DEAD_LETTERS: &str = "dead letters";
 
+/// What is asked about the topics, beside what the consumer sees of them.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    /// Where logs begin and end, and what they hold.
+    pub(super) seek: SeekPool,
+    /// Which making of a topic they are.
+    pub(super) epochs: Epochs,
+}
+
 pub(super) struct Driver {
-    epoch: u32,
     memory: usize,
+    /// How long to go on writing what is pending for a partition that is about to stop.
+    drain_time: Duration,
     sinks: Vec<SinkSlot>,
     lanes: HashMap<TopicPartition, Lane>,
     /// What waits, in order. The head may have been handed to some sinks already.
@@ -39,8 +53,9 @@ pub(super) struct Driver {
     dead_letters: Option<DeadLetters>,
     /// The write of the head's rejects that failed, if it did.
     letters_retry: Option<Retry>,
-    /// Asks where logs begin and end.
-    seek: SeekPool,
+    log: Log,
+    /// Looks at the topics' epochs. Ended when this is dropped.
+    _look: JoinSet<()>,
     to_self: UnboundedSender<ToDriver>,
     inbound: UnboundedReceiver<ToDriver>,
     consumer: std::sync::mpsc::Sender<ToConsumer>,
@@ -64,27 +79,31 @@ impl Driver {
     pub(super) fn new(
         config: RuntimeConfig,
         dead_letters: Option<DeadLetters>,
-        seek: SeekPool,
+        log: Log,
         to_self: UnboundedSender<ToDriver>,
         inbound: UnboundedReceiver<ToDriver>,
         consumer: std::sync::mpsc::Sender<ToConsumer>,
         board: Arc<Board>,
     ) -> Self {
+        let mut look = JoinSet::new();
+        look.spawn(epochs::look(log.epochs.clone(), config.look, to_self.clone()));
+        let names = config.sinks.iter().map(|sink| sink.name()).collect();
         Driver {
-            epoch: config.epoch,
             memory: config.memory,
+            drain_time: config.drain,
             sinks: config.sinks.into_iter().map(SinkSlot::new).collect(),
             lanes: HashMap::new(),
             queue: VecDeque::new(),
             head: Head::default(),
             dead_letters,
             letters_retry: None,
-            seek,
+            log,
+            _look: look,
             to_self,
             inbound,
             consumer,
             board,
-            metrics: GroupMetrics::new(config.metrics, &config.group),
+            metrics: GroupMetrics::new(config.metrics, &config.group, names),
             drain: None,
         }
     }
@@ -131,7 +150,9 @@ impl Driver {
     async fn receive(&mut self, message: ToDriver) {
         match message {
             ToDriver::Open { partition, assignment } => self.open(partition, assignment),
-            ToDriver::Log { partition, assignment, marks } => self.open_sinks(partition, assignment, marks).await,
+            ToDriver::Log { partition, assignment, answer } => self.open_sinks(partition, assignment, answer).await,
+            ToDriver::Epochs(sights) => self.compare_epochs(&sights).await,
+            ToDriver::Quiet { partition, assignment, from } => self.look_behind(partition, assignment, from),
             ToDriver::Batch { assignment, batch, room } => {
                 self.metrics.batch(&batch);
                 self.queue.push_back((assignment, batch, room));
@@ -228,38 +249,55 @@ impl Driver {
         // A bit more than need be, so as not to come back with each batch.
         let excess = pending - self.memory + self.memory / 8;
         if let Some(largest) = (0..self.sinks.len()).max_by_key(|sink| self.sinks[*sink].pending()) {
+            let begun = Instant::now();
             let outcome = self.sinks[largest].flush(Flush::Free(excess), &self.metrics).await;
-            self.flushed(largest, outcome);
+            self.flushed(largest, outcome, begun.elapsed());
         }
     }
 
     async fn tick(&mut self) {
         let outcomes = sinks::tick(&mut self.sinks, &self.metrics).await;
-        for (sink, outcome) in outcomes.into_iter().enumerate() {
-            self.flushed(sink, outcome);
+        for (sink, (outcome, took)) in outcomes.into_iter().enumerate() {
+            self.flushed(sink, outcome, took);
         }
     }
 
-    fn flushed(&mut self, sink: usize, outcome: Outcome<Vec<Held>>) {
+    fn flushed(&mut self, sink: usize, outcome: Outcome<Vec<Held>>, took: Duration) {
         match outcome {
-            Outcome::Done(held) => self.hold(sink, &held),
+            Outcome::Done(held) => {
+                let offsets = self.hold(sink, &held);
+                if offsets > 0 {
+                    self.metrics.flushed(self.sinks[sink].name, offsets, took);
+                }
+            }
             Outcome::Later => {}
             Outcome::Failed(error) => self.stop_sink(sink, &error),
         }
     }
 
-    fn hold(&mut self, sink: usize, held: &[Held]) {
+    /// Notes what a sink has published. Returns by how many offsets that moves its positions.
+    fn hold(&mut self, sink: usize, held: &[Held]) -> i64 {
+        let mut moved = 0;
         for held in held {
             if let Some(lane) = self.lanes.get_mut(&held.partition) {
-                lane.holds(sink, held);
+                moved += lane.holds(sink, held);
             }
         }
+        moved
     }
 
     /// Gives a partition up: writes what is pending for it until the deadline, if there is one. Returns the offset up to
     /// which all sinks hold everything.
     async fn close(&mut self, partition: TopicPartition, deadline: Option<Instant>) -> Option<i64> {
-        let lane = self.lanes.get(&partition)?;
+        self.close_sinks(partition, deadline).await;
+        let lane = self.lanes.remove(&partition)?;
+        info!(%partition, held = lane.held(), flushed = deadline.is_some(), "partition given up");
+        lane.held()
+    }
+
+    /// Has the sinks end with a partition, with their pending data written until the deadline, if there is one.
+    async fn close_sinks(&mut self, partition: TopicPartition, deadline: Option<Instant>) {
+        let Some(lane) = self.lanes.get(&partition) else { return };
         let running: Vec<_> = lane.running().map(|part| part.sink).collect();
         if let Some(deadline) = deadline {
             for sink in &running {
@@ -269,16 +307,17 @@ impl Driver {
         for sink in running {
             self.sinks[sink].close(partition);
         }
-        let lane = self.lanes.remove(&partition)?;
-        info!(%partition, held = lane.held(), flushed = deadline.is_some(), "partition given up");
-        lane.held()
     }
 
     async fn flush_last(&mut self, sink: usize, partition: TopicPartition, deadline: Instant) {
         let mut retry = None;
         loop {
+            let begun = Instant::now();
             let error = match self.sinks[sink].flush_last(partition).await {
-                Ok(held) => return self.hold(sink, &held),
+                Ok(held) => {
+                    let offsets = self.hold(sink, &held);
+                    return self.metrics.flushed(self.sinks[sink].name, offsets, begun.elapsed());
+                }
                 Err(error) => error,
             };
             let next = Retry::after(retry.take(), error.to_string());

@@ -8,6 +8,7 @@ use agentworks_schemas::{Timestamp, TopicPartition};
 use super::message::Assignment;
 use super::retry::Retry;
 use super::status::{LaneState, LaneView, SinkView};
+use crate::epochs::Epoch;
 use crate::lane::Held;
 
 /// Batches whose first records lie closer together than this are remembered as one, in milliseconds.
@@ -21,6 +22,8 @@ pub(super) const UNKNOWN: i64 = -1;
 pub(super) struct Lane {
     pub(super) assignment: Assignment,
     pub(super) phase: Phase,
+    /// What was recorded of the topic when the partition was opened, once it was.
+    pub(super) epoch: Option<Epoch>,
     /// The sinks that take it, once it has been opened.
     pub(super) sinks: Vec<LaneSink>,
     /// The timestamp of the last record that was handed over.
@@ -49,7 +52,7 @@ pub(super) struct LaneSink {
     /// Where the sink began: what lies before is not handed to it.
     pub(super) start: i64,
     low: i64,
-    high: i64,
+    pub(super) high: i64,
     /// Why the sink takes no more of this partition, if so.
     pub(super) stopped: Option<String>,
 }
@@ -67,16 +70,18 @@ impl LaneSink {
     /// Why the sink can't go on where it is, if the log is that of `marks`.
     pub(super) fn misfit(&self, partition: TopicPartition, marks: Watermarks) -> Option<String> {
         let (name, high, Watermarks { low, high: end }) = (self.name, self.high, marks);
+        let topic = partition.topic;
         if high < low {
             return Some(format!(
                 "{name} holds {partition} up to {high}, but the log begins at {low}: its retention has deleted records \
-                 that were not taken yet. Lengthen the retention; to go on without them, delete the sink's position"
+                 that were not taken yet. Lengthen the retention; `agentworks topics adopt {topic} --skip-lost` goes on \
+                 without them"
             ));
         }
         if high > end {
             return Some(format!(
-                "{name} holds {partition} up to {high}, but the log ends at {end}: it lost records, or the topic was \
-                 made again and is another one. Bring the old log back, or begin with topics of another prefix"
+                "{name} holds {partition} up to {high}, but the log ends at {end}: it was cut back, or the topic was made \
+                 again. Bring the old log back; `agentworks topics adopt {topic}` goes on with one that was made again"
             ));
         }
         None
@@ -85,7 +90,8 @@ impl LaneSink {
 
 impl Lane {
     pub(super) fn new(assignment: Assignment) -> Self {
-        Lane { assignment, phase: Phase::Opening(None), sinks: Vec::new(), last: None, unheld: VecDeque::new() }
+        let phase = Phase::Opening(None);
+        Lane { assignment, phase, epoch: None, sinks: Vec::new(), last: None, unheld: VecDeque::new() }
     }
 
     /// The part of the sink with number `sink`.
@@ -113,14 +119,17 @@ impl Lane {
         }
     }
 
-    /// Notes that a sink has published what it holds.
-    pub(super) fn holds(&mut self, sink: usize, held: &Held) {
+    /// Notes that a sink has published what it holds. Returns by how many offsets that moves its position.
+    pub(super) fn holds(&mut self, sink: usize, held: &Held) -> i64 {
+        let mut moved = 0;
         if let Some(part) = self.sink_mut(sink) {
+            moved = held.high - part.high;
             (part.low, part.high) = (held.low, held.high);
         }
         if let Some(least) = self.running().map(|part| part.high).min() {
             while self.unheld.pop_front_if(|(_, to)| *to <= least).is_some() {}
         }
+        moved
     }
 
     /// The offset up to which every sink holds everything, if that is known.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use agentworks_kafka::{Batch, KafkaError, Watermarks};
+use agentworks_kafka::{Batch, Watermarks};
 use agentworks_schemas::TopicPartition;
+
+use crate::epochs::{EpochError, Sight, Sights};
 
 /// The number of an assignment of a partition. It counts up, and tells what belongs to an assignment that is over.
 pub(super) type Assignment = u64;
@@ -15,8 +17,12 @@ pub(super) type Assignment = u64;
 pub(super) enum ToDriver {
     /// The group has given a partition to this member: open it.
     Open { partition: TopicPartition, assignment: Assignment },
-    /// Where the log of a partition that is being opened begins and ends.
-    Log { partition: TopicPartition, assignment: Assignment, marks: Result<Watermarks, KafkaError> },
+    /// Where the log of a partition that is being opened begins and ends, and which epoch it is of.
+    Log { partition: TopicPartition, assignment: Assignment, answer: Result<(Watermarks, Sight), EpochError> },
+    /// The topics as they are, and as they are recorded.
+    Epochs(Arc<Sights>),
+    /// Nothing has come of a partition for a while, from this offset on, although its log is said to go on.
+    Quiet { partition: TopicPartition, assignment: Assignment, from: i64 },
     /// Records.
     Batch { assignment: Assignment, batch: Arc<Batch>, room: Room },
     /// Partitions are taken away: write what is pending for them until the deadline, or nothing, and answer with
@@ -32,7 +38,11 @@ pub(super) enum ToDriver {
 #[derive(Debug)]
 pub(super) enum ToConsumer {
     /// All sinks have opened a partition: read it from here.
-    Read { partition: TopicPartition, assignment: Assignment, from: i64 },
+    Read { partition: TopicPartition, assignment: Assignment, epoch: u32, from: i64 },
+    /// Have a partition opened anew, if it is still of this assignment.
+    Reopen { partition: TopicPartition, assignment: Assignment },
+    /// The answer to [`ToDriver::Quiet`]: there is no record in `from..to`. If that is empty, ask again.
+    Cover { partition: TopicPartition, assignment: Assignment, from: i64, to: i64 },
     /// A partition is not wanted any more, since no sink takes it.
     Stop { partition: TopicPartition, assignment: Assignment },
     /// The answer to the [`ToDriver::Close`] with this number; up to which offsets all sinks hold everything.

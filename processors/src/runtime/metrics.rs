@@ -1,6 +1,7 @@
 //! What runtimes count.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -53,7 +54,30 @@ impl MetricConstructor<Histogram> for BatchSizes {
     }
 }
 
+#[derive(Clone, Debug)]
+struct FlushTimes;
+
+impl MetricConstructor<Histogram> for FlushTimes {
+    fn new_metric(&self) -> Histogram {
+        // 1 ms to 16 s.
+        Histogram::new(exponential_buckets(0.001, 2.0, 15))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct FlushSizes;
+
+impl MetricConstructor<Histogram> for FlushSizes {
+    fn new_metric(&self) -> Histogram {
+        // 1 to a million offsets.
+        Histogram::new(exponential_buckets(1.0, 4.0, 11))
+    }
+}
+
 /// The metrics of the runtimes of a process; clones share them.
+///
+/// Their labels are bounded: the groups and sinks of the configuration, the topics, the kinds of rejects, and for what is
+/// told by partition the partitions that this process has now.
 #[derive(Clone, Debug)]
 pub struct RuntimeMetrics {
     records: Family<TopicLabels, Counter>,
@@ -61,6 +85,9 @@ pub struct RuntimeMetrics {
     batches: Family<GroupLabels, Histogram, BatchSizes>,
     pauses: Family<GroupLabels, Counter>,
     retries: Family<SinkLabels, Counter>,
+    flush_times: Family<SinkLabels, Histogram, FlushTimes>,
+    flush_sizes: Family<SinkLabels, Histogram, FlushSizes>,
+    stopped_sinks: Family<SinkLabels, Gauge>,
     pending: Family<SinkLabels, Gauge>,
     ready: Family<GroupLabels, Gauge>,
     stopped: Family<GroupLabels, Gauge>,
@@ -77,6 +104,9 @@ impl Default for RuntimeMetrics {
             batches: Family::new_with_constructor(BatchSizes),
             pauses: Family::default(),
             retries: Family::default(),
+            flush_times: Family::new_with_constructor(FlushTimes),
+            flush_sizes: Family::new_with_constructor(FlushSizes),
+            stopped_sinks: Family::default(),
             pending: Family::default(),
             ready: Family::default(),
             stopped: Family::default(),
@@ -104,6 +134,9 @@ impl RuntimeMetrics {
 
         let sink = registry.sub_registry_with_prefix("agentworks_sink");
         sink.register("retries", "Calls that failed and are made again", self.retries.clone());
+        sink.register("flush_seconds", "Time that a flush took that moved positions", self.flush_times.clone());
+        sink.register("flush_entries", "Offsets by which a flush moved positions", self.flush_sizes.clone());
+        sink.register("stopped_lanes", "Partitions that the sink takes nothing more of", self.stopped_sinks.clone());
         sink.register("pending_bytes", "Memory of what isn't written yet", self.pending.clone());
         sink.register("position", "The first offset that the sink doesn't hold yet", self.position.clone());
         sink.register("lag_entries", "Offsets of the log that the sink doesn't hold yet", self.lag.clone());
@@ -120,13 +153,15 @@ impl RuntimeMetrics {
 pub(super) struct GroupMetrics {
     metrics: RuntimeMetrics,
     group: String,
+    sinks: Vec<&'static str>,
     /// Those shown now, so that they can be taken away with the partition.
     lanes: HashSet<LaneLabels>,
 }
 
 impl GroupMetrics {
-    pub(super) fn new(metrics: RuntimeMetrics, group: &str) -> Self {
-        GroupMetrics { metrics, group: group.to_owned(), lanes: HashSet::new() }
+    /// Of a group with these sinks.
+    pub(super) fn new(metrics: RuntimeMetrics, group: &str, sinks: Vec<&'static str>) -> Self {
+        GroupMetrics { metrics, group: group.to_owned(), sinks, lanes: HashSet::new() }
     }
 
     pub(super) fn batch(&self, batch: &agentworks_kafka::Batch) {
@@ -149,6 +184,13 @@ impl GroupMetrics {
         self.metrics.retries.get_or_create(&SinkLabels { group: self.group.clone(), sink }).inc();
     }
 
+    /// A flush that moved positions by so many offsets took so long.
+    pub(super) fn flushed(&self, sink: &'static str, offsets: i64, took: Duration) {
+        let labels = SinkLabels { group: self.group.clone(), sink };
+        self.metrics.flush_times.get_or_create(&labels).observe(took.as_secs_f64());
+        self.metrics.flush_sizes.get_or_create(&labels).observe(offsets as f64);
+    }
+
     pub(super) fn pending(&self, sink: &'static str, bytes: usize) {
         let labels = SinkLabels { group: self.group.clone(), sink };
         self.metrics.pending.get_or_create(&labels).set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -159,11 +201,13 @@ impl GroupMetrics {
         let metrics = &self.metrics;
         metrics.ready.get_or_create(&self.labels()).set(i64::from(status.is_ready()));
         let mut stopped = 0;
+        let mut stopped_sinks: HashMap<_, i64> = self.sinks.iter().map(|sink| (*sink, 0)).collect();
         let mut shown = HashSet::with_capacity(self.lanes.len());
         for lane in &status.lanes {
             let whole = matches!(lane.state, LaneState::Stopped(_));
             stopped += i64::from(whole || lane.sinks.iter().any(|sink| sink.stopped.is_some()));
             for sink in &lane.sinks {
+                *stopped_sinks.entry(sink.sink).or_default() += i64::from(sink.stopped.is_some());
                 let (topic, partition) = (lane.partition.topic.as_str(), lane.partition.partition);
                 let labels = LaneLabels { group: self.group.clone(), sink: sink.sink, topic, partition };
                 metrics.position.get_or_create(&labels).set(sink.high);
@@ -173,6 +217,9 @@ impl GroupMetrics {
             }
         }
         metrics.stopped.get_or_create(&self.labels()).set(stopped);
+        for (sink, lanes) in stopped_sinks {
+            metrics.stopped_sinks.get_or_create(&SinkLabels { group: self.group.clone(), sink }).set(lanes);
+        }
         for gone in self.lanes.difference(&shown) {
             metrics.position.remove(gone);
             metrics.lag.remove(gone);

@@ -1,7 +1,7 @@
 //! The sinks of a runtime, and which of their calls are being made again.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agentworks_kafka::Batch;
 use agentworks_schemas::{Topic, TopicPartition};
@@ -161,7 +161,8 @@ impl fmt::Debug for SinkSlot {
 }
 
 /// Flushes what is due in all sinks, at the same time, and makes failed flushes again.
-pub(super) async fn tick(slots: &mut [SinkSlot], metrics: &GroupMetrics) -> Vec<Outcome<Vec<Held>>> {
+/// How long each took is beside its outcome.
+pub(super) async fn tick(slots: &mut [SinkSlot], metrics: &GroupMetrics) -> Vec<(Outcome<Vec<Held>>, Duration)> {
     let now = Instant::now();
-    join_all(slots.iter_mut().map(|slot| slot.tick(now, metrics))).await
+    join_all(slots.iter_mut().map(async |slot| (slot.tick(now, metrics).await, now.elapsed()))).await
 }

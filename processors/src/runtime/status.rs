@@ -28,6 +28,30 @@ pub struct RuntimeStatus {
 }
 
 impl RuntimeStatus {
+    /// Why the runtime isn't ready, in words; empty if it is.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<_> = self.fault.iter().map(|fault| format!("it has ended: {fault}")).collect();
+        if !self.joined {
+            problems.push(format!("it is not a member of group {}", self.group));
+        }
+        problems.extend(self.retrying.iter().map(|(what, error)| format!("{what}, tried again: {error}")));
+        for LaneStatus { partition, state, sinks, .. } in &self.lanes {
+            match state {
+                LaneState::Opening(None) => problems.push(format!("{partition} is being opened")),
+                LaneState::Opening(Some(error)) => problems.push(format!("{partition} can't be opened yet: {error}")),
+                LaneState::Stopped(reason) => problems.push(format!("{partition} has stopped: {reason}")),
+                LaneState::Reading => problems.extend(sinks.iter().filter_map(|sink| {
+                    Some(format!("{partition} has stopped for {}: {}", sink.sink, sink.stopped.as_ref()?))
+                })),
+            }
+        }
+        if problems.is_empty() && !self.is_ready() {
+            problems.push(format!("{} of {} partitions are being read", self.lanes.len(), self.assigned));
+        }
+        problems.extend(self.kafka.iter().filter(|_| !self.is_ready()).map(|error| format!("Kafka: {error}")));
+        problems
+    }
+
     /// Whether the runtime does its work; see [`RuntimeHandle::is_ready`](super::RuntimeHandle::is_ready).
     pub fn is_ready(&self) -> bool {
         let reads = |lane: &LaneStatus| {
@@ -243,11 +267,15 @@ mod tests {
     #[test]
     fn ready_means_that_all_is_being_read() {
         assert!(board(LaneState::Reading, 0, None).status().is_ready());
+        assert_eq!(board(LaneState::Reading, 0, None).status().problems(), [] as [String; 0]);
+        let stopped = board(LaneState::Stopped("the reason".into()), 0, None).status();
+        assert_eq!(stopped.problems(), ["agent-logs[0] has stopped: the reason"]);
         assert!(!board(LaneState::Opening(None), 0, None).status().is_ready());
         assert!(!board(LaneState::Stopped("?".into()), 0, None).status().is_ready());
         let board = board(LaneState::Reading, 0, None);
         board.set_member(true, 2);
         assert!(!board.status().is_ready(), "one is still to be opened");
+        assert_eq!(board.status().problems(), ["1 of 2 partitions are being read"]);
         board.set_member(true, 1);
         board.set_paused(true);
         assert!(board.status().is_ready(), "back-pressure is no fault");

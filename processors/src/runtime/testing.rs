@@ -48,6 +48,8 @@ pub struct Memory {
 #[derive(Debug, Default)]
 struct State {
     lanes: BTreeMap<TopicPartition, Stored>,
+    /// What was held of earlier epochs.
+    earlier: Vec<Stored>,
     faults: HashMap<Call, Vec<Fault>>,
     problems: Vec<String>,
 }
@@ -90,6 +92,11 @@ impl Memory {
         self.state.lock().lanes.insert(partition, stored);
     }
 
+    /// The epoch that a partition is in.
+    pub fn epoch(&self, partition: TopicPartition) -> Option<u32> {
+        self.state.lock().lanes.get(&partition).map(|stored| stored.held.epoch)
+    }
+
     /// The first offset that is held and the first that isn't yet.
     pub fn held(&self, partition: TopicPartition) -> Option<(i64, i64)> {
         self.state.lock().lanes.get(&partition).map(|stored| (stored.held.low, stored.held.high))
@@ -102,9 +109,10 @@ impl Memory {
         records.unwrap_or_default().into_iter().collect()
     }
 
-    /// How many records are held.
+    /// How many records are held, of all epochs.
     pub fn count(&self) -> usize {
-        self.state.lock().lanes.values().map(|stored| stored.records.len()).sum()
+        let state = self.state.lock();
+        state.lanes.values().chain(&state.earlier).map(|stored| stored.records.len()).sum()
     }
 
     /// What should never have been seen: gaps, records written twice.
@@ -132,7 +140,7 @@ impl Memory {
     fn write(&self, partition: TopicPartition, pending: &mut Pending) -> Option<Held> {
         let mut state = self.state.lock();
         let State { lanes, problems, .. } = &mut *state;
-        let stored = lanes.get_mut(&partition)?;
+        let stored = lanes.get_mut(&partition).filter(|stored| stored.held.epoch == pending.epoch)?;
         for (offset, id) in pending.records.drain(..) {
             if stored.records.insert(offset, id).is_some() {
                 problems.push(format!("{}: {partition}@{offset} was written twice", self.name));
@@ -140,7 +148,7 @@ impl Memory {
         }
         // A sink that lost its partition may come late: whoever knows more of the log has written more.
         stored.held.high = stored.held.high.max(pending.next);
-        stored.held.clock = stored.held.clock.max(pending.clock);
+        stored.held.clock.time = stored.held.clock.time.max(pending.clock);
         (pending.told < pending.next).then(|| stored.held.clone())
     }
 }
@@ -168,6 +176,7 @@ struct MemorySink {
 
 #[derive(Debug)]
 struct Pending {
+    epoch: u32,
     records: Vec<(i64, String)>,
     bytes: usize,
     next: i64,
@@ -189,8 +198,15 @@ impl Sink for MemorySink {
     async fn open(&mut self, partition: TopicPartition, epoch: u32, log_start: i64) -> Result<Held, SinkError> {
         self.memory.check(Call::Open)?;
         let new = Stored { held: held(partition, epoch, log_start, log_start), records: BTreeMap::new() };
-        let held = self.memory.state.lock().lanes.entry(partition).or_insert(new).held.clone();
-        let pending = Pending { records: Vec::new(), bytes: 0, next: held.high, told: held.high, clock: held.clock };
+        let held = {
+            let State { lanes, earlier, .. } = &mut *self.memory.state.lock();
+            if let Some(old) = lanes.remove(&partition) {
+                if old.held.epoch < epoch { earlier.push(old) } else { drop(lanes.insert(partition, old)) }
+            }
+            lanes.entry(partition).or_insert(new).held.clone()
+        };
+        let (next, clock) = (held.high, held.clock.time);
+        let pending = Pending { epoch, records: Vec::new(), bytes: 0, next, told: next, clock };
         self.pending.insert(partition, pending);
         Ok(held)
     }
@@ -204,6 +220,9 @@ impl Sink for MemorySink {
             self.memory.problem(format!("{batch:?} came for a partition that isn't open"));
             return Ok(());
         };
+        if batch.epoch != pending.epoch {
+            self.memory.problem(format!("{batch:?} came when epoch {} was open", pending.epoch));
+        }
         if batch.from > pending.next {
             self.memory.problem(format!("{batch:?} came when {} was next", pending.next));
         }

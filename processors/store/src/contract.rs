@@ -77,14 +77,18 @@ pub async fn check(store: Arc<dyn Store>, time: &dyn Time, salt: &str) -> Vec<Vi
             a_thousand_rows_in_one_call, the_last_of_equal_keys_in_one_call, wrong_keys_are_refused,
         },
         versions::{
-            the_greater_version_wins, an_equal_version_replaces, an_older_delete_is_ignored, a_deletion_is_remembered,
+            the_greater_version_wins, an_equal_version_replaces, equal_versions_are_not_mixed, an_older_delete_is_ignored,
+            a_deletion_is_remembered, a_deletion_beats_its_version,
             the_greatest_in_one_call, concurrent_writers, negative_versions, large_and_small_payloads_take_turns,
         },
         scans::{
             in_order_of_the_key, backwards, bounds_of_whole_keys, bounds_of_prefixes, crossed_bounds_hold_nothing,
             a_limit, a_limit_skips_no_live_row, without_payloads, an_empty_partition, integers_in_order,
         },
-        expiry::{an_expired_row_is_not_returned, a_rewritten_row_lives_on, what_never_expires_stays},
+        expiry::{
+            an_expired_row_is_not_returned, a_rewritten_row_lives_on, what_never_expires_stays,
+            what_is_written_expired_is_not_there,
+        },
     }
     violations
 }

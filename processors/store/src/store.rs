@@ -16,7 +16,8 @@ pub struct Write {
     pub table: &'static Table,
     /// Which row.
     pub key: Key,
-    /// In a versioned table: the write is dropped if the row has a greater version already, also one that was deleted.
+    /// In a versioned table: the write is dropped if the row has a greater version already, or was deleted at this or a
+    /// greater one. Of two writes with equal versions one is kept, whole: the later one, or the one whose bytes are greater.
     /// 0 elsewhere.
     pub version: i64,
     /// When the row ceases to be, in milliseconds since the Unix epoch; `None` for never. Readers must not rely on a row
@@ -120,6 +121,6 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Reads rows of one partition.
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError>;
 
-    /// Deletes a row; in a versioned table, unless it has a greater version.
+    /// Deletes a row; in a versioned table, unless it has a greater version. A deletion beats a write of its own version.
     async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError>;
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -29,10 +29,28 @@ pub(crate) async fn get<T: DeserializeOwned>(
     segments: &[&str],
     query: &[(&str, String)],
 ) -> Result<T, Failure> {
+    ask(Method::GET, endpoint, segments, query).await
+}
+
+/// Has a route do something.
+pub(crate) async fn post<T: DeserializeOwned>(
+    endpoint: &Endpoint,
+    segments: &[&str],
+    query: &[(&str, String)],
+) -> Result<T, Failure> {
+    ask(Method::POST, endpoint, segments, query).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    method: Method,
+    endpoint: &Endpoint,
+    segments: &[&str],
+    query: &[(&str, String)],
+) -> Result<T, Failure> {
     let client =
         reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().context("cannot make an HTTP client")?;
     let url = endpoint.url("http", segments, query);
-    let request = client.get(url).header(reqwest::header::AUTHORIZATION, endpoint.bearer.clone());
+    let request = client.request(method, url).header(reqwest::header::AUTHORIZATION, endpoint.bearer.clone());
     let response = request.send().await.map_err(|error| unreachable(endpoint, &error))?;
     let status = response.status();
     let body = response.text().await.map_err(|error| unreachable(endpoint, &error))?;

@@ -29,9 +29,10 @@ fn option(text: &str) -> Result<(String, String), String> {
 impl Writer {
     /// A producer that tries for ever: whoever uses it decides when it has waited long enough.
     pub(crate) fn producer(&self) -> anyhow::Result<Producer> {
-        let builder =
-            Producer::builder(&self.kafka.brokers).topics(self.kafka.topics()).delivery_timeout(Duration::ZERO);
-        let builder = self.options.iter().fold(builder, |builder, (name, value)| builder.property(name, value));
+        let kafka = self.kafka.settings()?;
+        let builder = Producer::builder(&kafka.brokers).topics(kafka.topics).delivery_timeout(Duration::ZERO);
+        let options = kafka.extra.iter().chain(&self.options);
+        let builder = options.fold(builder, |builder, (name, value)| builder.property(name, value));
         builder.build().context("cannot set up the producer")
     }
 }

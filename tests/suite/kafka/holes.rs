@@ -1,38 +1,20 @@
 use std::time::Duration;
 
 use agentworks_kafka::SeekPool;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer};
 
 use super::{LANE, entries, json, read, request, settings};
-use crate::support::records::{PATIENCE, client};
-use crate::support::unique_prefix;
-
-/// Writes `lines` in one transaction, and commits or aborts it.
-fn transact(producer: &ThreadedProducer<DefaultProducerContext>, topic: &str, lines: &[String], commit: bool) {
-    producer.begin_transaction().unwrap();
-    for line in lines {
-        let record = BaseRecord::to(topic).partition(0).key("card").payload(line);
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-    }
-    producer.flush(PATIENCE).unwrap();
-    if commit {
-        producer.commit_transaction(PATIENCE).unwrap();
-    } else {
-        producer.abort_transaction(PATIENCE).unwrap();
-    }
-}
+use crate::support::records::PATIENCE;
+use crate::support::transactions::{transact, transactional};
 
 #[tokio::test]
 async fn markers_and_what_was_aborted_are_passed_over() {
     let settings = settings(1).await;
     let topic = settings.topics.name(LANE.topic);
-    let id = unique_prefix();
-    let producer: ThreadedProducer<_> =
-        client(&settings.brokers, &[("transactional.id", &id), ("linger.ms", "0")]).create().unwrap();
+    let producer = transactional(&settings.brokers);
     let (of_producer, of_topic) = (producer.clone(), topic.clone());
     let written = tokio::task::spawn_blocking(move || {
         let (producer, topic) = (of_producer, of_topic);
-        producer.init_transactions(PATIENCE).unwrap();
         // Each transaction ends with a marker, which takes an offset.
         let (mut offset, mut visible) = (0, Vec::new());
         for transaction in 0..20 {

@@ -1,14 +1,10 @@
 use std::collections::BTreeMap;
 
-use agentworks_processors::lane::{self, Held};
 use agentworks_processors::reader::{ReadFilter, ReadItem};
 use agentworks_schemas::topics::partition_of;
 use agentworks_schemas::{Cursor, Source, Topic, TopicPartition};
-use rdkafka::admin::AdminOptions;
-use rdkafka::{Offset, TopicPartitionList};
 
-use super::world::{PARTITIONS, World, card_scope, collect, entry, produced};
-use crate::support::records::admin;
+use super::world::{PARTITIONS, World, card_scope, collect, entry, produced, run_scope};
 
 fn place(card: &str) -> TopicPartition {
     TopicPartition::new(Topic::AgentLogs, partition_of(card.as_bytes(), PARTITIONS))
@@ -20,19 +16,6 @@ async fn write(world: &World, card: &str, first: i64, count: i64) {
     world.produce((first..first + count).map(|i| produced(&entry("w", card, "r", i, Source::Agent), partition))).await;
 }
 
-/// Cuts the log, as its retention would.
-async fn cut(world: &World, at: TopicPartition, low: i64) {
-    let mut offsets = TopicPartitionList::new();
-    offsets.add_partition_offset(&world.topics.name(at.topic), at.partition, Offset::Offset(low)).unwrap();
-    admin(&world.bootstrap).delete_records(&offsets, &AdminOptions::new()).await.unwrap();
-}
-
-/// Moves hot's `low`, as time would.
-async fn expire(world: &World, at: TopicPartition, low: i64) {
-    let held = lane::load(world.store.as_ref(), "hot", at).await.unwrap().unwrap();
-    lane::publish(world.store.as_ref(), "hot", &[Held { low, ..held }]).await.unwrap();
-}
-
 /// The sequences of entries, and the gaps in offsets.
 fn plain(items: &[ReadItem]) -> Vec<Result<i64, (i64, i64)>> {
     let plain = |item: &ReadItem| match item {
@@ -42,40 +25,53 @@ fn plain(items: &[ReadItem]) -> Vec<Result<i64, (i64, i64)>> {
     items.iter().map(plain).collect()
 }
 
-/// Hot has expired up to some offset, the log up to another: what is gone from both is a gap, and nothing else.
+/// The tiers have expired up to some offsets, the log up to another: what is gone from all is a gap, and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_gone_is_a_gap() {
-    let (card, scope) = ("gone", card_scope("w", "gone"));
+    let card = "gone";
     let silent = TopicPartition::new(Topic::SystemLogs, place(card).partition);
-    for (log_low, hot_low, low) in [(0, 300, 0), (300, 100, 100), (100, 300, 100), (300, 300, 300), (950, 900, 950)] {
+    let all_but_warm = [(0, 300, 900), (300, 100, 900), (100, 300, 900), (300, 300, 900), (950, 900, 900)];
+    let with_warm = [(950, 900, 0), (950, 700, 200), (500, 700, 200), (1000, 900, 900)];
+    for (log_low, hot_low, warm_low) in all_but_warm.into_iter().chain(with_warm) {
         let mut world = World::new(20).await;
         write(&world, card, 0, 900).await;
         let others = (0..10).map(|i| produced(&entry("w", "other", "r", i, Source::System), silent.partition));
         world.produce(others).await;
         world.feed_all().await;
         write(&world, card, 900, 100).await;
-        let start = world.reader.start(&scope).await.unwrap();
-        for (at, log_low, hot_low) in [(place(card), log_low, hot_low), (silent, 5, 5)] {
-            expire(&world, at, hot_low).await;
-            cut(&world, at, log_low).await;
+        let start = world.reader.start(&card_scope("w", card)).await.unwrap();
+        for (at, log_low, hot_low, warm_low) in [(place(card), log_low, hot_low, warm_low), (silent, 5, 5, 5)] {
+            world.expire("hot", at, hot_low).await;
+            world.expire("warm", at, warm_low).await;
+            world.cut(at, log_low).await;
         }
 
-        let gap = (low > 0).then_some(Err((0, low)));
-        let wanted: Vec<_> = gap.into_iter().chain((low..1000).map(Ok)).collect();
-        let end = world.reader.end(&scope).await.unwrap();
-        let items = collect(world.reader.read(scope.clone(), ReadFilter::default(), start, end.clone())).await;
-        assert_eq!(plain(&items), wanted, "log from {log_low}, hot from {hot_low}");
-        let newest = world.reader.newest(&scope, &ReadFilter::default(), &end, 2000).await.unwrap();
-        assert_eq!(newest, items, "log from {log_low}, hot from {hot_low}");
+        let is_held = |offset: &i64| *offset >= log_low || (*offset < 900 && *offset >= hot_low.min(warm_low));
+        let mut wanted = Vec::new();
+        for offset in 0..1000 {
+            match wanted.last_mut() {
+                _ if is_held(&offset) => wanted.push(Ok(offset)),
+                Some(Err((_, to))) => *to = offset + 1,
+                _ => wanted.push(Err((offset, offset + 1))),
+            }
+        }
+        let tiers = format!("log from {log_low}, hot from {hot_low}, warm from {warm_low}");
+        for scope in [card_scope("w", card), run_scope("w", card, "r")] {
+            let end = world.reader.end(&scope).await.unwrap();
+            let read = |from, to| collect(world.reader.read(scope.clone(), ReadFilter::default(), from, to));
+            let items = read(start.clone(), end.clone()).await;
+            assert_eq!(plain(&items), wanted, "{scope:?}, {tiers}");
+            let newest = world.reader.newest(&scope, &ReadFilter::default(), &end, 2000).await.unwrap();
+            assert_eq!(newest, items, "{scope:?}, {tiers}");
 
-        // The other topic's partition was cut too, but the card was never there.
-        let from = Cursor::from_iter([(silent, 0, 0)]);
-        let items = collect(world.reader.read(scope.clone(), ReadFilter::default(), from, end)).await;
-        assert_eq!(plain(&items), wanted, "log from {log_low}, hot from {hot_low}");
+            // The other topic's partition was cut too, but the card was never there.
+            let items = read(Cursor::from_iter([(silent, 0, 0)]), end).await;
+            assert_eq!(plain(&items), wanted, "{scope:?}, {tiers}");
+        }
     }
 }
 
-/// Both are cut while a stream is in their midst.
+/// All are cut while a stream is in their midst.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn low_passes_a_slow_reader() {
     let (card, scope) = ("slow", card_scope("w", "slow"));
@@ -88,16 +84,17 @@ async fn low_passes_a_slow_reader() {
     for _ in 0..100 {
         items.push(stream.recv().await.unwrap().unwrap());
     }
-    expire(&world, place(card), 18_000).await;
-    cut(&world, place(card), 16_000).await;
+    world.expire("hot", place(card), 18_000).await;
+    world.expire("warm", place(card), 14_000).await;
+    world.cut(place(card), 16_000).await;
     items.extend(collect(stream).await);
 
     let items = plain(&items);
     let gap = items.iter().position(|item| item.is_err()).expect("the stream had not read so far ahead");
     let (before, after) = (&items[..gap], &items[gap + 1..]);
     assert_eq!(before, (0..gap as i64).map(Ok).collect::<Vec<_>>());
-    assert_eq!(items[gap], Err((gap as i64, 16_000)));
-    assert_eq!(after, (16_000..20_000).map(Ok).collect::<Vec<_>>());
+    assert_eq!(items[gap], Err((gap as i64, 14_000)));
+    assert_eq!(after, (14_000..20_000).map(Ok).collect::<Vec<_>>());
 }
 
 /// Somebody reads on and on, while the log grows and the sinks follow in their own time.

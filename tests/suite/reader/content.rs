@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use agentworks_processors::reader::{ReadFilter, Scope};
 use agentworks_schemas::topics::partition_of;
 use agentworks_schemas::{Level, LogEntry, Source, Topic, TopicPartition};
 use rand::RngExt;
 
 use super::world::{PARTITIONS, World, card_scope, collect, cursor_of, entry, positioned, produced, run_scope};
+use crate::support::cassandra::cassandra;
 
 const CARDS: [&str; 3] = ["card-1", "card-2", "card-3"];
 const WORKSPACES: [&str; 2] = ["w", "v"];
@@ -47,34 +50,56 @@ fn scopes() -> Vec<Scope> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_read_is_what_the_topics_hold() {
     for seed in 0..2 {
-        let mut world = World::new(seed).await;
-        begin(&mut world).await;
-        fill(&mut world, 1500).await;
-        world.feed_randomly().await;
+        fill_and_compare(World::new(seed).await).await;
+    }
+}
 
-        for scope in scopes() {
-            let expected = world.entries(&scope).await;
-            let (start, end) = (world.reader.start(&scope).await.unwrap(), world.reader.end(&scope).await.unwrap());
-            let read = |from, to| collect(world.reader.read(scope.clone(), ReadFilter::default(), from, to));
-            let items = read(start.clone(), end.clone()).await;
-            assert_eq!(positioned(&items), expected, "{scope:?}");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_from_cassandra() {
+    let (_, store) = cassandra().await.store().await;
+    fill_and_compare(World::on(Arc::new(store), 2).await).await;
+}
 
-            for _ in 0..2 {
-                let (a, b) = (world.random.random_range(0..items.len()), world.random.random_range(0..items.len()));
-                let (first, last) = (a.min(b), a.max(b));
-                let rest = read(cursor_of(&items[first]).clone(), end.clone()).await;
-                assert_eq!(rest, items[first + 1..], "{scope:?} resumed after {first}");
-                let middle = read(cursor_of(&items[first]).clone(), cursor_of(&items[last]).clone()).await;
-                assert_eq!(positioned(&middle), positioned(&items[first + 1..=last]), "{scope:?} {first} to {last}");
+async fn fill_and_compare(mut world: World) {
+    begin(&mut world).await;
+    fill(&mut world, 1500).await;
+    world.feed_randomly().await;
 
-                let count = world.random.random_range(1..items.len() + 10);
-                let newest = world.reader.newest(&scope, &ReadFilter::default(), &end, count).await.unwrap();
-                assert_eq!(newest, items[items.len().saturating_sub(count)..], "{scope:?} newest {count}");
-                let before = cursor_of(&items[last]);
-                let page = world.reader.newest(&scope, &ReadFilter::default(), before, count).await.unwrap();
-                let wanted = &items[(last + 1).saturating_sub(count)..=last];
-                assert_eq!(positioned(&page), positioned(wanted), "{scope:?} {count} before {last}");
-            }
+    let mut expected = Vec::new();
+    for scope in scopes() {
+        expected.push((world.entries(&scope).await, scope));
+    }
+    read_and_compare(&mut world, &expected).await;
+    world.age().await;
+    read_and_compare(&mut world, &expected).await;
+}
+
+/// Entries, and where they lie.
+type Positioned = Vec<(TopicPartition, i64, LogEntry<'static>)>;
+
+/// Reads scopes whole, in part, and from their ends.
+async fn read_and_compare(world: &mut World, scopes: &[(Positioned, Scope)]) {
+    for (expected, scope) in scopes {
+        let (start, end) = (world.reader.start(scope).await.unwrap(), world.reader.end(scope).await.unwrap());
+        let read = |from, to| collect(world.reader.read(scope.clone(), ReadFilter::default(), from, to));
+        let items = read(start.clone(), end.clone()).await;
+        assert_eq!(&positioned(&items), expected, "{scope:?}");
+
+        for _ in 0..2 {
+            let (a, b) = (world.random.random_range(0..items.len()), world.random.random_range(0..items.len()));
+            let (first, last) = (a.min(b), a.max(b));
+            let rest = read(cursor_of(&items[first]).clone(), end.clone()).await;
+            assert_eq!(rest, items[first + 1..], "{scope:?} resumed after {first}");
+            let middle = read(cursor_of(&items[first]).clone(), cursor_of(&items[last]).clone()).await;
+            assert_eq!(positioned(&middle), positioned(&items[first + 1..=last]), "{scope:?} {first} to {last}");
+
+            let count = world.random.random_range(1..items.len() + 10);
+            let newest = world.reader.newest(scope, &ReadFilter::default(), &end, count).await.unwrap();
+            assert_eq!(newest, items[items.len().saturating_sub(count)..], "{scope:?} newest {count}");
+            let before = cursor_of(&items[last]);
+            let page = world.reader.newest(scope, &ReadFilter::default(), before, count).await.unwrap();
+            let wanted = &items[(last + 1).saturating_sub(count)..=last];
+            assert_eq!(positioned(&page), positioned(wanted), "{scope:?} {count} before {last}");
         }
     }
 }

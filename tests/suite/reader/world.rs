@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use agentworks_kafka::{KafkaSettings, SeekPool, SeekRequest};
 use agentworks_processors::hot::{HotConfig, HotSink};
+use agentworks_processors::lane;
 use agentworks_processors::reader::{LogReader, ReadItem, ReadStream, Scope};
 use agentworks_processors::runs::{RunsConfig, RunsSink};
 use agentworks_processors::sink::{Flush, Sink};
+use agentworks_processors::warm::{WarmConfig, WarmSink};
 use agentworks_schemas::{
     Cursor, Level, LogEntry, RunEvent, RunEventKind, Source, Timestamp, Topic, TopicPartition, Topics,
 };
@@ -15,9 +17,11 @@ use futures_util::future::join_all;
 use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rdkafka::admin::AdminOptions;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
 
-use crate::support::records::{self, create_topics, read_all};
+use crate::support::records::{self, admin, create_topics, read_all};
 use crate::support::{Scratch, kafka, unique_prefix};
 
 pub(super) const PARTITIONS: i32 = 3;
@@ -39,7 +43,7 @@ pub(super) struct World {
     sinks: Vec<Box<dyn Sink>>,
     taken: HashMap<(usize, TopicPartition), i64>,
     producer: FutureProducer,
-    _scratch: Scratch,
+    _scratch: Option<Scratch>,
 }
 
 /// A record as the topic holds it.
@@ -54,18 +58,26 @@ pub(super) struct Held {
 impl World {
     /// New topics, an empty store, and sinks that have taken nothing.
     pub(super) async fn new(seed: u64) -> World {
-        let bootstrap = kafka().await.bootstrap();
-        let topics = create_topics(&bootstrap, &unique_prefix(), PARTITIONS).await;
         let scratch = Scratch::new("reader");
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(scratch.path().join("store")).unwrap());
+        World { _scratch: Some(scratch), ..World::on(store, seed).await }
+    }
+
+    /// The same, on a store of another kind.
+    pub(super) async fn on(store: Arc<dyn Store>, seed: u64) -> World {
+        let bootstrap = kafka().await.bootstrap();
+        let topics = create_topics(&bootstrap, &unique_prefix(), PARTITIONS).await;
         let seek = SeekPool::new(KafkaSettings::new(&bootstrap, topics.clone()), 4);
         // Flushes are the test's own, and blocks are small, for there to be many.
         let never = Duration::from_secs(3600);
         let hot = HotConfig { block_bytes: 4096, block_age: never, ..HotConfig::default() };
+        let warm =
+            WarmConfig { block_bytes: 8192, block_age: never, partition_bytes: 100_000, ..WarmConfig::default() };
         let runs = RunsConfig { max_age: never, max_age_of_status: never, ..RunsConfig::default() };
         let sinks: Vec<Box<dyn Sink>> = vec![
-            Box::new(HotSink::new(store.clone(), hot, &mut Registry::default())),
+            Box::new(HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap()),
             Box::new(RunsSink::new(store.clone(), runs)),
+            Box::new(WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap()),
         ];
         println!("seed {seed}");
         World {
@@ -73,7 +85,7 @@ impl World {
             reader: LogReader::new(store.clone(), seek.clone()),
             random: StdRng::seed_from_u64(seed),
             taken: HashMap::new(),
-            _scratch: scratch,
+            _scratch: None,
             bootstrap,
             topics,
             seek,
@@ -100,7 +112,7 @@ impl World {
         }
     }
 
-    /// Feeds a sink (0 is hot, 1 is runs) what lies below `to` in a partition and that it hasn't taken. Unless `flush` is
+    /// Feeds a sink (0 is hot, 1 is runs, 2 is warm) what lies below `to` in a partition and that it hasn't taken. Unless `flush` is
     /// set, some of it stays pending.
     pub(super) async fn feed(&mut self, sink: usize, at: TopicPartition, to: i64, flush: bool) {
         let World { sinks, taken, seek, .. } = self;
@@ -120,11 +132,11 @@ impl World {
         sink_of.flush(what).await.unwrap();
     }
 
-    /// Feeds both sinks up to random places, in random steps, of which some are flushed.
+    /// Feeds all sinks up to random places, in random steps, of which some are flushed.
     pub(super) async fn feed_randomly(&mut self) {
         for at in World::partitions() {
             let end = self.seek.watermarks(at).await.unwrap().high;
-            for sink in 0..2 {
+            for sink in 0..3 {
                 let mut to = 0;
                 for _ in 0..self.random.random_range(0..6) {
                     to = self.random.random_range(to..=end);
@@ -135,12 +147,39 @@ impl World {
         }
     }
 
-    /// Feeds both sinks all that there is.
+    /// Feeds all sinks all that there is.
     pub(super) async fn feed_all(&mut self) {
         for at in World::partitions() {
             let end = self.seek.watermarks(at).await.unwrap().high;
-            self.feed(0, at, end, true).await;
-            self.feed(1, at, end, true).await;
+            for sink in 0..3 {
+                self.feed(sink, at, end, true).await;
+            }
+        }
+    }
+
+    /// Cuts the log, as its retention would.
+    pub(super) async fn cut(&self, at: TopicPartition, low: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&self.topics.name(at.topic), at.partition, Offset::Offset(low)).unwrap();
+        admin(&self.bootstrap).delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+    }
+
+    /// Moves a tier's `low`, as time would.
+    pub(super) async fn expire(&self, tier: &str, at: TopicPartition, low: i64) {
+        let held = lane::load(self.store.as_ref(), tier, at).await.unwrap().unwrap();
+        lane::publish(self.store.as_ref(), tier, &[lane::Held { low, ..held }]).await.unwrap();
+    }
+
+    /// Moves hot's `low`, and cuts the log, so far that warm or either of them still has what is gone.
+    pub(super) async fn age(&mut self) {
+        for at in World::partitions().filter(|at| at.topic != Topic::RunEvents) {
+            let hot = lane::load(self.store.as_ref(), "hot", at).await.unwrap();
+            let warm = lane::load(self.store.as_ref(), "warm", at).await.unwrap();
+            let (Some(hot), Some(warm)) = (hot, warm) else { continue };
+            let low = self.random.random_range(0..=hot.high.min(warm.high));
+            self.expire("hot", at, low).await;
+            let low = self.random.random_range(0..=hot.high.max(warm.high));
+            self.cut(at, low).await;
         }
     }
 

@@ -45,8 +45,9 @@ pub(super) struct Worker {
     settings: KafkaSettings,
     consumer: BaseConsumer<Traced>,
     queue: Arc<Queue>,
-    /// The last known end of partitions. The log only grows, so that a range below is known to be there without asking.
-    ends: HashMap<TopicPartition, i64>,
+    /// The last known end of partitions, by epoch. The log only grows, so that a range below is known to be there without
+    /// asking; one that was made again is another.
+    ends: HashMap<(TopicPartition, u32), i64>,
 }
 
 impl Worker {
@@ -82,7 +83,7 @@ impl Worker {
             Ok(Left::Full) => read.park(&self.queue),
             Ok(Left::Turn) => self.queue.put_back(read),
             Err(error) => {
-                self.ends.remove(&read.request.partition);
+                self.ends.remove(&(read.request.partition, read.request.epoch));
                 read.fail(error);
             }
         }
@@ -161,11 +162,12 @@ impl Worker {
             return Ok(end);
         }
         let (partition, to) = (read.request.partition, read.request.to);
-        let end = match self.ends.get(&partition) {
+        let making = (partition, read.request.epoch);
+        let end = match self.ends.get(&making) {
             Some(&end) if to <= end => to,
             _ => {
                 let Watermarks { high, .. } = self.in_range(read, 0)?;
-                self.ends.insert(partition, high);
+                self.ends.insert(making, high);
                 to.min(high)
             }
         };

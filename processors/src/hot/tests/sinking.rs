@@ -1,15 +1,16 @@
 //! Taking, flushing and reading, step by step.
 
 use super::*;
-use crate::hot::table::BLOCKS;
+use crate::blocks::block::BlockKey;
+use crate::lane::bucket_of;
 use crate::sink::SinkError;
 use crate::sink::faulty::FaultyStore;
 use agentworks_store::Scan;
 
 /// How many blocks a card has in the bucket of the first line.
 async fn blocks(store: &Arc<dyn Store>, log: &Log, card: &str) -> usize {
-    let bucket = log.lines[0].timestamp.millis().div_euclid(BUCKET);
-    let scan = Scan::partition(&BLOCKS, vec!["acme".into(), card.into(), bucket.into()]);
+    let bucket = bucket_of(log.lines[0].timestamp, HOUR);
+    let scan = Scan::partition(HOT.table(0), vec!["acme".into(), card.into(), bucket.into()]);
     store.scan(scan).await.unwrap().len()
 }
 
@@ -20,30 +21,30 @@ async fn what_was_flushed_is_read() {
     let mut sink = sink(&store, never());
     let held = sink.open(AT, 0, 0).await.unwrap();
     assert_eq!((held.low, held.high), (0, 0));
-    let reader = HotReader::new(store.clone());
-    assert_eq!(reader.held(AT).await.unwrap(), Some(held));
+    let reader = Reader::hot(&store);
+    assert_eq!(reader.held(AT).await, Some(held));
 
     sink.take(&log.batch(0..300)).await.unwrap();
     assert!(sink.pending() > 300 * 100);
     assert_eq!(sink.flush(Flush::Due).await.unwrap(), []);
-    assert_eq!(reader.held(AT).await.unwrap().unwrap().high, 0);
+    assert_eq!(reader.held(AT).await.unwrap().high, 0);
 
     let moved = sink.flush(Flush::Partition(AT)).await.unwrap();
-    let held = reader.held(AT).await.unwrap().unwrap();
+    let held = reader.held(AT).await.unwrap();
     assert_eq!((&moved[..], held.low, held.high), (&[held.clone()][..], 0, 300));
     assert_eq!(sink.pending(), 0);
     for card in ["a", "b", "c"] {
         assert_eq!(blocks(&store, &log, card).await, 1);
         for limit in [1, 7, 1000] {
             let (all, some) = (log.entries(card, 0..300), log.entries(card, 17..203));
-            assert_eq!(read_forward(&reader, &held, scan(card, 0, 300), limit).await, all);
-            assert_eq!(read_backward(&reader, &held, scan(card, 0, 300), limit).await, all);
-            assert_eq!(read_forward(&reader, &held, scan(card, 17, 203), limit).await, some);
-            assert_eq!(read_backward(&reader, &held, scan(card, 17, 203), limit).await, some);
+            assert_eq!(reader.all_forward(&held, scan(card, 0, 300), limit).await, all);
+            assert_eq!(reader.all_backward(&held, scan(card, 0, 300), limit).await, all);
+            assert_eq!(reader.all_forward(&held, scan(card, 17, 203), limit).await, some);
+            assert_eq!(reader.all_backward(&held, scan(card, 17, 203), limit).await, some);
         }
     }
     assert_eq!(reader.forward(&held, &scan("nobody", 0, 300), 10).await.unwrap(), []);
-    let other_epoch = HotScan { epoch: 1, ..scan("a", 0, 300) };
+    let other_epoch = BlockScan { epoch: 1, ..scan("a", 0, 300) };
     assert_eq!(reader.forward(&held, &other_epoch, 10).await.unwrap(), []);
 }
 
@@ -57,8 +58,13 @@ async fn a_page_does_not_read_everything() {
     let held = sink.flush(Flush::Partition(AT)).await.unwrap().remove(0);
     let count = blocks(&store, &log, "a").await;
     assert!(count > 10, "{count} blocks");
-    let reader = HotReader::new(store.clone());
+    let reader = Reader::hot(&store);
     let page = reader.forward(&held, &scan("a", 0, 500), 10).await.unwrap();
+    // Nor is anything fetched that isn't wanted.
+    let skipped = prometheus_client::metrics::counter::Counter::default();
+    let by_blocks = BlockReader::new(store.clone(), &HOT, skipped.clone());
+    let none = by_blocks.forward(&held, &scan("a", 0, 500), 10, &|_| false).await.unwrap();
+    assert_eq!((none.len(), skipped.get()), (0, count as u64));
     assert!((10..60).contains(&page.len()), "{} entries", page.len());
     assert_eq!(reader.backward(&held, &scan("a", 0, 500), 10).await.unwrap(), log.entries("a", 490..500));
 }
@@ -78,11 +84,11 @@ async fn nothing_beyond_what_is_held_is_read() {
     faulty.fail(vec![!0]);
     assert!(sink.flush(Flush::Due).await.is_err());
     assert!(!faulty.is_failing());
-    let reader = HotReader::new(store.clone());
-    let held = reader.held(AT).await.unwrap().unwrap();
+    let reader = Reader::hot(&store);
+    let held = reader.held(AT).await.unwrap();
     assert_eq!(held.high, 50);
-    assert_eq!(read_forward(&reader, &held, scan("a", 0, 100), 10).await, log.entries("a", 0..50));
-    assert_eq!(read_backward(&reader, &held, scan("a", 0, 100), 10).await, log.entries("a", 0..50));
+    assert_eq!(reader.all_forward(&held, scan("a", 0, 100), 10).await, log.entries("a", 0..50));
+    assert_eq!(reader.all_backward(&held, scan("a", 0, 100), 10).await, log.entries("a", 0..50));
 }
 
 #[tokio::test]
@@ -101,9 +107,9 @@ async fn a_flush_that_failed_is_made_again() {
     }
     let held = sink.flush(Flush::Partition(AT)).await.unwrap().remove(0);
     assert_eq!((held.high, sink.pending()), (300, 0));
-    let reader = HotReader::new(store.clone());
+    let reader = Reader::hot(&store);
     for card in ["a", "b", "c"] {
-        assert_eq!(read_forward(&reader, &held, scan(card, 0, 300), 10).await, log.entries(card, 0..300));
+        assert_eq!(reader.all_forward(&held, scan(card, 0, 300), 10).await, log.entries(card, 0..300));
         assert_eq!(card_lanes(&*store, "acme", card).await.unwrap().len(), 1);
     }
 }
@@ -158,8 +164,8 @@ async fn offsets_without_entries_are_passed() {
     sink.take(&log.batch(900..1200)).await.unwrap();
     let held = sink.flush(Flush::Due).await.unwrap().remove(0);
     assert_eq!(held.high, 1200);
-    let reader = HotReader::new(store.clone());
-    assert_eq!(read_forward(&reader, &held, scan("a", 0, 1200), 3).await, log.entries("a", 0..100));
+    let reader = Reader::hot(&store);
+    assert_eq!(reader.all_forward(&held, scan("a", 0, 1200), 3).await, log.entries("a", 0..100));
 
     let error = sink.take(&log.batch(1201..1300)).await.unwrap_err();
     assert!(matches!(&error, SinkError::Position { reason, .. } if reason.contains("1200 is next")), "{error}");
@@ -173,21 +179,21 @@ async fn hours_are_buckets_and_expire() {
     let now = Timestamp::now().millis();
     for line in &mut log.lines {
         let hours = 29 - line.offset / 10 + i64::from(line.offset % 10 == 9);
-        line.timestamp = Timestamp(now - hours * BUCKET);
+        line.timestamp = Timestamp(now - hours * HOUR);
     }
     let mut sink = sink(&store, always());
     sink.open(AT, 0, 0).await.unwrap();
     sink.take(&log.batch(0..300)).await.unwrap();
     let moved = sink.flush(Flush::Due).await.unwrap();
-    let reader = HotReader::new(store.clone());
-    let held = reader.held(AT).await.unwrap().unwrap();
+    let reader = Reader::hot(&store);
+    let held = reader.held(AT).await.unwrap();
     assert_eq!(moved, std::slice::from_ref(&held));
     // Kept for 24 hours after the end of their hour: the first five are relied on no more.
     assert_eq!((held.low, held.high), (50, 300));
     for card in ["a", "b"] {
         let wanted = log.entries(card, 50..300);
-        assert_eq!(read_forward(&reader, &held, scan(card, 0, 300), 7).await, wanted);
-        assert_eq!(read_backward(&reader, &held, scan(card, 0, 300), 7).await, wanted);
+        assert_eq!(reader.all_forward(&held, scan(card, 0, 300), 7).await, wanted);
+        assert_eq!(reader.all_backward(&held, scan(card, 0, 300), 7).await, wanted);
     }
 }
 
@@ -200,21 +206,22 @@ async fn damage_names_the_block() {
     sink.take(&log.batch(0..10)).await.unwrap();
     let held = sink.flush(Flush::Due).await.unwrap().remove(0);
     let bucket = held.buckets[0].0;
-    let key = crate::hot::block::BlockKey {
+    let key = BlockKey {
+        table: HOT.table(0),
         workspace: "acme".into(),
-        card: "a".into(),
+        owner: "a".into(),
         bucket,
         partition: AT,
         epoch: 0,
         first: 0,
         last: 9,
     };
-    let row = store.get(&BLOCKS, &key.key()).await.unwrap().unwrap();
+    let row = store.get(key.table, &key.key()).await.unwrap().unwrap();
     let mut contents = row.payload.to_vec();
     *contents.last_mut().unwrap() ^= 1;
     let stats = BlockStats::decode(&row.stats).unwrap();
     store.write(vec![key.write(&stats, contents, None)]).await.unwrap();
-    let error = HotReader::new(store.clone()).forward(&held, &scan("a", 0, 10), 10).await.unwrap_err();
+    let error = Reader::hot(&store).forward(&held, &scan("a", 0, 10), 10).await.unwrap_err();
     assert!(matches!(&error, SinkError::Corrupt(text) if text.contains(&key.to_string())), "{error}");
 }
 
@@ -238,7 +245,7 @@ async fn cards_and_their_lanes_are_known() {
     let cards = cards_of_workspace(&*store, "acme", 10).await.unwrap();
     assert_eq!(cards.iter().map(|card| card.card.as_str()).collect::<Vec<_>>(), ["b", "c", "a"]);
     assert_eq!(cards_of_workspace(&*store, "acme", 2).await.unwrap(), cards[..2]);
-    let held = HotReader::new(store.clone()).held(events.partition).await.unwrap().unwrap();
+    let held = Reader::hot(&store).held(events.partition).await.unwrap();
     assert_eq!(held.high, 4);
 
     // A sink that has forgotten what the first one saw changes nothing, nor does one that sees a later part.
@@ -263,7 +270,64 @@ async fn what_is_closed_is_dropped_and_taken_again() {
     assert_eq!((sink.open(AT, 0, 0).await.unwrap().high, sink.pending()), (0, 0));
     sink.take(&log.batch(0..100)).await.unwrap();
     let held = sink.flush(Flush::Partition(AT)).await.unwrap().remove(0);
-    let reader = HotReader::new(store.clone());
-    assert_eq!(read_forward(&reader, &held, scan("b", 0, 100), 9).await, log.entries("b", 0..100));
+    let reader = Reader::hot(&store);
+    assert_eq!(reader.all_forward(&held, scan("b", 0, 100), 9).await, log.entries("b", 0..100));
     assert_eq!(lane::load(&*store, "hot", AT).await.unwrap(), Some(held));
+}
+
+#[tokio::test]
+async fn a_crowded_hour_is_cut_into_parts() {
+    let (_folder, store) = store();
+    let log = Log::of_cards(&["a", "b"], 300);
+    let mut sink = sink(&store, HotConfig { partition_bytes: 5_000, ..always() });
+    sink.open(AT, 0, 0).await.unwrap();
+    sink.take(&log.batch(0..300)).await.unwrap();
+    let held = sink.flush(Flush::Due).await.unwrap().remove(0);
+    assert!(held.buckets.len() > 5, "{held:?}");
+    let size = |line: &crate::blocks::tests::Line| {
+        let mut body = Vec::new();
+        agentworks_schemas::codec::encode_entry_body(&line.entry(), &mut body);
+        body.len()
+    };
+    for span in held.spans("acme", 0..300) {
+        let lines = log.lines.iter().filter(|line| span.offsets.contains(&line.offset));
+        let bytes: usize = lines.map(size).sum();
+        assert!((5_000..5_500).contains(&bytes) || span.offsets.end == 300, "{bytes} bytes");
+    }
+    let reader = Reader::hot(&store);
+    for card in ["a", "b"] {
+        assert_eq!(reader.all_forward(&held, scan(card, 0, 300), 7).await, log.entries(card, 0..300));
+        assert_eq!(reader.all_backward(&held, scan(card, 0, 300), 7).await, log.entries(card, 0..300));
+    }
+}
+
+#[tokio::test]
+async fn workspaces_are_kept_in_tables_of_their_class() {
+    let (_folder, store) = store();
+    let log = Log::of_cards(&["a"], 300);
+    let retention = |hours: u64| {
+        let days = Duration::from_secs(hours * 3600);
+        Retention { workspaces: [("acme".to_owned(), days)].into(), ..HotConfig::default().retention }
+    };
+    let error =
+        HotSink::new(store.clone(), HotConfig { retention: retention(169), ..always() }, &mut Registry::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("hot keeps entries for 7 days at most") && error.contains("acme"), "{error}");
+
+    // A change holds from where it was made: what was written before is read where it lies.
+    for (from, to, hours) in [(0, 100, 48), (100, 200, 168), (200, 300, 12)] {
+        let mut sink = sink(&store, HotConfig { retention: retention(hours), ..always() });
+        assert_eq!(sink.open(AT, 0, 0).await.unwrap().high, from);
+        sink.take(&log.batch(from..to)).await.unwrap();
+        sink.flush(Flush::Due).await.unwrap();
+    }
+    let bucket = bucket_of(log.lines[0].timestamp, HOUR);
+    for class in &HOT.classes {
+        let scan = Scan::partition(&class.table, vec!["acme".into(), "a".into(), bucket.into()]);
+        assert_eq!(store.scan(scan).await.unwrap().len(), 1, "{}", class.table.name);
+    }
+    let reader = Reader::hot(&store);
+    let held = reader.held(AT).await.unwrap();
+    assert_eq!(reader.all_forward(&held, scan("a", 0, 300), 7).await, log.entries("a", 0..300));
+    assert_eq!(reader.all_backward(&held, scan("a", 50, 250), 7).await, log.entries("a", 50..250));
 }

@@ -16,6 +16,10 @@ use super::*;
 enum Event {
     /// Hot's `low` moves to this share of the log.
     HotLow(i64),
+    /// Warm's `low` moves there.
+    WarmLow(i64),
+    /// Warm comes to hold so much.
+    WarmHigh(i64),
     /// The log is cut there.
     LogLow(i64),
     /// Hot comes to hold so much.
@@ -27,6 +31,8 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         (0..=100i64).prop_map(Event::HotLow),
+        (0..=100i64).prop_map(Event::WarmLow),
+        (0..=100i64).prop_map(Event::WarmHigh),
         (0..=100i64).prop_map(Event::LogLow),
         (0..=100i64).prop_map(Event::HotHigh),
         Just(Event::Fault),
@@ -39,14 +45,16 @@ fn script(events: Vec<(u64, usize, Event)>) -> Change {
             let index = index % partitions.len();
             let Some(partition) = partitions.values_mut().nth(index) else { continue };
             let at = |percent: i64| partition.log.1 * percent / 100;
-            match (event, partition.hot) {
-                (Event::LogLow(percent), _) => partition.log.0 = partition.log.0.max(at(*percent)),
-                (Event::HotLow(percent), Some((low, high))) => {
-                    partition.hot = Some((low.max(at(*percent)).min(high), high))
-                }
-                (Event::HotHigh(percent), Some((low, high))) => partition.hot = Some((low, high.max(at(*percent)))),
-                (Event::HotLow(_) | Event::HotHigh(_), None) => {}
-                (Event::Fault, _) => return Err(KafkaError::Unavailable("a fault".into()).into()),
+            let raised =
+                |held: Option<(i64, i64)>, by: &i64| held.map(|(low, high)| (low.max(at(*by)).min(high), high));
+            let grown = |held: Option<(i64, i64)>, by: &i64| held.map(|(low, high)| (low, high.max(at(*by))));
+            match event {
+                Event::LogLow(percent) => partition.log.0 = partition.log.0.max(at(*percent)),
+                Event::HotLow(percent) => partition.hot = raised(partition.hot, percent),
+                Event::HotHigh(percent) => partition.hot = grown(partition.hot, percent),
+                Event::WarmLow(percent) => partition.warm = raised(partition.warm, percent),
+                Event::WarmHigh(percent) => partition.warm = grown(partition.warm, percent),
+                Event::Fault => return Err(KafkaError::Unavailable("a fault".into()).into()),
             }
         }
         Ok(())

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use crate::hot::{HotScan, StoredEntry};
+use crate::blocks::StoredEntry;
 use crate::lane::Held;
-use crate::reader::tiers::{LogScan, Tiers};
+use crate::reader::tiers::{LogScan, ScopeRange, Tier, Tiers};
 use crate::reader::{ReadError, Scope};
 
 /// A partition, all records that it ever held, and who holds which of them.
@@ -25,16 +25,18 @@ pub(super) struct FakePartition {
     pub(super) log: (i64, i64),
     /// What hot holds.
     pub(super) hot: Option<(i64, i64)>,
+    /// What warm holds.
+    pub(super) warm: Option<(i64, i64)>,
     /// Below this, nothing of the scope ever was.
     pub(super) floor: i64,
-    /// How many records a block of hot or a batch of the log has.
+    /// How many records a block or a batch of the log has.
     pub(super) chunk: usize,
 }
 
 impl Default for FakePartition {
     fn default() -> Self {
         let at = TopicPartition::new(Topic::AgentLogs, 0);
-        FakePartition { at, records: Vec::new(), log: (0, 0), hot: None, floor: 0, chunk: 2 }
+        FakePartition { at, records: Vec::new(), log: (0, 0), hot: None, warm: None, floor: 0, chunk: 2 }
     }
 }
 
@@ -44,8 +46,11 @@ impl FakePartition {
         self.records.iter_mut().for_each(|record| record.position.partition = at);
     }
 
-    fn held(&self) -> Option<Held> {
-        self.hot.map(|(low, high)| Held { high, ..Held::new(self.at, 0, low, None) })
+    fn holds(&self, tier: Tier) -> Option<(i64, i64)> {
+        match tier {
+            Tier::Hot => self.hot,
+            Tier::Warm => self.warm,
+        }
     }
 }
 
@@ -82,8 +87,8 @@ pub(super) fn partition() -> impl Strategy<Value = FakePartition> {
     let owner = prop_oneof![6 => Just(("w", "c", "r")), 2 => Just(("w", "c", "q")), 1 => Just(("v", "c", "r")), 1 => Just(("w", "d", "r"))];
     let time = prop_oneof![2 => Just(0..4i64), 1 => Just(-6..6i64)];
     let records = time.prop_flat_map(move |time| prop::collection::vec((step.clone(), time, owner.clone()), 0..30));
-    let bounds = prop::collection::vec(0..=100i64, 5);
-    (records, bounds, any::<bool>(), 1..5usize).prop_map(|(steps, bounds, has_hot, chunk)| {
+    let bounds = prop::collection::vec(0..=100i64, 6);
+    (records, bounds, any::<(bool, bool)>(), 1..5usize).prop_map(|(steps, bounds, (has_hot, has_warm), chunk)| {
         let mut partition = FakePartition { chunk, ..FakePartition::default() };
         let (mut offset, mut time) = (0, 20);
         for (step, later, (workspace, card, run)) in steps {
@@ -98,6 +103,8 @@ pub(super) fn partition() -> impl Strategy<Value = FakePartition> {
         partition.log = (share(bounds[0].max(40) - 40), end);
         let (a, b) = (share(bounds[1]), share(bounds[2] + 50).min(end));
         partition.hot = has_hot.then_some((a.min(b), a.max(b)));
+        let (a, b) = (share(bounds[4] - 30).max(0), share(bounds[5] + 20).min(end));
+        partition.warm = has_warm.then_some((a.min(b), a.max(b)));
         // A floor is true: nothing of the card lies below.
         let first = partition
             .records
@@ -154,30 +161,39 @@ impl FakeTiers {
     }
 }
 
-/// Entries of the card in blocks: those of a block that touches the range come whole.
-fn blocks(partition: &FakePartition, scan: &HotScan) -> Vec<Vec<StoredEntry>> {
-    let Some((low, _)) = partition.hot else { return Vec::new() };
-    let of_card = partition.records.iter().filter(|record| {
-        record.entry.workspace_id == scan.workspace.as_str()
-            && record.entry.card_id == scan.card.as_str()
-            && record.position.offset >= low
+/// Entries in blocks, a card's in hot and a run's in warm: those of a block that touches the range come whole.
+fn blocks(partition: &FakePartition, tier: Tier, range: &ScopeRange<'_>) -> Vec<Vec<StoredEntry>> {
+    let Some((low, _)) = partition.holds(tier) else { return Vec::new() };
+    let wanted = partition.records.iter().filter(|StoredEntry { position, entry, .. }| {
+        let is_its = match range.scope.run() {
+            Some(run) if tier == Tier::Warm => entry.run_id == run,
+            _ => entry.card_id == range.scope.card(),
+        };
+        is_its && entry.workspace_id == range.scope.workspace() && position.offset >= low
     });
-    let entries: Vec<_> = of_card.cloned().collect();
+    let entries: Vec<_> = wanted.cloned().collect();
     let touches =
-        |block: &&[StoredEntry]| block.iter().any(|entry| (scan.from..scan.to).contains(&entry.position.offset));
+        |block: &&[StoredEntry]| block.iter().any(|entry| (range.from..range.to).contains(&entry.position.offset));
     entries.chunks(partition.chunk).filter(touches).map(<[_]>::to_vec).collect()
 }
 
 #[async_trait]
 impl Tiers for FakeTiers {
-    async fn held(&self, partition: TopicPartition) -> Result<Option<Held>, ReadError> {
-        Ok(self.at(partition)?.held())
+    async fn held(&self, tier: Tier, partition: TopicPartition, _: &str) -> Result<Option<Held>, ReadError> {
+        let holds = self.at(partition)?.holds(tier);
+        Ok(holds.map(|(low, high)| Held { high, ..Held::new(partition, 0, low, None) }))
     }
 
-    async fn hot_forward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
+    async fn forward(
+        &self,
+        tier: Tier,
+        held: &Held,
+        range: &ScopeRange<'_>,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
         let partition = self.at(held.partition)?;
         let mut entries = Vec::new();
-        for block in blocks(&partition, scan) {
+        for block in blocks(&partition, tier, range) {
             entries.extend(block);
             if entries.len() >= limit.min(3) {
                 break;
@@ -186,10 +202,16 @@ impl Tiers for FakeTiers {
         Ok(entries)
     }
 
-    async fn hot_backward(&self, held: &Held, scan: &HotScan, limit: usize) -> Result<Vec<StoredEntry>, ReadError> {
+    async fn backward(
+        &self,
+        tier: Tier,
+        held: &Held,
+        range: &ScopeRange<'_>,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, ReadError> {
         let partition = self.at(held.partition)?;
-        let entries = blocks(&partition, scan).into_iter().flatten();
-        let entries: Vec<_> = entries.filter(|entry| (scan.from..scan.to).contains(&entry.position.offset)).collect();
+        let entries = blocks(&partition, tier, range).into_iter().flatten();
+        let entries: Vec<_> = entries.filter(|entry| (range.from..range.to).contains(&entry.position.offset)).collect();
         Ok(entries[entries.len().saturating_sub(limit)..].to_vec())
     }
 

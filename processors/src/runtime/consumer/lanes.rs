@@ -19,7 +19,6 @@ const COLLECTED: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Lanes {
     topics: Topics,
-    epoch: u32,
     linger: Duration,
     lanes: HashMap<TopicPartition, Lane>,
     next_assignment: Assignment,
@@ -45,6 +44,17 @@ struct Reading {
     due: Option<Instant>,
     /// Whether the log had no more when last asked.
     at_end: bool,
+    /// Where it stood when last looked at, if the log is said to go on.
+    still: Option<Still>,
+}
+
+/// A partition of which nothing comes.
+#[derive(Clone, Copy, Debug)]
+struct Still {
+    next: i64,
+    end: i64,
+    /// Whether it is being looked into.
+    is_asked: bool,
 }
 
 /// What became of a message.
@@ -60,7 +70,6 @@ impl Lanes {
     pub(super) fn new(config: &RuntimeConfig, pipe: Pipe, waiting: Waiting) -> Self {
         Lanes {
             topics: config.kafka.topics.clone(),
-            epoch: config.epoch,
             linger: config.linger,
             lanes: HashMap::new(),
             next_assignment: 0,
@@ -80,12 +89,12 @@ impl Lanes {
         self.pipe.tell(ToDriver::Open { partition, assignment });
     }
 
-    /// Begins to collect a partition from `from`. Returns whether it is to be read at all.
-    pub(super) fn read(&mut self, partition: TopicPartition, assignment: Assignment, from: i64) -> bool {
+    /// Begins to collect a partition of this epoch from `from`. Returns whether it is to be read at all.
+    pub(super) fn read(&mut self, partition: TopicPartition, assignment: Assignment, epoch: u32, from: i64) -> bool {
         let wanted = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
         let Some(lane) = wanted else { return false };
-        let builder = BatchBuilder::new(partition, self.epoch, from);
-        lane.reading = Some(Reading { builder, due: None, at_end: false });
+        let builder = BatchBuilder::new(partition, epoch, from);
+        lane.reading = Some(Reading { builder, due: None, at_end: false, still: None });
         true
     }
 
@@ -182,6 +191,42 @@ impl Lanes {
             .collect()
     }
 
+    /// The partitions of which nothing has come since the last call, although the log is said to go on: each one's
+    /// assignment, and its next offset. Each is named once, until something has changed.
+    pub(super) fn still(
+        &mut self,
+        known: impl Fn(TopicPartition) -> Option<i64>,
+    ) -> Vec<(TopicPartition, Assignment, i64)> {
+        let mut named = Vec::new();
+        for (partition, lane) in &mut self.lanes {
+            let Some(reading) = &mut lane.reading else { continue };
+            let next = reading.builder.next();
+            let end = known(*partition).filter(|end| *end > next && reading.builder.is_empty());
+            reading.still = match (reading.still, end) {
+                (_, None) => None,
+                (Some(still), Some(end)) if (still.next, still.end) == (next, end) => {
+                    if !still.is_asked {
+                        named.push((*partition, lane.assignment, next));
+                    }
+                    Some(Still { is_asked: true, ..still })
+                }
+                (_, Some(end)) => Some(Still { next, end, is_asked: false }),
+            };
+        }
+        named
+    }
+
+    /// Takes it that there is no record in `from..to`, if `from` is still next. An empty range is asked about again.
+    pub(super) fn cover(&mut self, partition: TopicPartition, assignment: Assignment, from: i64, to: i64) {
+        let lane = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
+        let Some(reading) = lane.and_then(|lane| lane.reading.as_mut()) else { return };
+        reading.still = None;
+        if reading.builder.next() == from && to > from {
+            reading.builder.cover(to);
+            self.ship(partition);
+        }
+    }
+
     /// How long nothing is due.
     pub(super) fn until_due(&self, now: Instant) -> Duration {
         self.due.map_or(Duration::MAX, |due| due.saturating_duration_since(now))
@@ -214,7 +259,8 @@ impl Lanes {
     /// Has what was collected of a partition decoded and sent to the driver.
     fn ship(&mut self, partition: TopicPartition) {
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        let Some(reading) = lane.reading.as_mut().filter(|reading| !reading.builder.is_empty()) else { return };
+        let is_worth_it = |reading: &&mut Reading| reading.builder.next() > reading.builder.from();
+        let Some(reading) = lane.reading.as_mut().filter(is_worth_it) else { return };
         let full = reading.builder.split();
         reading.due = None;
         self.collected -= full.bytes();

@@ -1,4 +1,5 @@
-//! Opening a partition: first the log is asked where it begins and ends, then every sink where it goes on.
+//! Opening a partition: first it is found out which epoch the topic is in and where the log begins and ends, then every
+//! sink is asked where it goes on.
 
 use std::time::Instant;
 
@@ -6,11 +7,11 @@ use agentworks_kafka::{KafkaError, Watermarks};
 use agentworks_schemas::TopicPartition;
 use tracing::{error, info, warn};
 
-use super::Driver;
+use super::{Driver, Log};
+use crate::epochs::{EpochError, Sight};
 use crate::runtime::lane::{Lane, LaneSink, Phase};
 use crate::runtime::message::{Assignment, ToConsumer, ToDriver};
 use crate::runtime::retry::Retry;
-use crate::sink::SinkError;
 
 impl Driver {
     /// Begins to open a partition.
@@ -20,16 +21,16 @@ impl Driver {
         self.publish();
     }
 
-    /// Asks where the log begins and ends; the answer comes as a message.
+    /// Asks which epoch it is, and where the log begins and ends; the answer comes as a message.
     fn ask_log(&self, partition: TopicPartition, assignment: Assignment, at: Option<Instant>) {
-        let (seek, to_self) = (self.seek.clone(), self.to_self.clone());
+        let (log, to_self) = (self.log.clone(), self.to_self.clone());
         tokio::spawn(async move {
             if let Some(at) = at {
                 tokio::time::sleep_until(at.into()).await;
             }
-            let marks = seek.watermarks(partition).await;
+            let answer = ask(&log, partition).await;
             // The driver may have ended meanwhile.
-            let _ = to_self.send(ToDriver::Log { partition, assignment, marks });
+            let _ = to_self.send(ToDriver::Log { partition, assignment, answer });
         });
     }
 
@@ -38,27 +39,32 @@ impl Driver {
         &mut self,
         partition: TopicPartition,
         assignment: Assignment,
-        marks: Result<Watermarks, KafkaError>,
+        answer: Result<(Watermarks, Sight), EpochError>,
     ) {
         let is_opening = |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Opening(_));
-        if self.lanes.get_mut(&partition).filter(is_opening).is_none() {
-            return;
-        }
-        // Whatever ails Kafka, opening waits for it.
-        let parts = match marks {
-            Ok(marks) => self.parts(partition, marks).await.map(|parts| (parts, marks)).map_err(|e| e.to_string()),
+        let Some(lane) = self.lanes.get_mut(&partition).filter(is_opening) else { return };
+        // Whatever ails Kafka or the store, opening waits for it.
+        let parts = match answer {
+            Ok((marks, Sight { recorded, topic_id })) => {
+                lane.epoch = Some(recorded.clone());
+                let epoch = recorded.epoch;
+                if let Some(reason) = (Sight { recorded, topic_id }).problem(partition.topic) {
+                    return self.stop_lane(partition, reason);
+                }
+                self.parts(partition, epoch, marks).await.map(|parts| (parts, marks, epoch))
+            }
             Err(error) => Err(error.to_string()),
         };
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         match parts {
-            Ok((parts, marks)) => {
+            Ok((parts, marks, epoch)) => {
                 lane.sinks = parts;
                 let from = lane.running().map(|part| part.start).min();
                 match from {
                     Some(from) => {
-                        info!(%partition, from, log_start = marks.low, log_end = marks.high, "partition opened");
+                        info!(%partition, epoch, from, log_start = marks.low, log_end = marks.high, "partition opened");
                         lane.phase = Phase::Reading;
-                        let _ = self.consumer.send(ToConsumer::Read { partition, assignment, from });
+                        let _ = self.consumer.send(ToConsumer::Read { partition, assignment, epoch, from });
                     }
                     None => {
                         let reasons = lane.sinks.iter().filter_map(|part| part.stopped.as_deref());
@@ -80,7 +86,12 @@ impl Driver {
     }
 
     /// Opens a partition in each sink that takes it. An error may pass; sinks that won't recover are among the parts.
-    async fn parts(&mut self, partition: TopicPartition, marks: Watermarks) -> Result<Vec<LaneSink>, SinkError> {
+    async fn parts(
+        &mut self,
+        partition: TopicPartition,
+        epoch: u32,
+        marks: Watermarks,
+    ) -> Result<Vec<LaneSink>, String> {
         let mut parts = Vec::new();
         for index in 0..self.sinks.len() {
             let sink = &mut self.sinks[index];
@@ -92,11 +103,11 @@ impl Driver {
                 parts.push(LaneSink::unopened(index, name, reason.clone()));
                 continue;
             }
-            let mut part = match sink.open(partition, self.epoch, marks.low).await {
+            let mut part = match sink.open(partition, epoch, marks.low).await {
                 Ok(held) => LaneSink::new(index, name, &held),
                 Err(error) if error.is_transient() => {
                     self.metrics.retry(name);
-                    return Err(error);
+                    return Err(error.to_string());
                 }
                 Err(error) => {
                     self.stop_sink(index, &error);
@@ -104,6 +115,11 @@ impl Driver {
                     continue;
                 }
             };
+            let mut marks = marks;
+            if part.high > marks.high {
+                // Since the log was asked, both may have gone on in other hands, if this process stood still.
+                marks = self.log.seek.watermarks(partition).await.map_err(|error| error.to_string())?;
+            }
             part.stopped = part.misfit(partition, marks);
             if let Some(reason) = &part.stopped {
                 error!(sink = name, %partition, %reason, "partition stopped");
@@ -113,4 +129,12 @@ impl Driver {
         }
         Ok(parts)
     }
+}
+
+/// Which epoch a partition's topic is in, and then where its log begins and ends.
+async fn ask(log: &Log, partition: TopicPartition) -> Result<(Watermarks, Sight), EpochError> {
+    let sights = log.epochs.recent().await?;
+    let missing = || KafkaError::NoTopic(log.seek.settings().topics.name(partition.topic));
+    let sight = sights.get(&partition.topic).ok_or_else(missing)?.clone();
+    Ok((log.seek.watermarks(partition).await?, sight))
 }

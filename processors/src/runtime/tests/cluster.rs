@@ -1,17 +1,20 @@
 //! Kafka in this process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::KafkaSettings;
 use agentworks_schemas::dead_letter::header;
 use agentworks_schemas::{Topic, TopicPartition, Topics};
+use agentworks_store::{EmbeddedStore, Store};
 use rdkafka::bindings::{rd_kafka_handle_mock_cluster, rd_kafka_mock_group_initial_rebalance_delay_ms};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tempfile::TempDir;
 
 use crate::runtime::testing::Memory;
 use crate::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
@@ -19,6 +22,8 @@ use crate::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
 /// The cluster lives in the producer's client.
 pub(super) struct Cluster {
     settings: KafkaSettings,
+    store: Arc<dyn Store>,
+    _folder: TempDir,
     producer: FutureProducer,
     log: BTreeMap<TopicPartition, Vec<String>>,
 }
@@ -42,7 +47,9 @@ impl Cluster {
             // Else every group takes three seconds to form.
             rd_kafka_mock_group_initial_rebalance_delay_ms(mock, 0);
         }
-        Cluster { settings, producer, log: BTreeMap::new() }
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(EmbeddedStore::open(folder.path()).unwrap());
+        Cluster { settings, store, _folder: folder, producer, log: BTreeMap::new() }
     }
 
     /// The ids of what was produced, by partition.
@@ -52,7 +59,9 @@ impl Cluster {
 
     pub(super) fn config(&self, memories: &[&Memory]) -> RuntimeConfig {
         let sinks = memories.iter().map(|memory| memory.sink(&Topic::LOGS)).collect();
-        let mut config = RuntimeConfig::new(self.settings.clone(), "store", sinks);
+        let mut config = RuntimeConfig::new(self.settings.clone(), "store", self.store.clone(), sinks);
+        // The mock has no controller, which librdkafka would ask.
+        config.topic_ids = false;
         // The mock's rebalances last a second less than a session.
         for (name, value) in
             [("fetch.wait.max.ms", "10"), ("session.timeout.ms", "2000"), ("heartbeat.interval.ms", "500")]

@@ -2,7 +2,7 @@
 
 use tokio::task::JoinSet;
 
-use super::{Bench, Broken, Outcome, VERSIONED, ensure_eq};
+use super::{Bench, Broken, Outcome, VERSIONED, ensure, ensure_eq, text};
 use crate::store::Write;
 
 pub(super) async fn the_greater_version_wins(bench: &Bench<'_>) -> Outcome {
@@ -19,6 +19,20 @@ pub(super) async fn an_equal_version_replaces(bench: &Bench<'_>) -> Outcome {
     bench.put_version("row", 5, "a").await?;
     bench.put_version("row", 5, "b").await?;
     ensure_eq!(bench.version("row").await?, Some(("b".to_owned(), 5)));
+    Ok(())
+}
+
+pub(super) async fn equal_versions_are_not_mixed(bench: &Bench<'_>) -> Outcome {
+    let write = |stats: &'static str, payload: &str| Write {
+        version: 5,
+        stats: stats.into(),
+        ..bench.write(&VERSIONED, "row", 0, payload)
+    };
+    bench.store.write(vec![write("b", "a")]).await?;
+    bench.store.write(vec![write("a", "b")]).await?;
+    let row = bench.get(&VERSIONED, "row", 0).await?.map(|row| (text(&row.stats), text(&row.payload)));
+    let either = [("b", "a"), ("a", "b")].map(|(stats, payload)| Some((stats.to_owned(), payload.to_owned())));
+    ensure!(either.contains(&row), "of two writes, there is {row:?}");
     Ok(())
 }
 
@@ -40,6 +54,17 @@ pub(super) async fn a_deletion_is_remembered(bench: &Bench<'_>) -> Outcome {
     }
     bench.put_version("row", 22, "newer").await?;
     ensure_eq!(bench.version("row").await?, Some(("newer".to_owned(), 22)));
+    Ok(())
+}
+
+pub(super) async fn a_deletion_beats_its_version(bench: &Bench<'_>) -> Outcome {
+    bench.put_version("row", 5, "five").await?;
+    bench.store.delete(&VERSIONED, &bench.key("row", 0), 5).await?;
+    ensure_eq!(bench.version("row").await?, None);
+    bench.put_version("row", 5, "five").await?;
+    ensure_eq!(bench.version("row").await?, None);
+    bench.put_version("row", 6, "six").await?;
+    ensure_eq!(bench.version("row").await?, Some(("six".to_owned(), 6)));
     Ok(())
 }
 

@@ -177,7 +177,8 @@ impl Disk {
                 && let Some(value) = space.rows.get(&key).map_err(failed)?
             {
                 let row = StoredRow::decode(Bytes::from_owner(value)).ok_or_else(|| damaged(change.table))?;
-                if row.version > change.version {
+                let deleted = row.payload == Payload::Deleted && change.put.is_some();
+                if row.version > change.version || (row.version == change.version && deleted) {
                     continue;
                 }
                 apart_before = row.payload == Payload::Apart;

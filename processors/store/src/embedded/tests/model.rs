@@ -76,7 +76,10 @@ struct Entry {
 type Model = BTreeMap<(bool, Key), Entry>;
 
 fn change(model: &mut Model, versioned: bool, key: Key, entry: Entry) {
-    let outdated = model.get(&(versioned, key.clone())).is_some_and(|old| old.version > entry.version);
+    let outdated = model.get(&(versioned, key.clone())).is_some_and(|old| {
+        let deleted = old.payload.is_none() && entry.payload.is_some();
+        old.version > entry.version || (old.version == entry.version && deleted)
+    });
     if versioned && outdated {
         return;
     }

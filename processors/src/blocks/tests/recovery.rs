@@ -1,0 +1,209 @@
+//! Whatever is flushed, fails, is killed and delivered again, and whoever wrote at the same time: a reader sees each
+//! entry once and in order.
+
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use proptest::prelude::*;
+
+use super::*;
+use crate::blocks::block::SEGMENT;
+use crate::hot::{CardLane, HotConfig, HotSink, card_lanes};
+use crate::lane::Retention;
+use crate::sink::faulty::FaultyStore;
+use crate::sink::{Flush, Sink};
+use crate::warm::{WarmConfig, WarmSink};
+
+const RUNS: [&str; 4] = ["r", "s", "t", "u"];
+const CARDS: [&str; 3] = ["a", "b", "c"];
+
+/// Lines of a few cards with holes, late timestamps, and now and then the next segment or the next hour.
+fn log() -> impl Strategy<Value = Log> {
+    let step = prop_oneof![20 => 1..4i64, 1 => Just(SEGMENT / 2)];
+    let pause = prop_oneof![20 => -2_000..2_000i64, 1 => Just(HOUR / 2)];
+    let line = (0..CARDS.len(), 0..RUNS.len(), step, pause, prop_oneof![9 => 0..100usize, 1 => 500..3_000usize]);
+    prop::collection::vec(line, 1..150).prop_map(|lines| {
+        let (mut offset, mut timestamp) = (0, Timestamp::now().millis() - 2 * HOUR);
+        let line = |(card, run, step, pause, length): (usize, usize, i64, i64, usize)| {
+            offset += step;
+            timestamp += pause;
+            // A run is a card's, but for one that is of all.
+            let run = if run == 3 { RUNS[3] } else { RUNS[card] };
+            let (card, run) = (CARDS[card].to_owned(), run.to_owned());
+            Line { offset, card, run, timestamp: Timestamp(timestamp), length }
+        };
+        Log { partition: AT, lines: lines.into_iter().map(line).collect() }
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Takes so many of the next lines.
+    Take(usize),
+    Flush(Flush),
+    /// Flushes, and so many writes fail after some of their rows.
+    Fail(Vec<u64>),
+    /// As `Fail`, and then begins anew where the position says, as another process, which keeps for so many days.
+    Crash(Vec<u64>, u64),
+    /// The other of two processes, neither of which knows that it isn't alone, goes on from here.
+    Switch,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let flush = prop_oneof![
+        4 => Just(Flush::Due),
+        2 => (0..10_000usize).prop_map(Flush::Free),
+        1 => Just(Flush::Partition(AT)),
+    ];
+    let masks = || prop::collection::vec(any::<u64>(), 1..4);
+    prop_oneof![
+        10 => (1..30usize).prop_map(Step::Take),
+        6 => flush.prop_map(Step::Flush),
+        2 => masks().prop_map(Step::Fail),
+        2 => (masks(), 1..7u64).prop_map(|(masks, days)| Step::Crash(masks, days)),
+        2 => Just(Step::Switch),
+    ]
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Tested {
+    Hot,
+    Warm,
+}
+
+/// A process with the sink, and what it takes next.
+struct Process {
+    sink: Box<dyn Sink>,
+    next: i64,
+}
+
+impl Process {
+    async fn start(store: &Arc<dyn Store>, tested: Tested, days: u64) -> Self {
+        // Small blocks that are due at once, and small buckets, so that a few lines make many.
+        let (block_bytes, block_age, partition_bytes, writes) = (1_000, Duration::ZERO, 8_000, 2);
+        let days = if let Tested::Warm = tested { 10 * days } else { days };
+        let (retention, registry) = (Retention::new(Duration::from_secs(days * 86_400)), &mut Registry::default());
+        let mut sink: Box<dyn Sink> = match tested {
+            Tested::Hot => {
+                let config = HotConfig::default();
+                let config =
+                    HotConfig { retention, block_bytes, block_age, partition_bytes, writes, known_cards: 2, ..config };
+                Box::new(HotSink::new(store.clone(), config, registry).unwrap())
+            }
+            Tested::Warm => {
+                let config = WarmConfig::default();
+                let config =
+                    WarmConfig { retention, block_bytes, block_age, partition_bytes, writes, known_runs: 2, ..config };
+                Box::new(WarmSink::new(store.clone(), config, registry).unwrap())
+            }
+        };
+        let next = sink.open(AT, 0, 0).await.unwrap().high;
+        Process { sink, next }
+    }
+
+    async fn take(&mut self, log: &Log, lines: usize) {
+        let end = log.lines.iter().filter(|line| line.offset >= self.next).take(lines).last();
+        let Some(end) = end.map(|line| line.offset + 1) else { return };
+        self.sink.take(&log.batch(self.next..end)).await.unwrap();
+        self.next = end;
+    }
+}
+
+async fn check(store: &Arc<dyn Store>, tested: Tested, log: &Log, limit: usize) {
+    let readers = match tested {
+        Tested::Hot => vec![(Reader::hot(store), &CARDS[..])],
+        Tested::Warm => vec![(Reader::run(store), &RUNS[..]), (Reader::card(store), &CARDS[..])],
+    };
+    for (reader, owners) in readers {
+        let held = reader.held(AT).await.unwrap();
+        assert_eq!(held.low, 0);
+        for owner in owners {
+            let is_its =
+                |line: &Line| if let Reader::Run(_) = reader { line.run == *owner } else { line.card == *owner };
+            let wanted = log.entries_where(0..held.high, is_its);
+            let end = log.end();
+            let got = reader.all_forward(&held, scan(owner, 0, end), limit).await;
+            assert_eq!(offsets(&got), offsets(&wanted), "{owner} forward");
+            assert_eq!(got, wanted);
+            let got = reader.all_backward(&held, scan(owner, 0, end), limit).await;
+            assert_eq!(offsets(&got), offsets(&wanted), "{owner} backward");
+            assert_eq!(got, wanted);
+            // From any entry on, and to any.
+            if let Some(middle) = wanted.get(wanted.len() / 2).map(|entry| entry.position.offset) {
+                let got = reader.forward(&held, &scan(owner, middle, end), 1).await.unwrap();
+                assert_eq!(got[0].position.offset, middle);
+                let got = reader.backward(&held, &scan(owner, 0, middle + 1), 1).await.unwrap();
+                assert_eq!(got[0].position.offset, middle);
+            }
+            // Of what passes by the blocks' statistics, nothing is missing.
+            let errors = |entry: &StoredEntry| entry.entry.level == Level::Error;
+            let got =
+                reader.forward_of(&held, &scan(owner, 0, end), 1_000, &|stats| stats.has_level(Level::Error)).await;
+            let got: Vec<_> = got.unwrap().into_iter().filter(errors).collect();
+            let errors: Vec<_> = wanted.iter().filter(|entry| errors(entry)).cloned().collect();
+            assert_eq!(got, errors, "{owner} errors");
+            let got =
+                reader.backward_of(&held, &scan(owner, 0, end), 1_000, &|stats| stats.has_level(Level::Error)).await;
+            let got: Vec<_> = got.unwrap().into_iter().filter(|entry| entry.entry.level == Level::Error).collect();
+            assert_eq!(got, errors, "{owner} errors backward");
+            let first = wanted.first().map(|entry| entry.position.offset);
+            if let (Some(first), Tested::Hot) = (first, tested) {
+                let lanes = card_lanes(&**store, "acme", owner).await.unwrap();
+                assert_eq!(lanes, [CardLane { partition: AT, epoch: 0, first }]);
+            }
+        }
+    }
+}
+
+fn offsets(entries: &[StoredEntry]) -> Vec<i64> {
+    entries.iter().map(|entry| entry.position.offset).collect()
+}
+
+async fn run(tested: Tested, log: Log, steps: Vec<Step>, limit: usize) {
+    let (_folder, behind) = store();
+    let faulty = FaultyStore::new(behind.clone());
+    let store: Arc<dyn Store> = faulty.clone();
+    let mut process = Process::start(&store, tested, 1).await;
+    let mut other = Process::start(&store, tested, 1).await;
+    for step in steps {
+        let is_telling = matches!(step, Step::Fail(_) | Step::Crash(..));
+        match step {
+            Step::Take(lines) => process.take(&log, lines).await,
+            Step::Flush(what) => {
+                process.sink.flush(what).await.unwrap();
+            }
+            Step::Fail(masks) => {
+                faulty.fail(masks);
+                let _ = process.sink.flush(Flush::Due).await;
+                faulty.fail(Vec::new());
+            }
+            Step::Crash(masks, days) => {
+                faulty.fail(masks);
+                let _ = process.sink.flush(Flush::Due).await;
+                faulty.fail(Vec::new());
+                process = Process::start(&store, tested, days).await;
+            }
+            Step::Switch => std::mem::swap(&mut process, &mut other),
+        }
+        if is_telling {
+            check(&behind, tested, &log, limit).await;
+        }
+    }
+    process.take(&log, usize::MAX).await;
+    process.sink.flush(Flush::Partition(AT)).await.unwrap();
+    check(&behind, tested, &log, limit).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn each_entry_is_read_once_and_in_order(
+        tested in prop_oneof![Just(Tested::Hot), Just(Tested::Warm)],
+        log in log(),
+        steps in prop::collection::vec(step(), 1..25),
+        limit in 1..50usize,
+    ) {
+        tokio::runtime::Runtime::new().unwrap().block_on(run(tested, log, steps, limit));
+    }
+}

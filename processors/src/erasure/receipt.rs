@@ -1,0 +1,121 @@
+//! What is told of an erasure.
+
+use std::fmt;
+
+use agentworks_schemas::Timestamp;
+use agentworks_store::{Scan, Store, StoreError, Write};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::journal::{ERASURES, Erasure, RECEIPTS, key};
+
+/// Where data lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Tier {
+    /// Kafka's topics.
+    Log,
+    /// The dead-letter topic.
+    DeadLetters,
+    /// Blocks by card.
+    Hot,
+    /// Blocks by run.
+    Warm,
+    /// Run summaries, marks and listings.
+    Runs,
+}
+
+impl Tier {
+    /// All of them.
+    pub const ALL: [Tier; 5] = [Tier::Log, Tier::DeadLetters, Tier::Hot, Tier::Warm, Tier::Runs];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Tier::Log => "log",
+            Tier::DeadLetters => "deadLetters",
+            Tier::Hot => "hot",
+            Tier::Warm => "warm",
+            Tier::Runs => "runs",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What has become of an erasure in a tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TierState {
+    /// Where.
+    pub tier: Tier,
+    /// Since when nobody can read it through this system.
+    pub unreadable_since: Timestamp,
+    /// When it is, or was, physically gone at the latest; absent while that isn't known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gone_by: Option<Timestamp>,
+    /// When the tier was cleared; absent where data goes by its expiry alone, or has yet to be cleared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleared: Option<Timestamp>,
+    /// How many rows that took.
+    #[serde(default)]
+    pub rows: u64,
+    /// What else there is to know.
+    pub note: String,
+}
+
+/// An erasure and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// The erasure.
+    #[serde(flatten)]
+    pub erasure: Erasure,
+    /// Tier by tier.
+    pub tiers: Vec<TierState>,
+}
+
+impl Receipt {
+    /// Whether nothing is left to be done: what isn't gone by now will be, at a time that is known.
+    pub fn is_settled(&self) -> bool {
+        let is_settled = |state: &TierState| state.cleared.is_some() || state.gone_by.is_some();
+        self.tiers.len() == Tier::ALL.len() && self.tiers.iter().all(is_settled)
+    }
+}
+
+/// Writes down what has become of an erasure in a tier. A state in which it is cleared stays.
+pub(super) async fn write(store: &dyn Store, erasure: &Erasure, state: &TierState) -> Result<(), StoreError> {
+    let payload = serde_json::to_vec(state).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let write = Write {
+        table: &ERASURES,
+        key: key(RECEIPTS, format!("{}/{}", erasure.id, state.tier)),
+        version: state.cleared.map_or(0, |_| 1),
+        expires: None,
+        stats: Bytes::new(),
+        payload: payload.into(),
+    };
+    store.write(vec![write]).await
+}
+
+/// Reads what has become of an erasure.
+pub(super) async fn read(store: &dyn Store, erasure: &Erasure) -> Result<Receipt, StoreError> {
+    let bound = |end: &str| vec![format!("{}{end}", erasure.id).into()];
+    let scan = Scan {
+        from: std::ops::Bound::Included(bound("/")),
+        // The character after the slash.
+        to: std::ops::Bound::Excluded(bound("0")),
+        ..Scan::partition(&ERASURES, vec![RECEIPTS.into()])
+    };
+    let rows = store.scan(scan).await?;
+    let parse = |payload: &[u8]| {
+        serde_json::from_slice::<TierState>(payload)
+            .map_err(|error| StoreError::Failed(format!("a receipt of erasure {} can't be read: {error}", erasure.id)))
+    };
+    let mut tiers = rows.iter().map(|row| parse(&row.payload)).collect::<Result<Vec<_>, _>>()?;
+    tiers.sort_by_key(|state| state.tier);
+    Ok(Receipt { erasure: erasure.clone(), tiers })
+}

@@ -1,0 +1,71 @@
+//! Deleting what was erased.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_store::Store;
+use futures_util::future::FutureExt;
+use futures_util::stream::{self, StreamExt};
+use prometheus_client::metrics::counter::Counter;
+
+use super::WARM;
+use super::index::CardRun;
+use crate::blocks::{BlockReader, Cleared};
+use crate::erasure::{Erasure, Target};
+use crate::runs::{self, RunPart};
+use crate::sink::SinkError;
+
+/// How many runs are cleared at a time.
+const RUNS: usize = 8;
+
+/// Deletes the blocks of the erased runs, and the rows by which their cards find them. It needs what the runs sink knows of
+/// them: clear that one after this.
+pub(crate) async fn erase(store: &Arc<dyn Store>, erasure: &Erasure) -> Result<Cleared, SinkError> {
+    let runs = match &erasure.target {
+        Target::Run(run) => vec![run.clone()],
+        Target::Workspace => runs::of_workspace(&**store, &erasure.workspace).await?,
+    };
+    let blocks = BlockReader::new(store.clone(), &WARM, Counter::default());
+    let clearing = runs.into_iter().map(|run| erase_run(&blocks, store, erasure, run).boxed());
+    let mut clearing = stream::iter(clearing.collect::<Vec<_>>()).buffer_unordered(RUNS);
+    let mut cleared = Cleared::default();
+    while let Some(run) = clearing.next().await {
+        cleared.add(run?);
+    }
+    Ok(cleared)
+}
+
+async fn erase_run(
+    blocks: &BlockReader,
+    store: &Arc<dyn Store>,
+    erasure: &Erasure,
+    run: String,
+) -> Result<Cleared, SinkError> {
+    let mut cleared = Cleared::default();
+    let parts = runs::parts_of(&**store, &erasure.workspace, &run).await?;
+    let cards: BTreeSet<&str> = parts.iter().map(|part| part.card.as_str()).collect();
+    for partition in lanes(erasure, &parts) {
+        let (of_lane, spans) = blocks.erase(erasure, &run, partition).await?;
+        cleared.add(of_lane);
+        let Some((epoch, to)) = erasure.upto.get(partition) else { continue };
+        // The last of them may hold later entries.
+        for span in spans.iter().filter(|span| span.offsets.end < to) {
+            for card in &cards {
+                let (workspace, card, run) = (erasure.workspace.clone(), (*card).to_owned(), run.clone());
+                let row = CardRun { workspace, card, bucket: span.bucket, partition, epoch, run };
+                row.delete(&**store).await?;
+            }
+        }
+    }
+    Ok(cleared)
+}
+
+/// Where the run's entries lie: as its parts say, or anywhere if there are none.
+fn lanes(erasure: &Erasure, parts: &[RunPart]) -> BTreeSet<TopicPartition> {
+    let all = || erasure.upto.iter().map(|(partition, ..)| partition).collect();
+    let known: BTreeSet<_> = parts.iter().map(|part| part.partition).collect();
+    let mut lanes = if known.is_empty() { all() } else { known };
+    lanes.retain(|partition| Topic::LOGS.contains(&partition.topic));
+    lanes
+}

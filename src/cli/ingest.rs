@@ -1,0 +1,30 @@
+//! `agentworks ingest`: entries over HTTP, into the log.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::config::RoleArgs;
+use crate::{logging, roles};
+
+/// Take entries over HTTP and write them to Kafka.
+///
+/// Answers POST /v1/logs and POST /v1/events, and /metrics, /healthz, /readyz. SIGTERM ends it once everything that was
+/// taken is in Kafka. Start as many as are needed.
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    role: RoleArgs,
+}
+
+impl Args {
+    pub(crate) async fn execute(self) -> anyhow::Result<ExitCode> {
+        let loaded = self.role.config.load(&[("--listen", "ingest.listen", self.role.listen.as_deref())])?;
+        loaded.auth_secret()?;
+        if self.role.check {
+            return Ok(ExitCode::SUCCESS);
+        }
+        logging::for_service(&loaded.config.log)?;
+        roles::ingest::run(&loaded).await
+    }
+}

@@ -1,0 +1,150 @@
+//! `agentworks topics adopt`: goes on with a topic that was made again.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use agentworks_processors::epochs::adopt::{Adopted, TopicReport};
+use agentworks_schemas::Topic;
+use anyhow::anyhow;
+use serde::Deserialize;
+
+use crate::cli::client::{Failure, GatewayArgs, finish, http};
+
+/// Go on with a topic that was made again, in its next epoch.
+///
+/// A topic that was deleted and made again begins at offset 0 anew, so that nothing is taken of it until this is said.
+/// What the sinks hold of the old one stays, under the epoch before. It takes a token with the role operator; running
+/// processes go on within seconds, without a restart.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    gateway: GatewayArgs,
+    /// Which topics: agent-logs, system-logs, run-events; without any, all that have stopped
+    #[arg(value_name = "TOPIC", value_parser = topic)]
+    topics: Vec<Topic>,
+    /// Where records were deleted from the log before they were taken: go on without them, from where the log begins
+    #[arg(long)]
+    skip_lost: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn topic(name: &str) -> Result<Topic, String> {
+    let names = || Topic::ALL.map(Topic::as_str).join(", ");
+    Topic::ALL.into_iter().find(|topic| topic.as_str() == name).ok_or_else(|| format!("not one of {}", names()))
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    topics: Vec<TopicReport>,
+}
+
+impl Args {
+    pub(super) async fn execute(self) -> ExitCode {
+        finish(self.run().await)
+    }
+
+    async fn run(self) -> Result<(), Failure> {
+        let endpoint = self.gateway.endpoint()?;
+        let mut names: Vec<_> = self.topics.iter().map(ToString::to_string).collect();
+        if names.is_empty() {
+            let listed: Listed = http::get(&endpoint, &["admin", "topics"], &[]).await?;
+            names.extend(listed.topics.into_iter().filter(TopicReport::is_stopped).map(|report| report.topic));
+        }
+        if names.is_empty() {
+            writeln!(io::stdout(), "all topics are as they were: there is nothing to adopt")?;
+        }
+        let query = [("skipLost", self.skip_lost.to_string()), ("dryRun", self.dry_run.to_string())];
+        let mut fault = None;
+        for name in &names {
+            match http::post::<Adopted>(&endpoint, &["admin", "topics", name, "adopt"], &query).await {
+                Ok(adopted) => print(&adopted, &mut io::stdout().lock())?,
+                Err(Failure::Other(error)) => {
+                    // One that can't be adopted keeps no other from being.
+                    eprintln!("error: {error:#}");
+                    fault = Some(Failure::Other(anyhow!("{name} was not adopted")));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        fault.map_or(Ok(()), Err)
+    }
+}
+
+fn print(adopted: &Adopted, out: &mut impl Write) -> io::Result<()> {
+    let Adopted { before: TopicReport { topic, epoch, recorded_id, topic_id, remade, lanes, .. }, .. } = adopted;
+    let would = if adopted.dry_run { "would go" } else { "goes" };
+    if *remade {
+        let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "unknown".to_owned());
+        let (old, new) = (id(recorded_id), id(topic_id));
+        writeln!(
+            out,
+            "{topic} was made again: {would} on in epoch {} (id {new}), after epoch {epoch} (id {old})",
+            adopted.epoch
+        )?;
+        for lane in lanes {
+            let start = lane.log_start.map_or("the partition is gone".to_owned(), |start| format!("begins at {start}"));
+            writeln!(
+                out,
+                "    {:<5} partition {:>4}: held {} to {}; {start}",
+                lane.sink, lane.partition, lane.low, lane.high
+            )?;
+        }
+    } else {
+        writeln!(out, "{topic} {would} on without {} offsets that were deleted untaken", adopted.skipped)?;
+        for lane in lanes.iter().filter(|lane| lane.lost > 0) {
+            let start = lane.log_start.unwrap_or_default();
+            writeln!(
+                out,
+                "    {:<5} partition {:>4}: {} offsets, from {} to {start}",
+                lane.sink, lane.partition, lane.lost, lane.high
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use agentworks_processors::epochs::adopt::LaneReport;
+
+    use super::*;
+
+    fn adopted(remade: bool, lost: i64) -> String {
+        let lane = LaneReport {
+            sink: "hot".into(),
+            partition: 3,
+            epoch: 0,
+            low: 5,
+            high: 90,
+            log_start: Some(90 + lost),
+            log_end: Some(500),
+            lost,
+        };
+        let before = TopicReport {
+            topic: "agent-logs".into(),
+            epoch: 0,
+            recorded_id: Some("old".into()),
+            topic_id: Some(if remade { "new" } else { "old" }.into()),
+            remade,
+            lost,
+            lanes: vec![lane],
+        };
+        let mut out = Vec::new();
+        print(&Adopted { epoch: 1, skipped: lost, dry_run: false, before }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_was_done_is_said_by_lane() {
+        let again = adopted(true, 0);
+        assert!(again.starts_with("agent-logs was made again: goes on in epoch 1 (id new), after epoch 0 (id old)\n"));
+        assert!(again.contains("hot   partition    3: held 5 to 90; begins at 90"), "{again}");
+        let lost = adopted(false, 7);
+        assert!(lost.starts_with("agent-logs goes on without 7 offsets"), "{lost}");
+        assert!(lost.contains("partition    3: 7 offsets, from 90 to 97"), "{lost}");
+    }
+}

@@ -1,0 +1,24 @@
+//! The roles that an installation is made of. `agentworks dev` composes all of them in one process; in production each
+//! is a process of its own, as often as is needed.
+//!
+//! - [`ingest`]: entries over HTTP, into the log.
+//! - [`process`]: from the log, into the store.
+//! - [`serve`]: streams, REST, the terminal.
+//! - [`service`]: the frame around one role: its port, its probes, its end.
+//! - [`kafka`]: whether Kafka serves; [`store`]: opening the store.
+//! - [`metrics`]: what is measured of the process, and of the entries by workspace.
+
+pub(crate) mod ingest;
+mod kafka;
+pub(crate) mod metrics;
+pub(crate) mod process;
+pub(crate) mod serve;
+mod service;
+pub(crate) mod store;
+
+use std::sync::Arc;
+
+pub(crate) use service::{Note, Stop};
+
+/// Whether something does its work; if not, why.
+pub(crate) type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;

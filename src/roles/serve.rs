@@ -1,0 +1,78 @@
+//! Streams, REST, the terminal.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use agentworks_gateway::auth::JwtAuth;
+use agentworks_gateway::hub::Hub;
+use agentworks_gateway::{Connections, Gateway, Metrics};
+use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_processors::erasure::Eraser;
+use agentworks_processors::reader::LogReader;
+use agentworks_schemas::access::Authenticate;
+use agentworks_store::Store;
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use warp::Filter;
+
+use super::Ready;
+use super::kafka::KafkaWatch;
+use super::service::Service;
+use super::store::{self, StoreWatch};
+use crate::config::{self, Loaded};
+
+/// Makes the gateway over Kafka and the store.
+pub(crate) fn gateway(
+    config: &config::Gateway,
+    kafka: &KafkaSettings,
+    store: Arc<dyn Store>,
+    auth: Arc<dyn Authenticate>,
+    registry: &mut Registry,
+) -> anyhow::Result<Gateway> {
+    let seek = SeekPool::new(kafka.clone(), config.readers);
+    let reader = LogReader::new(store, seek.clone());
+    reader.metrics().register(registry);
+    // For as long as the process lives. Several gateways may do it: each goes on where another ended.
+    tokio::spawn(Eraser::new(reader.clone()).work());
+    let metrics = Arc::new(Metrics::default());
+    metrics.register(registry);
+    let hub = Hub::start(kafka.clone(), config.hub(), reader.clone(), seek, metrics.clone());
+    Ok(Gateway {
+        config: Arc::new(config.limits()),
+        auth,
+        reader,
+        hub: hub.context("cannot start the live hub")?,
+        metrics,
+        connections: Connections::default(),
+    })
+}
+
+/// Runs the role until it is told to stop.
+pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
+    let auth: Arc<dyn Authenticate> = Arc::new(JwtAuth::new(&loaded.auth_secret()?));
+    let (settings, address) = (loaded.kafka()?, loaded.store()?);
+    let mut service = Service::listen("serve", loaded.config.gateway.listen)?;
+    let note = service.note();
+    let opened = async {
+        let store = store::open(&address, &note).await?;
+        Ok((KafkaWatch::start(&settings, &note).await?, store))
+    };
+    let Some((kafka, store)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
+    let watch = StoreWatch::start(store.clone());
+    let gateway = gateway(&loaded.config.gateway, &settings, store, auth, service.registry())?;
+    let hub = gateway.hub.clone();
+    let ready: Ready = Arc::new(move || {
+        if !hub.is_running() {
+            return Err("the live hub has failed".into());
+        }
+        kafka.check().and_then(|()| watch.check())
+    });
+    let mut serving = service.serve(ready, |probes| gateway.routes(probes).boxed());
+    serving.until_stopped(std::future::pending()).await?;
+    serving
+        .finish(async |server| {
+            server.end().await;
+            Ok(())
+        })
+        .await
+}

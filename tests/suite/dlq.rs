@@ -1,0 +1,182 @@
+//! `agentworks dlq` as users run it, on real Kafka.
+
+use std::collections::BTreeMap;
+use std::process::{Output, Stdio};
+
+use agentworks_kafka::{DeadLetters, KafkaSettings, SeekPool, SeekRequest};
+use agentworks_schemas::dead_letter::header;
+use agentworks_schemas::{Topic, TopicPartition, Topics};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::FutureRecord;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::records::{PATIENCE, Record, create_topics, producer, read_all};
+use crate::support::{agentworks, kafka, unique_prefix};
+
+/// A topic with records that can't be taken, and their dead letters.
+struct Rejected {
+    settings: KafkaSettings,
+}
+
+impl Rejected {
+    async fn new() -> Self {
+        let bootstrap = kafka().await.bootstrap();
+        let topics = create_topics(&bootstrap, &unique_prefix(), 1).await;
+        Rejected { settings: KafkaSettings::new(bootstrap, topics) }
+    }
+
+    fn topic(&self) -> String {
+        self.settings.topics.name(Topic::AgentLogs)
+    }
+
+    async fn produce(&self, key: &str, payload: &[u8]) {
+        let (name, headers) = (self.topic(), OwnedHeaders::new().insert(Header { key: "trace", value: Some("abc") }));
+        let record = FutureRecord::to(&name).key(key).payload(payload).headers(headers);
+        let producer = producer(&self.settings.brokers, &[]);
+        producer.send(record, PATIENCE).await.map_err(|(error, _)| error).unwrap();
+    }
+
+    /// Writes dead letters of all that the topic holds from an offset on, as the runtime does.
+    async fn reject(&self, from: i64) {
+        let pool = SeekPool::new(self.settings.clone(), 1);
+        let partition = TopicPartition::new(Topic::AgentLogs, 0);
+        let mut batches = pool.read(SeekRequest { partition, epoch: 0, from, to: i64::MAX, key: None });
+        let letters = DeadLetters::new(&self.settings).unwrap();
+        while let Some(batch) = batches.recv().await {
+            letters.write(batch.unwrap().rejects()).await.unwrap();
+        }
+    }
+
+    async fn dlq(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(agentworks());
+        command.arg("dlq").args(args).kill_on_drop(true).stdin(Stdio::null());
+        command.env("AGENTWORKS_BROKERS", &self.settings.brokers);
+        command.env("AGENTWORKS_TOPIC_PREFIX", self.settings.topics.prefix());
+        command.output().await.unwrap()
+    }
+
+    async fn printed(&self, args: &[&str]) -> String {
+        let output = self.dlq(args).await;
+        assert!(output.status.success(), "{args:?}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What `list` prints as JSON, by origin's offset.
+    async fn list(&self, args: &[&str]) -> BTreeMap<i64, Value> {
+        let lines = self.printed(&[&["list", "--output", "json"], args].concat()).await;
+        let letters = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        letters.map(|letter| (letter["offset"].as_i64().unwrap(), letter)).collect()
+    }
+
+    /// The records of the topic that were produced again, in order.
+    async fn redriven(&self) -> Vec<Record> {
+        let records = read_all(&self.settings.brokers, &self.topic()).await;
+        records.into_iter().filter(|record| from(record).is_some()).collect()
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn from(record: &Record) -> Option<&str> {
+    let (_, value) = record.headers.iter().find(|(name, _)| name == header::REDRIVEN_FROM)?;
+    Some(std::str::from_utf8(value).unwrap())
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_shown_and_produced_again_once() {
+    let log = Rejected::new().await;
+    assert_eq!(log.printed(&["list"]).await, "no dead letters\n");
+    log.produce("card-1", b"neither this nor that").await;
+    log.produce("card-1", b"{\"cardId\":").await;
+    log.produce("card-2", b"\xff\xfe\x00\x1b[31m").await;
+    log.produce("card-2", "x".repeat(100_000).as_bytes()).await;
+    // At least once, and so sometimes twice.
+    log.reject(0).await;
+    log.reject(0).await;
+
+    let all = log.list(&[]).await;
+    assert_eq!(all.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert_eq!(all[&1]["code"], "json");
+    assert_eq!((&all[&3]["length"], all[&3]["cut"].is_string()), (&100_000.into(), true));
+    assert!(all.values().all(|letter| letter["redriven"] == false && letter["topic"] == log.topic()));
+    assert_eq!(log.list(&["--card", "card-1"]).await.len(), 2);
+    assert_eq!(log.list(&["--reason", "json"]).await.len(), 1);
+    assert_eq!(log.list(&["--topic", "agent-logs", "--limit", "3"]).await.len(), 3);
+    assert_eq!(log.list(&["--topic", "run-events"]).await.len(), 0);
+    assert_eq!(log.list(&["--until", "2020-01-01T00:00:00Z"]).await.len(), 0);
+    assert_eq!(log.list(&["--since", "2020-01-01T00:00:00Z"]).await.len(), 4);
+    let table = log.printed(&["list"]).await;
+    assert!(table.contains("POSITION") && table.contains("card-2") && table.contains("(cut)"), "{table}");
+
+    let position = |offset: i64| all[&offset]["position"].as_str().unwrap().to_owned();
+    let shown = log.printed(&["show", &position(0)]).await;
+    assert!(shown.contains("neither this nor that") && shown.contains("trace = abc"), "{shown}");
+    assert!(shown.contains(&format!("{}[0]/0@0", log.topic())), "{shown}");
+    let shown = log.printed(&["show", &position(2)]).await;
+    assert!(shown.contains("ff fe 00 1b 5b 33 31 6d") && !shown.contains('\x1b'), "{shown}");
+    let shown = log.dlq(&["show", &position(2), "--raw"]).await;
+    assert_eq!(shown.stdout, b"\xff\xfe\x00\x1b[31m");
+    let shown: Value = serde_json::from_str(&log.printed(&["show", &position(2), "--output", "json"]).await).unwrap();
+    assert_eq!((&shown["payloadHex"], &shown["headers"]["trace"]), (&"fffe001b5b33316d".into(), &"abc".into()));
+    assert!(said(&log.dlq(&["show", "0@99999"]).await).contains("nothing lies at 0@99999"));
+    assert!(said(&log.dlq(&["show", "here"]).await).contains("such as 3@17"));
+
+    let dry = log.printed(&["redrive", "--card", "card-1", "--dry-run"]).await;
+    assert!(dry.contains("would redrive 2"), "{dry}");
+    let unasked = log.dlq(&["redrive", "--card", "card-1"]).await;
+    assert!(!unasked.status.success() && said(&unasked).contains("--yes"), "{}", said(&unasked));
+    assert!(log.redriven().await.is_empty());
+
+    assert!(log.printed(&["redrive", "--card", "card-1", "--yes"]).await.contains("redrove 2"));
+    let redriven = log.redriven().await;
+    assert_eq!(redriven.len(), 2);
+    for (offset, (record, payload)) in redriven.iter().zip(["neither this nor that", "{\"cardId\":"]).enumerate() {
+        assert_eq!((record.text(), record.key.as_deref()), (payload, Some(&b"card-1"[..])));
+        let names: Vec<_> = record.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["trace", header::REDRIVEN_FROM]);
+        assert_eq!(from(record).unwrap(), format!("{}[0]/0@{offset}", log.topic()));
+    }
+    let marked = log.list(&[]).await;
+    assert_eq!(marked.len(), 4, "marks are no letters");
+    assert_eq!(marked.values().filter(|letter| letter["redriven"] == true).count(), 2);
+
+    // A second time only what is left, and what was cut is refused.
+    let rest = log.dlq(&["redrive", "--yes"]).await;
+    let printed = String::from_utf8_lossy(&rest.stdout).into_owned();
+    assert!(!rest.status.success() && said(&rest).contains("its length was 100000"), "{}", said(&rest));
+    assert!(printed.contains("2 have been redriven before") && printed.contains("redrove 1"), "{printed}");
+    assert_eq!(log.redriven().await.len(), 3);
+    assert!(log.printed(&["redrive", "--card", "card-1", "--yes"]).await.contains("nothing to redrive"));
+    assert!(log.printed(&["redrive", &position(0), "--again", "--yes"]).await.contains("redrove 1"));
+    assert_eq!(log.redriven().await.len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_rejected_again_is_a_new_letter_that_says_where_it_was() {
+    let log = Rejected::new().await;
+    log.produce("card-1", b"neither this nor that").await;
+    log.reject(0).await;
+    log.printed(&["redrive", "--yes"]).await;
+    let [again] = &log.redriven().await[..] else { panic!("one") };
+    assert_eq!(from(again), Some(&*format!("{}[0]/0@0", log.topic())));
+
+    log.reject(1).await;
+    let letters = log.list(&[]).await;
+    assert_eq!(letters.len(), 2);
+    assert_eq!((&letters[&0]["redriven"], &letters[&again.offset]["redriven"]), (&true.into(), &false.into()));
+    log.printed(&["redrive", "--yes"]).await;
+    let redriven = log.redriven().await;
+    assert_eq!(redriven.len(), 2);
+    assert_eq!(from(&redriven[1]), Some(&*format!("{}[0]/0@{}", log.topic(), again.offset)));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_there_is_named() {
+    let settings = KafkaSettings::new(kafka().await.bootstrap(), Topics::with_prefix("absent."));
+    let log = Rejected { settings };
+    let output = log.dlq(&["list"]).await;
+    assert!(!output.status.success() && said(&output).contains("absent.agent-logs.dlq"), "{}", said(&output));
+}

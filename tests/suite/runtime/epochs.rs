@@ -1,0 +1,175 @@
+//! Topics made again, and records deleted before they were taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentworks_kafka::{SeekPool, create_topics};
+use agentworks_processors::epochs::adopt::{AdoptError, Adopter, Choices};
+use agentworks_processors::hot::{HotConfig, HotSink};
+use agentworks_processors::lane;
+use agentworks_processors::runtime::testing::Memory;
+use agentworks_processors::runtime::{LaneState, Runtime, RuntimeConfig, RuntimeHandle};
+use agentworks_schemas::{Topic, TopicPartition};
+use prometheus_client::registry::Registry;
+use rdkafka::admin::AdminOptions;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{LANE, Log, PARTITIONS, PATIENCE, reads};
+use crate::support::eventually;
+use crate::support::records::{admin, delete_topic, produce};
+
+const ALL: usize = 2 * PARTITIONS as usize;
+
+/// Deletes the topic of [`LANE`] and makes it again.
+async fn make_again(log: &Log) {
+    delete_topic(&log.settings.brokers, &log.settings.topics.name(LANE.topic)).await;
+    // While it is still being deleted it counts as being there.
+    eventually(PATIENCE, async || {
+        create_topics(&log.settings, PARTITIONS, 1).await.ok()?;
+        let topics = agentworks_kafka::describe_topics(&log.settings).await.ok()?;
+        (topics.len() == 4 && topics[0].offsets == 0).then_some(())
+    })
+    .await;
+}
+
+fn stopped(runtime: &RuntimeHandle) -> Vec<(TopicPartition, String)> {
+    let lanes = runtime.status().lanes.into_iter();
+    lanes
+        .filter_map(|lane| match lane.state {
+            LaneState::Stopped(reason) => Some((lane.partition, reason)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn config(log: &Log, memories: &[&Memory]) -> RuntimeConfig {
+    let mut config = log.config(memories);
+    config.kafka.extra.push(("topic.metadata.refresh.interval.ms".into(), "500".into()));
+    config
+}
+
+#[tokio::test]
+async fn a_topic_made_again_stops_until_it_is_adopted_and_nobody_restarts() {
+    let mut log = Log::new().await;
+    let hot = Memory::new("hot");
+    let runtime = Runtime::start(config(&log, &[&hot])).unwrap();
+    log.produce(200).await;
+    log.held_by(&[&hot]).await;
+    let adopter = Adopter::over(log.store.clone(), SeekPool::new(log.settings.clone(), 1)).unwrap();
+    let adopt = async |choices| adopter.adopt(LANE.topic, choices).await;
+    let refused = adopt(Choices::default()).await.unwrap_err();
+    assert!(matches!(&refused, AdoptError::Refused(reason) if reason.contains("nothing to adopt")), "{refused}");
+
+    make_again(&log).await;
+    // More than there was: no offset shows it.
+    let line = |n: usize| {
+        let json =
+            format!(r#"{{"id":"new-{n}","runId":"run","cardId":"card-{n}","workspaceId":"space","message":"text"}}"#);
+        (format!("card-{n}"), json)
+    };
+    let name = log.settings.topics.name(LANE.topic);
+    let mut restarted = None;
+    for round in 0..2 {
+        if round == 1 {
+            // Nor does a restart get past it.
+            restarted = Some(Runtime::start(config(&log, &[&hot])).unwrap());
+        }
+        let runtime = restarted.as_ref().unwrap_or(&runtime);
+        let lanes = eventually(PATIENCE, async || {
+            let lanes = stopped(runtime);
+            let is_said =
+                |(_, reason): &(TopicPartition, String)| reason.contains("agentworks topics adopt agent-logs");
+            (!lanes.is_empty() && lanes.iter().all(is_said) && runtime.status().joined).then_some(lanes)
+        })
+        .await;
+        assert!(lanes.iter().all(|(partition, _)| partition.topic == LANE.topic), "{lanes:?}");
+        assert!(!runtime.is_ready());
+        if round == 0 {
+            produce(&log.settings.brokers, &name, (0..900).map(line)).await;
+        }
+    }
+    drop(restarted);
+    reads_or_stops(&runtime).await;
+    assert_eq!(hot.count(), 400, "nothing of the new one has been taken");
+    assert_eq!(hot.epoch(LANE), Some(0));
+
+    let tried = adopt(Choices { dry_run: true, ..Choices::default() }).await.unwrap();
+    assert!(tried.before.remade && tried.dry_run);
+    assert_eq!((tried.before.epoch, tried.epoch), (0, 1));
+    assert!(!stopped(&runtime).is_empty());
+    assert_eq!(adopt(Choices::default()).await.unwrap().epoch, 1);
+
+    reads(&runtime, ALL).await;
+    eventually(PATIENCE, async || (hot.count() == 400 + 900).then_some(())).await;
+    log.held_by(&[&hot]).await;
+    assert_eq!(hot.epoch(LANE), Some(1));
+    assert_eq!(hot.epoch(TopicPartition::new(Topic::SystemLogs, 0)), Some(0));
+    assert!(matches!(adopt(Choices::default()).await, Err(AdoptError::Refused(_))));
+    runtime.shutdown().await;
+}
+
+/// Waits until a runtime has all partitions, in whatever state.
+async fn reads_or_stops(runtime: &RuntimeHandle) {
+    let is_settled = |lane: &agentworks_processors::runtime::LaneStatus| !matches!(lane.state, LaneState::Opening(_));
+    eventually(PATIENCE, async || {
+        let lanes = runtime.status().lanes;
+        (lanes.len() == ALL && lanes.iter().all(is_settled)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_deleted_untaken_is_given_up_only_on_request() {
+    let mut log = Log::new().await;
+    log.produce(400).await;
+    let sink = || {
+        let hot = HotConfig { block_age: Duration::from_millis(300), ..HotConfig::default() };
+        Box::new(HotSink::new(log.store.clone(), hot, &mut Registry::default()).unwrap())
+    };
+    let start = || {
+        let config = log.config(&[]);
+        Runtime::start(RuntimeConfig { sinks: vec![sink()], ..config }).unwrap()
+    };
+    let store = log.store.clone();
+    let held = async |partition| lane::load(&*store, "hot", partition).await.unwrap();
+    let end = |partition| {
+        let seek = SeekPool::new(log.settings.clone(), 1);
+        async move { seek.watermarks(partition).await.unwrap().high }
+    };
+    let runtime = start();
+    let first = end(LANE).await;
+    eventually(PATIENCE, async || held(LANE).await.filter(|held| held.high == first)).await;
+    runtime.shutdown().await;
+
+    // While nobody was there, more came, and retention took some of it.
+    let settings = log.settings.clone();
+    let lines = (0..400).map(|n| {
+        let json =
+            format!(r#"{{"id":"{n}","runId":"run","cardId":"card-{n}","workspaceId":"space","message":"text"}}"#);
+        (format!("card-{n}"), json)
+    });
+    produce(&settings.brokers, &settings.topics.name(LANE.topic), lines).await;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&settings.topics.name(LANE.topic), 0, Offset::Offset(first + 7)).unwrap();
+    admin(&settings.brokers).delete_records(&list, &AdminOptions::new()).await.unwrap();
+
+    let runtime = start();
+    let (lane, reason) = eventually(PATIENCE, async || stopped(&runtime).into_iter().next()).await;
+    assert_eq!(lane, LANE);
+    assert!(reason.contains("the log begins at"), "{reason}");
+    let adopter = Adopter::over(Arc::clone(&log.store), SeekPool::new(settings.clone(), 1)).unwrap();
+    let refused = adopter.adopt(LANE.topic, Choices::default()).await.unwrap_err().to_string();
+    assert!(refused.contains("7 offsets") && refused.contains("--skip-lost"), "{refused}");
+    let tried = adopter.adopt(LANE.topic, Choices { skip_lost: true, dry_run: true }).await.unwrap();
+    assert_eq!(tried.skipped, 7);
+    let lost: Vec<_> = tried.before.lanes.iter().filter(|lane| lane.lost > 0).collect();
+    assert_eq!((lost.len(), lost[0].partition, lost[0].sink.as_str()), (1, 0, "hot"));
+    assert_eq!(held(LANE).await.unwrap().high, first);
+
+    adopter.adopt(LANE.topic, Choices { skip_lost: true, dry_run: false }).await.unwrap();
+    let last = end(LANE).await;
+    let held = eventually(PATIENCE, async || held(LANE).await.filter(|held| held.high == last)).await;
+    assert_eq!((held.epoch, held.low), (0, first + 7), "what was before the hole is not relied on");
+    eventually(PATIENCE, async || runtime.is_ready().then_some(())).await;
+    runtime.shutdown().await;
+}
