@@ -1,0 +1,129 @@
+//! A store that kills its own process at a chosen boundary between two writes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use agentworks_store::{Key, Part, Row, Scan, Store, StoreError, Table, Write};
+use async_trait::async_trait;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::support::process;
+
+/// On which side of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Side {
+    /// Nothing of it is written.
+    Before,
+    /// Some of its rows are.
+    During,
+    /// It is written, and its writer hasn't heard of it.
+    After,
+}
+
+impl Side {
+    pub const ALL: [Side; 3] = [Side::Before, Side::During, Side::After];
+}
+
+/// Where to die.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// Calls that write to this alone count: a table, or `positions/` and a sink. All count if there is none.
+    pub only: Option<String>,
+    /// The how-manieth of them, from 1.
+    pub nth: u32,
+    pub side: Side,
+    /// Whether calls count from the start, or only once it has been told so.
+    pub armed: bool,
+    /// From where the rows are drawn that [`Side::During`] writes.
+    pub seed: u64,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { only, nth, side, .. } = self;
+        write!(f, "{side:?} write {nth} of {}", only.as_deref().unwrap_or("all"))
+    }
+}
+
+/// The store behind, and the plan.
+#[derive(Debug)]
+pub struct Failpoint {
+    behind: Arc<dyn Store>,
+    plan: Plan,
+    armed: AtomicBool,
+    calls: AtomicU32,
+}
+
+/// What a call writes to, as [`Plan::only`] names it.
+pub fn written(writes: &[Write]) -> BTreeSet<String> {
+    let name = |write: &Write| match (write.table.name, write.key.partition.first()) {
+        ("positions", Some(Part::Text(sink))) => format!("positions/{sink}"),
+        (table, _) => table.to_owned(),
+    };
+    writes.iter().map(name).collect()
+}
+
+impl Failpoint {
+    pub fn new(behind: Arc<dyn Store>, plan: Plan) -> Self {
+        Failpoint { behind, armed: plan.armed.into(), plan, calls: AtomicU32::new(0) }
+    }
+
+    /// From now on calls count.
+    pub fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this is the call.
+    fn is_chosen(&self, written: &BTreeSet<String>) -> bool {
+        self.armed.load(Ordering::SeqCst)
+            && self.plan.only.as_ref().is_none_or(|only| written.contains(only))
+            && self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.plan.nth
+    }
+
+    async fn die(&self, writes: Vec<Write>, written: BTreeSet<String>) -> Result<(), StoreError> {
+        let rows = writes.len();
+        let applied = match self.plan.side {
+            Side::Before => Vec::new(),
+            Side::During => {
+                let mut random = StdRng::seed_from_u64(self.plan.seed);
+                writes.into_iter().filter(|_| random.random_bool(0.5)).collect()
+            }
+            Side::After => writes,
+        };
+        let some = applied.len();
+        if !applied.is_empty() {
+            self.behind.write(applied).await?;
+        }
+        let written: Vec<_> = written.into_iter().collect();
+        crate::member::tell(&format!("died: {}: {some} of {rows} rows of {}", self.plan, written.join(" ")));
+        process::kill_9(std::process::id());
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Store for Failpoint {
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let written = written(&writes);
+        if self.is_chosen(&written) {
+            return self.die(writes, written).await;
+        }
+        self.behind.write(writes).await
+    }
+
+    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
+        self.behind.get(table, key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        self.behind.scan(scan).await
+    }
+
+    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
+        self.behind.delete(table, key, version).await
+    }
+}

@@ -1,0 +1,34 @@
+//! What the store holds equals what the topics hold, whatever dies on the way. A binary of its own, because its tests start
+//! processes of it.
+//!
+//! - [`checker`] compares, with [`truth`], which is read from the topics.
+//! - [`member`] is a processor as a process; [`remote`] gives all of them one store, [`failpoint`] kills them at a write.
+//! - [`failpoints`] kills at every boundary between two writes; [`storm`] kills, stops and adds at random; in [`outage`] it
+//!   is Kafka that stands still.
+//! - [`workspaces`] looks for what one workspace might see of another.
+//! - [`mutations`] checks the checker, with stores that are [`broken`] and sinks that are driven by [`hands`].
+//! - [`world`], [`log`], [`recorder`]: what tests are made of.
+//!
+//! `make chaos` runs the long versions. Everything random comes from a printed seed, `AGENTWORKS_SEED`.
+
+#![allow(clippy::unwrap_used, reason = "what can't be done here is a failed test")]
+#![allow(unreachable_pub, reason = "the modules are the binary's own")]
+
+mod broken;
+mod checker;
+mod failpoint;
+mod failpoints;
+mod hands;
+mod log;
+mod member;
+mod mutations;
+mod outage;
+mod recorder;
+mod remote;
+mod storm;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod support;
+mod truth;
+mod workspaces;
+mod world;

@@ -1,0 +1,301 @@
+//! A processor as a process of its own: this test binary, started again.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentworks_kafka::{Batch, KafkaSettings};
+use agentworks_processors::hot::{HotConfig, HotSink};
+use agentworks_processors::lane::Held;
+use agentworks_processors::runs::{RunsConfig, RunsSink};
+use agentworks_processors::runtime::{LaneStatus, Runtime, RuntimeConfig, RuntimeHandle};
+use agentworks_processors::sink::{Flush, Sink, SinkError};
+use agentworks_processors::warm::{WarmConfig, WarmSink};
+use agentworks_schemas::{Topic, TopicPartition, Topics};
+use agentworks_store::Store;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+
+use crate::failpoint::{Failpoint, Plan};
+use crate::log::Log;
+use crate::remote::RemoteStore;
+use crate::support::{eventually, process};
+use crate::world::PATIENCE;
+
+/// Where a child finds its [`Order`].
+const ORDER: &str = "AGENTWORKS_EXACTNESS_MEMBER";
+
+/// What a line begins with by which a child tells its parent something.
+const TOLD: &str = "@member ";
+
+/// When sinks write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Pace {
+    /// Always: small blocks, and little memory for what is pending.
+    Eager,
+    /// When partitions are given up, and not before.
+    Lazy,
+    /// Somewhat sooner than in production.
+    Brisk,
+}
+
+/// What a child is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    pub brokers: String,
+    pub prefix: String,
+    pub group: String,
+    /// A static member has its partitions back at once when it is started again.
+    pub instance: Option<String>,
+    pub store: SocketAddr,
+    pub pace: Pace,
+    pub plan: Option<Plan>,
+    /// Further settings of librdkafka.
+    pub extra: Vec<(String, String)>,
+}
+
+impl Order {
+    /// To feed the store that is served at `store` from the topics of `log`.
+    pub fn new(log: &Log, store: SocketAddr, pace: Pace) -> Self {
+        Order {
+            brokers: log.settings.brokers.clone(),
+            prefix: log.settings.topics.prefix().to_owned(),
+            group: log.group(),
+            instance: None,
+            store,
+            pace,
+            plan: None,
+            extra: log.settings.extra.clone(),
+        }
+    }
+}
+
+/// A running child. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Member {
+    child: Child,
+    stdin: ChildStdin,
+    told: mpsc::UnboundedReceiver<String>,
+}
+
+impl Member {
+    pub fn start(order: &Order) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "member::process_of_other_tests", "--ignored", "--nocapture"])
+            .env(ORDER, serde_json::to_string(order).unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (teller, told) = mpsc::unbounded_channel();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(line) = line.strip_prefix(TOLD)
+                    && teller.send(line.to_owned()).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Member { stdin: child.stdin.take().unwrap(), child, told }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// The most memory that it has had, in KiB.
+    pub fn peak_rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Has its plan count from now on.
+    pub async fn arm(&mut self) {
+        self.stdin.write_all(b"arm\n").await.unwrap();
+        assert_eq!(self.told.recv().await.as_deref(), Some("armed"));
+    }
+
+    /// Has it leave its group in order.
+    pub async fn leave(&mut self) {
+        // It may have died.
+        let _ = self.stdin.write_all(b"leave\n").await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        process::signal(self.pid(), signal);
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub async fn kill_9(mut self) {
+        self.child.start_kill().unwrap();
+        self.child.wait().await.unwrap();
+    }
+
+    /// Waits until it has ended by itself, for at most so long. Returns what it told last, if it has ended.
+    pub async fn ended(&mut self, within: Duration) -> Option<Option<String>> {
+        tokio::time::timeout(within, self.child.wait()).await.ok()?.unwrap();
+        let mut last = None;
+        while let Some(line) = self.told.recv().await {
+            last = Some(line);
+        }
+        Some(last)
+    }
+}
+
+/// Tells the parent.
+pub fn tell(line: &str) {
+    let mut out = std::io::stdout().lock();
+    // The parent may be gone.
+    let _ = writeln!(out, "{TOLD}{line}").and_then(|()| out.flush());
+}
+
+#[test]
+#[ignore = "a process that other tests start"]
+fn process_of_other_tests() {
+    let Ok(order) = std::env::var(ORDER) else { return };
+    let order: Order = serde_json::from_str(&order).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(work(order));
+    // Nothing that is left matters, and a thread still reads from the parent.
+    std::process::exit(0);
+}
+
+async fn work(order: Order) {
+    // What it says, where `RUST_LOG` asks for it.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let remote: Arc<dyn Store> = Arc::new(RemoteStore::new(order.store));
+    let failpoint = order.plan.clone().map(|plan| Arc::new(Failpoint::new(remote.clone(), plan)));
+    let store = failpoint.clone().map_or(remote, |failpoint| failpoint as Arc<dyn Store>);
+    let mut settings = KafkaSettings::new(order.brokers, Topics::with_prefix(order.prefix));
+    settings.extra = order.extra;
+    let taken = Taken::default();
+    let mut sinks = sinks(&store, order.pace);
+    let last = sinks.pop().unwrap();
+    sinks.push(Box::new(Watched { sink: last, taken: taken.clone() }));
+    let mut config = RuntimeConfig::new(settings, order.group, store, sinks);
+    config.instance = order.instance;
+    if order.pace == Pace::Eager {
+        config.memory = 256 << 10;
+    }
+    let runtime = Runtime::start(config).unwrap();
+
+    let mut commands = commands();
+    loop {
+        match commands.recv().await.as_deref() {
+            Some("arm") => {
+                taken.all(&runtime).await;
+                failpoint.iter().for_each(|failpoint| failpoint.arm());
+                tell("armed");
+            }
+            Some("leave") => return runtime.shutdown().await,
+            // The parent is gone.
+            _ => return,
+        }
+    }
+}
+
+/// How far the sinks have been given the log, per partition.
+#[derive(Clone, Debug, Default)]
+struct Taken(Arc<Mutex<HashMap<TopicPartition, i64>>>);
+
+impl Taken {
+    /// Waits until all partitions of `runtime` have been taken to their ends.
+    async fn all(&self, runtime: &RuntimeHandle) {
+        let is_all = || {
+            let taken = self.0.lock();
+            let lanes = runtime.status().lanes;
+            let is_taken = |lane: &LaneStatus| lane.end.is_some_and(|end| taken.get(&lane.partition) >= Some(&end));
+            runtime.is_ready() && !lanes.is_empty() && lanes.iter().all(is_taken)
+        };
+        eventually(PATIENCE, async || is_all().then_some(())).await;
+    }
+}
+
+/// The last of a runtime's sinks: what it has been given, the others have too.
+struct Watched {
+    sink: Box<dyn Sink>,
+    taken: Taken,
+}
+
+#[async_trait]
+impl Sink for Watched {
+    fn name(&self) -> &'static str {
+        self.sink.name()
+    }
+
+    fn topics(&self) -> &'static [Topic] {
+        self.sink.topics()
+    }
+
+    async fn open(&mut self, partition: TopicPartition, epoch: u32, log_start: i64) -> Result<Held, SinkError> {
+        let held = self.sink.open(partition, epoch, log_start).await?;
+        self.taken.0.lock().insert(partition, held.high);
+        Ok(held)
+    }
+
+    async fn take(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        self.sink.take(batch).await?;
+        self.taken.0.lock().insert(batch.partition, batch.to);
+        Ok(())
+    }
+
+    fn pending(&self) -> usize {
+        self.sink.pending()
+    }
+
+    async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError> {
+        self.sink.flush(what).await
+    }
+
+    fn close(&mut self, partition: TopicPartition) {
+        self.taken.0.lock().remove(&partition);
+        self.sink.close(partition);
+    }
+}
+
+/// The lines that the parent writes.
+fn commands() -> mpsc::UnboundedReceiver<String> {
+    let (sender, commands) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    commands
+}
+
+/// All sinks, over one store.
+pub fn sinks(store: &Arc<dyn Store>, pace: Pace) -> Vec<Box<dyn Sink>> {
+    let (block_age, block_bytes) = match pace {
+        Pace::Eager => (Duration::from_millis(20), 4 << 10),
+        Pace::Lazy => (Duration::from_secs(3600), 4 << 20),
+        Pace::Brisk => (Duration::from_millis(700), 32 << 10),
+    };
+    // So that buckets end in the midst of it. It must not differ from one processor to the next.
+    let partition_bytes = 1 << 20;
+    let hot = HotConfig { block_age, block_bytes, partition_bytes, ..HotConfig::default() };
+    let warm = WarmConfig { block_age: 2 * block_age, block_bytes, partition_bytes, ..WarmConfig::default() };
+    let runs = RunsConfig { max_age: block_age, max_age_of_status: block_age, ..RunsConfig::default() };
+    vec![
+        Box::new(HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap()),
+        Box::new(WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap()),
+        Box::new(RunsSink::new(store.clone(), runs)),
+    ]
+}
