@@ -30,6 +30,9 @@ fn standstill() -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kafka_that_stands_still_and_dies_loses_and_doubles_nothing() {
+    if !is_chaos() {
+        return println!("this takes minutes: `make chaos` runs it");
+    }
     let _alone = alone().await;
     let seed = seed("outage of Kafka");
     let scratch = Scratch::new("outage-kafka");
@@ -48,6 +51,9 @@ async fn a_kafka_that_stands_still_and_dies_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cassandra_that_stands_still_and_dies_loses_and_doubles_nothing() {
+    if !is_chaos() {
+        return println!("this takes minutes: `make chaos` runs it");
+    }
     let _alone = alone().await;
     let seed = seed("outage of Cassandra");
     let scratch = Scratch::new("outage-cassandra");

@@ -140,7 +140,7 @@ async fn what_finds_the_memory_full_is_counted_and_the_program_goes_on() {
     // A Kafka that answers after two seconds, while the program says more than both buffers hold.
     let slow = ["--kafka-option", "test.mock.num.brokers=1", "--kafka-option", "test.mock.broker.rtt=2000"];
     let script = "head -c 150000000 /dev/zero | tr '\\0' x | fold -w 1000; exit 6";
-    let mut command = command("run", "mocked", "");
+    let mut command = command("run", "mocked:9092", "");
     command.args(slow).args(["--flush-timeout", "0"]).args(shell(script)).stdout(Stdio::null());
     let output = command.output().await.unwrap();
     assert_eq!(output.status.code(), Some(6));
