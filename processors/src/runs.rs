@@ -14,9 +14,10 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use erase::{erase, of_workspace, parts_of};
+pub(crate) use erase::{erase, of_workspace};
 pub use marks::Mark;
 pub use part::{Inference, Lifecycle, RunPart, fold_parts};
+pub(crate) use read::parts_of;
 pub use read::{PageToken, ParsePageTokenError, RunListing, RunPage, RunReader, SILENCE};
 pub use sink::{RunsConfig, RunsSink};
 pub(crate) use tables::{BY_CARD, BY_DAY, DAYS, MARKS, PARTS};

@@ -1,5 +1,6 @@
 //! Making erasures, and clearing the tiers.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use agentworks_kafka::{KafkaError, describe_topics};
@@ -94,21 +95,26 @@ impl Eraser {
     /// Clears the tiers of what was erased, for ever. One process or several may do this; each goes on where another
     /// ended.
     pub async fn work(self) {
+        let mut settled = HashSet::new();
         loop {
-            if let Err(error) = self.round().await {
+            if let Err(error) = self.round(&mut settled).await {
                 warn!(%error, "clearing what was erased will be tried again");
             }
             sleep(ROUND).await;
         }
     }
 
-    /// Clears what can be cleared now.
-    async fn round(&self) -> Result<(), EraseError> {
+    /// Clears what can be cleared now. `settled` are the ids of the erasures that need no further look.
+    async fn round(&self, settled: &mut HashSet<String>) -> Result<(), EraseError> {
         let view = self.erasures().view().await?;
         let store = self.erasures().store();
-        for erasure in view.iter() {
+        for erasure in view.iter().filter(|erasure| Timestamp::now().since(erasure.at) >= LEASE + GRACE) {
+            if settled.contains(&erasure.id) {
+                continue;
+            }
             let mut receipt = receipt::read(&**store, erasure).await?;
-            if receipt.is_settled() || Timestamp::now().since(erasure.at) < LEASE + GRACE {
+            if receipt.is_settled() {
+                settled.insert(erasure.id.clone());
                 continue;
             }
             if receipt.tiers.len() < Tier::ALL.len() {
@@ -116,33 +122,18 @@ impl Eraser {
                 self.promise(erasure, Timestamp::now()).await?;
                 receipt = receipt::read(&**store, erasure).await?;
             }
-            // In this order: where runs lie in warm is found by what the runs sink knows.
-            for state in receipt.tiers {
-                if state.tier == Tier::Runs && !self.is_cleared(Tier::Warm, erasure).await? {
-                    continue;
-                }
+            // In the order of the tiers: where runs lie in warm is found by what the runs sink knows.
+            let mut is_warm_cleared = false;
+            for state in &mut receipt.tiers {
                 let is_open = state.cleared.is_none() && may_clear(state.tier, erasure);
-                if is_open && self.has_passed(state.tier, erasure).await? {
-                    let Cleared { rows, until } = self.clear(state.tier, erasure).await?;
-                    let cleared = Some(Timestamp::now());
-                    let (gone_by, note) = match until {
-                        None => (cleared, "deleted; the store drops it from its files as it compacts them"),
-                        Some(until) => {
-                            (Some(Timestamp(until)), "deleted, but for blocks with later entries: they expire")
-                        }
-                    };
-                    info!(erasure = erasure.id, tier = %state.tier, rows, "cleared");
-                    let state = TierState { gone_by, cleared, rows, note: note.to_owned(), ..state };
-                    receipt::write(&**store, erasure, &state).await?;
+                let has_its_turn = state.tier != Tier::Runs || is_warm_cleared;
+                if is_open && has_its_turn && self.has_passed(state.tier, erasure).await? {
+                    self.clear(state, erasure).await?;
                 }
+                is_warm_cleared |= state.tier == Tier::Warm && state.cleared.is_some();
             }
         }
         Ok(())
-    }
-
-    async fn is_cleared(&self, tier: Tier, erasure: &Erasure) -> Result<bool, EraseError> {
-        let receipt = receipt::read(&**self.erasures().store(), erasure).await?;
-        Ok(receipt.tiers.iter().any(|state| state.tier == tier && state.cleared.is_some()))
     }
 
     /// Whether the tier's sink has written all that lies before the erasure, so that nothing of it comes afterwards.
@@ -157,15 +148,23 @@ impl Eraser {
         Ok(true)
     }
 
-    /// Deletes what a tier holds of what was erased.
-    async fn clear(&self, tier: Tier, erasure: &Erasure) -> Result<Cleared, EraseError> {
+    /// Deletes what a tier holds of what was erased, and writes that down.
+    async fn clear(&self, state: &mut TierState, erasure: &Erasure) -> Result<(), EraseError> {
         let store = self.erasures().store();
-        Ok(match tier {
+        let Cleared { rows, until } = match state.tier {
             Tier::Hot => hot::erase(store, erasure).await?,
             Tier::Warm => warm::erase(store, erasure).await?,
             Tier::Runs => Cleared { rows: runs::erase(store, erasure).await?, until: None },
             Tier::Log | Tier::DeadLetters => Cleared::default(),
-        })
+        };
+        let now = Timestamp::now();
+        let (gone_by, note) = match until {
+            None => (now, "deleted; the store drops it from its files as it compacts them"),
+            Some(until) => (Timestamp(until), "deleted, but for blocks with later entries: they expire"),
+        };
+        info!(erasure = erasure.id, tier = %state.tier, rows, "cleared");
+        (state.gone_by, state.cleared, state.rows, state.note) = (Some(gone_by), Some(now), rows, note.to_owned());
+        Ok(receipt::write(&**store, erasure, state).await?)
     }
 
     /// Writes down what can be said of each tier now that nobody can read what was erased.

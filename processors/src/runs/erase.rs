@@ -11,6 +11,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::marks::Mark;
 use super::part::RunPart;
+use super::read::parts_of;
 use super::tables;
 use crate::erasure::{Erasure, Target};
 use crate::sink::SinkError;
@@ -41,12 +42,6 @@ pub(crate) async fn erase(store: &Arc<dyn Store>, erasure: &Erasure) -> Result<u
     }
 }
 
-/// The parts of a run, those included that are hidden from readers.
-pub(crate) async fn parts_of(store: &dyn Store, workspace: &str, run: &str) -> Result<Vec<RunPart>, SinkError> {
-    let rows = store.scan(Scan::partition(&tables::PARTS, vec![workspace.into(), run.into()])).await?;
-    rows.iter().map(|row| tables::read_part(run, &row.payload)).collect()
-}
-
 /// All runs of a workspace.
 pub(crate) async fn of_workspace(store: &dyn Store, workspace: &str) -> Result<Vec<String>, SinkError> {
     let mut runs = BTreeSet::new();
@@ -68,8 +63,7 @@ fn run_of(row: &Row) -> Option<String> {
 async fn erase_run(store: &Arc<dyn Store>, erasure: &Erasure, run: String) -> Result<u64, SinkError> {
     let mut rows = 0;
     let workspace = erasure.workspace.as_str();
-    for row in store.scan(Scan::partition(&tables::PARTS, vec![workspace.into(), run.as_str().into()])).await? {
-        let part = tables::read_part(&run, &row.payload)?;
+    for part in parts_of(&**store, workspace, &run).await? {
         // One that the sink has begun anew since holds nothing of what was erased.
         if !erasure.covers(part.begins_at()) {
             continue;
@@ -98,7 +92,7 @@ async fn erase_run(store: &Arc<dyn Store>, erasure: &Erasure, run: String) -> Re
         }
         stream::iter(deleting).buffer_unordered(ROWS).try_collect::<()>().await?;
         let key = tables::part_key(workspace, &run, part.partition, part.epoch);
-        store.delete(&tables::PARTS, &key, row.version).await?;
+        store.delete(&tables::PARTS, &key, tables::part_version(&part)).await?;
     }
     Ok(rows)
 }

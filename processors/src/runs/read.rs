@@ -88,9 +88,7 @@ impl RunReader {
 
     /// The parts of a run; empty if the store doesn't know it (yet).
     pub async fn parts(&self, workspace: &str, run: &str) -> Result<Vec<RunPart>, SinkError> {
-        let scan = Scan::partition(&tables::PARTS, vec![workspace.into(), run.into()]);
-        let rows = self.store.scan(scan).await?;
-        let mut parts = rows.iter().map(|row| tables::read_part(run, &row.payload)).collect::<Result<Vec<_>, _>>()?;
+        let mut parts = parts_of(&*self.store, workspace, run).await?;
         if let Some(erasures) = &self.erasures {
             // One that began before counts erased records too. The sink begins it anew with the next record.
             let view = erasures.view().await?;
@@ -193,6 +191,12 @@ impl RunReader {
         };
         Ok(rows.iter().filter_map(read).collect())
     }
+}
+
+/// The parts of a run, those included that are hidden from readers.
+pub(crate) async fn parts_of(store: &dyn Store, workspace: &str, run: &str) -> Result<Vec<RunPart>, SinkError> {
+    let rows = store.scan(Scan::partition(&tables::PARTS, vec![workspace.into(), run.into()])).await?;
+    rows.iter().map(|row| tables::read_part(run, &row.payload)).collect()
 }
 
 fn int(row: &Row, column: usize) -> Option<i64> {

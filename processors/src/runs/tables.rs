@@ -77,13 +77,18 @@ pub(super) fn mark_bound(partition: TopicPartition, epoch: u32, ordinal: Option<
     key
 }
 
+/// The version of a part's row.
+pub(super) fn part_version(part: &RunPart) -> i64 {
+    lane::version(part.epoch, part.applied)
+}
+
 /// Writes a part. Whoever has counted more of the log wins.
 pub(super) fn write_part(workspace: &str, run: &str, part: &RunPart) -> Result<Write, SinkError> {
     let payload = serde_json::to_vec(part).map_err(|error| SinkError::Corrupt(format!("run {run}: {error}")))?;
     Ok(Write {
         table: &PARTS,
         key: part_key(workspace, run, part.partition, part.epoch),
-        version: lane::version(part.epoch, part.applied),
+        version: part_version(part),
         expires: None,
         stats: Bytes::new(),
         payload: payload.into(),
