@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use agentworks_processors::TABLES;
+use agentworks_processors::hot::HotConfig;
 use agentworks_schemas::codec::encode_entry_body;
 use agentworks_schemas::{Level, LogEntry, Source, Timestamp};
 use agentworks_store::{Column, Key, Part, Store, Table, Write};
@@ -14,11 +15,12 @@ use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
+use zstd::bulk::Compressor;
 
 use crate::support::Scratch;
 use crate::support::cassandra::Cassandra;
 
-const ENTRIES: usize = 40_000;
+const ENTRIES: usize = 120_000;
 const CARDS: usize = 20;
 const ROUNDS: i64 = 5;
 /// How many rows a batch has: with 100 of them it would be larger than Cassandra takes.
@@ -26,6 +28,8 @@ const BATCH: usize = 30;
 const BLOCKS: [usize; 2] = [30, 100];
 /// How many requests are under way at once.
 const CONCURRENCY: usize = 64;
+/// How many blocks the sinks write in one call at most.
+const BLOCKS_PER_CALL: usize = 256;
 /// A day: both kinds of rows expire.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
@@ -138,20 +142,23 @@ fn chunks(entries: &[Vec<u8>], size: usize) -> Vec<(usize, usize, Vec<&[u8]>)> {
     (0..CARDS).flat_map(chunks_of).collect()
 }
 
-/// As the sinks do: a zstd frame for each block, and all blocks in one call.
+/// As the sinks do: a zstd frame for each block, some blocks in one call, and some calls at a time.
 async fn write_blocks(store: &CqlStore, table: &'static Table, size: usize, entries: &[Vec<u8>], round: i64) -> f64 {
     let begun = Instant::now();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let expires = Some((now + KEPT).as_millis() as i64);
-    let write = |(card, first, chunk): (usize, usize, Vec<&[u8]>)| {
-        let (first, last) = (first as i64, (first + chunk.len()) as i64 - 1);
+    let mut compressor = Compressor::new(HotConfig::default().zstd_level).unwrap();
+    let write = |(card, first, chunk): &(usize, usize, Vec<&[u8]>)| {
+        let (first, last) = (*first as i64, (first + chunk.len()) as i64 - 1);
         let clustering: Vec<Part> = vec![0.into(), 0.into(), 0.into(), first.into(), last.into()];
         let partition = vec!["acme".into(), format!("card-{card}").into(), round.into()];
-        let payload = zstd::bulk::compress(&chunk.concat(), 3).unwrap().into();
+        let payload = compressor.compress(&chunk.concat()).unwrap().into();
         let stats = vec![0; 40].into();
         Write { table, key: Key { partition, clustering }, version: 0, expires, stats, payload }
     };
-    store.write(chunks(entries, size).into_iter().map(write).collect()).await.unwrap();
+    let blocks: Vec<Write> = chunks(entries, size).iter().map(write).collect();
+    let calls = stream::iter(blocks.chunks(BLOCKS_PER_CALL).map(<[_]>::to_vec)).map(Ok);
+    calls.try_for_each_concurrent(HotConfig::default().writes, |call| store.write(call)).await.unwrap();
     entries.len() as f64 / begun.elapsed().as_secs_f64()
 }
 

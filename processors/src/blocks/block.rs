@@ -17,7 +17,7 @@ use agentworks_schemas::codec::{MAX_RECORD, decode_entry_body};
 use agentworks_schemas::{LogEntry, Position, Timestamp, TopicPartition};
 use agentworks_store::Table;
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, get_frame_content_size};
+use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
 use super::stats::BlockStats;
 use super::varint;
@@ -38,9 +38,9 @@ const VERSION: u8 = 1;
 /// The most bytes that an entry has beside its body: three numbers.
 const FRAMING: usize = 30;
 
-/// Up to this size a block's memory doubles when it is full; after that it grows by a quarter. So a block of a run that
-/// writes little takes little, and no block takes much more than it holds.
-const DOUBLING: usize = 16 << 10;
+/// A block's memory comes in pieces of this size; only its first one begins small and doubles. So a block of a run that
+/// writes little takes little, none takes much more than it holds, and what is there isn't copied when more comes.
+const PIECE: usize = 16 << 10;
 
 /// An entry as a tier or the log gave it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,33 +82,59 @@ pub(super) struct BlockBuilder {
     last: i64,
     last_timestamp: Timestamp,
     stats: BlockStats,
-    raw: Vec<u8>,
+    pieces: Vec<Vec<u8>>,
+    /// The bytes and the capacity of all pieces.
+    len: usize,
+    capacity: usize,
 }
 
 impl BlockBuilder {
     /// An empty block, to whose entries one at `first` comes first.
     pub(super) fn new(first: i64) -> Self {
-        let (last_timestamp, stats, raw) = (Timestamp(0), BlockStats::new(), Vec::new());
-        BlockBuilder { first, last: first, last_timestamp, stats, raw }
+        let stats = BlockStats::new();
+        BlockBuilder {
+            first,
+            last: first,
+            last_timestamp: Timestamp(0),
+            stats,
+            pieces: Vec::new(),
+            len: 0,
+            capacity: 0,
+        }
     }
 
     /// Adds an entry, which comes after all that are there, and its canonical body.
     pub(super) fn push(&mut self, offset: i64, timestamp: Timestamp, entry: &LogEntry<'_>, body: &[u8]) {
-        self.make_room(FRAMING + body.len());
-        varint::put(&mut self.raw, offset.abs_diff(self.last));
-        varint::put_signed(&mut self.raw, timestamp.millis().wrapping_sub(self.last_timestamp.millis()));
-        varint::put(&mut self.raw, body.len() as u64);
-        self.raw.extend_from_slice(body);
+        let (delta, last_timestamp) = (offset.abs_diff(self.last), self.last_timestamp.millis());
+        let piece = self.room_for(FRAMING + body.len());
+        let before = piece.len();
+        varint::put(piece, delta);
+        varint::put_signed(piece, timestamp.millis().wrapping_sub(last_timestamp));
+        varint::put(piece, body.len() as u64);
+        piece.extend_from_slice(body);
+        self.len += piece.len() - before;
         (self.last, self.last_timestamp) = (offset, timestamp);
         self.stats.add(timestamp, entry);
     }
 
-    fn make_room(&mut self, bytes: usize) {
-        let (length, capacity) = (self.raw.len(), self.raw.capacity());
-        if length + bytes > capacity {
-            let more = if capacity < DOUBLING { capacity } else { capacity / 4 };
-            self.raw.reserve_exact((capacity + more).max(length + bytes) - length);
+    /// The piece that takes so many bytes more.
+    fn room_for(&mut self, bytes: usize) -> &mut Vec<u8> {
+        let has_room = |piece: &Vec<u8>| piece.capacity() - piece.len() >= bytes;
+        match &mut self.pieces[..] {
+            [.., last] if has_room(last) => {}
+            [first] if first.len() + bytes <= PIECE => {
+                let capacity = (2 * first.capacity()).clamp(first.len() + bytes, PIECE);
+                first.reserve_exact(capacity - first.len());
+                self.capacity = first.capacity();
+            }
+            pieces => {
+                let capacity = if pieces.is_empty() { bytes } else { PIECE.max(bytes) };
+                self.pieces.push(Vec::with_capacity(capacity));
+                self.capacity += capacity;
+            }
         }
+        let last = self.pieces.len() - 1;
+        &mut self.pieces[last]
     }
 
     /// The offsets of its first and its last entry.
@@ -122,29 +148,42 @@ impl BlockBuilder {
 
     /// Its bytes before compression.
     pub(super) fn len(&self) -> usize {
-        self.raw.len()
+        self.len
     }
 
     /// The memory that it takes.
     pub(super) fn memory(&self) -> usize {
-        self.raw.capacity()
+        self.capacity + self.pieces.capacity() * size_of::<Vec<u8>>()
     }
 
     /// Its contents, compressed.
-    pub(super) fn compress(&self, compressor: &mut Compressor<'_>) -> std::io::Result<Vec<u8>> {
-        let frame = compressor.compress(&self.raw)?;
+    pub(super) fn compress(&self, packer: &mut Packer) -> std::io::Result<Vec<u8>> {
+        let Packer { compressor, raw, frame } = packer;
+        raw.clear();
+        self.pieces.iter().for_each(|piece| raw.extend_from_slice(piece));
+        frame.clear();
+        frame.reserve(compress_bound(raw.len()));
+        compressor.compress_to_buffer(raw, frame)?;
         let mut contents = Vec::with_capacity(1 + frame.len());
         contents.push(VERSION);
-        contents.extend_from_slice(&frame);
+        contents.extend_from_slice(frame);
         Ok(contents)
     }
 }
 
-/// What compresses blocks. Making one costs more than a small block: use it again.
-pub(super) fn compressor(level: i32) -> std::io::Result<Compressor<'static>> {
-    let mut compressor = Compressor::new(level)?;
-    compressor.set_parameter(CParameter::ChecksumFlag(true))?;
-    Ok(compressor)
+/// What compresses blocks, and the memory for it. Making one costs more than a small block: use it again.
+pub(super) struct Packer {
+    compressor: Compressor<'static>,
+    raw: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+impl Packer {
+    pub(super) fn new(level: i32) -> std::io::Result<Self> {
+        let mut compressor = Compressor::new(level)?;
+        compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+        Ok(Packer { compressor, raw: Vec::new(), frame: Vec::new() })
+    }
 }
 
 /// The entries of a block, by offset.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use agentworks_kafka::{Content, Record};
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 use super::block::{BlockBuilder, BlockKey, SEGMENT};
@@ -28,6 +29,13 @@ struct Open {
 }
 
 impl Open {
+    /// Whether an entry of this bucket and offset can be added.
+    fn takes(&self, bucket: i64, offset: i64, block_bytes: usize) -> bool {
+        self.bucket == bucket
+            && self.block.offsets().0.div_euclid(SEGMENT) == offset.div_euclid(SEGMENT)
+            && self.block.len() < block_bytes
+    }
+
     fn memory(&self) -> usize {
         OVERHEAD + self.block.memory()
     }
@@ -64,7 +72,7 @@ pub(crate) struct Pending {
     /// When that was.
     pub(super) published_at: Instant,
     /// By joined names: one of each owner at most.
-    open: HashMap<String, Open>,
+    open: HashMap<String, Open, RandomState>,
     closed: Vec<Arc<Closed>>,
     /// The memory of the open ones and the closed ones.
     memory: (usize, usize),
@@ -87,7 +95,7 @@ impl Pending {
             taken: held.clone(),
             published: held,
             published_at: Instant::now(),
-            open: HashMap::new(),
+            open: HashMap::default(),
             closed: Vec::new(),
             memory: (0, 0),
         }
@@ -99,29 +107,22 @@ impl Pending {
         let bytes = if matches!(record.content, Content::Entry(_)) { record.body.len() as u64 } else { 0 };
         let bucket = self.taken.place(record.offset, record.timestamp, bytes, self.limits.partition_bytes);
         let Content::Entry(entry) = &record.content else { return None };
-        if self.open.get(name).is_some_and(|open| {
-            open.bucket != bucket
-                || open.block.offsets().0.div_euclid(SEGMENT) != record.offset.div_euclid(SEGMENT)
-                || open.block.len() >= self.limits.block_bytes
-        }) {
-            self.close(name);
+        match self.open.get_mut(name) {
+            Some(open) if open.takes(bucket, record.offset, self.limits.block_bytes) => {
+                let before = open.memory();
+                open.block.push(record.offset, record.timestamp, entry, &record.body);
+                self.memory.0 += open.memory() - before;
+                return Some(Put { bucket, is_new: *open.note != *note });
+            }
+            Some(_) => self.close(name),
+            None => {}
         }
-        let (open, is_new) = match self.open.get_mut(name) {
-            Some(open) => {
-                let is_new = *open.note != *note;
-                (open, is_new)
-            }
-            None => {
-                let block = BlockBuilder::new(record.offset);
-                let open = Open { block, note: note.into(), bucket, clock, since: now };
-                self.memory.0 += open.memory();
-                (self.open.entry(name.to_owned()).or_insert(open), true)
-            }
-        };
-        let before = open.memory();
-        open.block.push(record.offset, record.timestamp, entry, &record.body);
-        self.memory.0 += open.memory() - before;
-        Some(Put { bucket, is_new })
+        let mut block = BlockBuilder::new(record.offset);
+        block.push(record.offset, record.timestamp, entry, &record.body);
+        let open = Open { block, note: note.into(), bucket, clock, since: now };
+        self.memory.0 += open.memory();
+        self.open.insert(name.to_owned(), open);
+        Some(Put { bucket, is_new: true })
     }
 
     /// Closes the block of an owner, if one is open.

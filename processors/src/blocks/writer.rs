@@ -12,9 +12,8 @@ use futures_util::stream;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
-use zstd::bulk::Compressor;
 
-use super::block::{self, MAX_FILL};
+use super::block::{MAX_FILL, Packer};
 use super::metrics::BlockMetrics;
 use super::pending::{Closed, Limits, Pending};
 use super::tier::{RetentionError, Tier};
@@ -45,7 +44,7 @@ pub(crate) struct BlockWriter {
     config: BlockConfig,
     metrics: BlockMetrics,
     lanes: HashMap<TopicPartition, Pending>,
-    compressors: Arc<Mutex<Vec<Compressor<'static>>>>,
+    packers: Arc<Mutex<Vec<Packer>>>,
 }
 
 impl std::fmt::Debug for BlockWriter {
@@ -68,7 +67,7 @@ impl BlockWriter {
         tier.check(&config.retention)?;
         let config = BlockConfig { block_bytes: config.block_bytes.min(MAX_FILL), ..config };
         let metrics = BlockMetrics::register(registry);
-        Ok(BlockWriter { tier, store, config, metrics, lanes: HashMap::new(), compressors: Arc::default() })
+        Ok(BlockWriter { tier, store, config, metrics, lanes: HashMap::new(), packers: Arc::default() })
     }
 
     /// As [`Sink::open`](crate::sink::Sink::open).
@@ -168,21 +167,19 @@ impl BlockWriter {
         &self,
         group: Vec<Arc<Closed>>,
     ) -> impl Future<Output = Result<Vec<Arc<Closed>>, SinkError>> + use<> {
-        let (store, compressors) = (self.store.clone(), self.compressors.clone());
+        let (store, packers) = (self.store.clone(), self.packers.clone());
         let (metrics, level) = (self.metrics.clone(), self.config.zstd_level);
         async move {
             let started = Instant::now();
             let compress = move || {
-                let mut compressor = match compressors.lock().pop() {
-                    Some(compressor) => compressor,
-                    None => block::compressor(level)?,
-                };
+                let pooled = packers.lock().pop();
+                let mut packer = pooled.map_or_else(|| Packer::new(level), Ok)?;
                 let write = |closed: &Arc<Closed>| {
-                    let contents = closed.block.compress(&mut compressor)?;
+                    let contents = closed.block.compress(&mut packer)?;
                     Ok(closed.key.write(closed.block.stats(), contents, closed.expires))
                 };
                 let writes: Vec<_> = group.iter().map(write).collect::<std::io::Result<_>>()?;
-                compressors.lock().push(compressor);
+                packers.lock().push(packer);
                 Ok::<_, std::io::Error>((group, writes))
             };
             let compressed = tokio::task::spawn_blocking(compress).await.map_err(std::io::Error::from).flatten();

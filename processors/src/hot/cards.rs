@@ -106,8 +106,11 @@ impl CardBook {
 
     /// Notes a record of the card with this joined name. Returns whether the card was remembered.
     pub(super) fn see(&mut self, name: &str, at: (TopicPartition, u32), offset: i64, timestamp: Timestamp) -> bool {
-        let was_known = self.known.contains(name);
-        let known = self.known.get_or_insert_mut_ref(name, Known::default);
+        let mut was_known = true;
+        let known = self.known.get_or_insert_mut_ref(name, || {
+            was_known = false;
+            Known::default()
+        });
         if known.last_seen.is_none_or(|seen| timestamp.millis() >= seen.millis() + REFRESH) {
             known.last_seen = Some(timestamp);
             let seen = self.seen.entry(name.to_owned()).or_insert(timestamp);

@@ -47,7 +47,7 @@ impl Default for HotConfig {
             block_age: Duration::from_secs(5),
             partition_bytes: PARTITION_BYTES,
             writes: 4,
-            zstd_level: 3,
+            zstd_level: 1,
             known_cards: 100_000,
         }
     }

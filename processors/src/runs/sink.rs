@@ -16,6 +16,7 @@ use super::marks::Mark;
 use super::metrics::RunsMetrics;
 use super::part::RunPart;
 use super::tables;
+use crate::blocks::names;
 use crate::erasure::{Erasures, View};
 use crate::lane::{self, Held};
 use crate::sink::{Flush, Sink, SinkError};
@@ -51,12 +52,21 @@ impl Default for RunsConfig {
     }
 }
 
-/// Which part.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct PartId {
-    partition: TopicPartition,
-    workspace: String,
-    run: String,
+/// The length of what a [`part_name`] has before its joined names.
+const PREFIX: usize = 6;
+
+/// Writes the name of a part to `name`, over what is there: its partition in a fixed number of characters, then its joined
+/// names. So parts are looked for by a buffer that is used again and not by a key made anew for each record.
+fn part_name(partition: TopicPartition, workspace: &str, run: &str, name: &mut String) {
+    name.clear();
+    name.push(char::from(partition.topic as u8));
+    (0..5).for_each(|digit| name.push(char::from((partition.partition >> (7 * digit)) as u8 & 0x7f)));
+    names::append(workspace, run, name);
+}
+
+/// The workspace and the run of a part's name.
+fn run_of_name(name: &str) -> (&str, &str) {
+    names::split(name.get(PREFIX..).unwrap_or_default())
 }
 
 /// A part in memory, and what of it isn't written yet.
@@ -66,7 +76,7 @@ struct Tracked {
     part: Option<RunPart>,
     is_listed: bool,
     marks: Vec<Mark>,
-    /// Until when it is to be written, if there is something to write.
+    /// Until when it is to be written, if there is something to write: then its name is among the lane's dirty ones.
     due: Option<Instant>,
 }
 
@@ -79,8 +89,8 @@ struct Lane {
     published: i64,
     /// When the position is to be moved although no part may be dirty.
     due: Option<Instant>,
-    /// The parts with something to write.
-    dirty: BTreeSet<(String, String)>,
+    /// The names of the parts with something to write.
+    dirty: BTreeSet<String>,
 }
 
 /// The sink.
@@ -88,7 +98,7 @@ struct Lane {
 pub struct RunsSink {
     store: Arc<dyn Store>,
     config: RunsConfig,
-    parts: LruCache<PartId, Tracked>,
+    parts: LruCache<String, Tracked>,
     lanes: HashMap<TopicPartition, Lane>,
     erasures: Option<Erasures>,
     metrics: RunsMetrics,
@@ -113,41 +123,42 @@ impl RunsSink {
 
     /// Loads the parts of a batch's runs that aren't in memory, so that the batch can be counted without waiting.
     async fn load(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let mut unknown = BTreeSet::new();
+        let (mut unknown, mut name) = (BTreeSet::new(), String::new());
         for record in batch.records() {
             let (workspace, run) = run_of(record);
-            let id = PartId { partition: batch.partition, workspace: workspace.to_owned(), run: run.to_owned() };
-            if !self.parts.contains(&id) {
-                unknown.insert((id.workspace, id.run));
+            part_name(batch.partition, workspace, run, &mut name);
+            if !self.parts.contains(name.as_str()) && !unknown.contains(name.as_str()) {
+                unknown.insert(name.clone());
             }
         }
         self.metrics.parts_loaded.inc_by(unknown.len() as u64);
         self.metrics.parts_known.inc_by((batch.records().len() - unknown.len()) as u64);
-        let load = |(workspace, run): (String, String)| {
+        let load = |name: String| {
             let store = self.store.clone();
-            let key = tables::part_key(&workspace, &run, batch.partition, batch.epoch);
             async move {
+                let (workspace, run) = run_of_name(&name);
+                let key = tables::part_key(workspace, run, batch.partition, batch.epoch);
                 let row = store.get(&tables::PARTS, &key).await?;
-                let part = row.map(|row| tables::read_part(&run, &row.payload)).transpose()?;
-                Ok::<_, SinkError>((PartId { partition: batch.partition, workspace, run }, part))
+                let part = row.map(|row| tables::read_part(run, &row.payload)).transpose()?;
+                Ok::<_, SinkError>((name, part))
             }
         };
         let loaded: Vec<_> = stream::iter(unknown.into_iter().map(load)).buffer_unordered(LOADS).try_collect().await?;
-        for (id, part) in loaded {
+        for (name, part) in loaded {
             let is_listed = part.is_some();
-            self.parts.put(id, Tracked { part, is_listed, marks: Vec::new(), due: None });
+            self.parts.put(name, Tracked { part, is_listed, marks: Vec::new(), due: None });
         }
         Ok(())
     }
 
     fn count(&mut self, batch: &Batch, view: &View, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&batch.partition) else { return };
-        let from = lane.taken.high;
+        let (from, mut name) = (lane.taken.high, String::new());
         for record in batch.records().iter().filter(|record| record.offset >= from) {
             lane.taken.observe(record.offset, record.timestamp);
             let (workspace, run) = run_of(record);
-            let id = PartId { partition: batch.partition, workspace: workspace.to_owned(), run: run.to_owned() };
-            let Some(tracked) = self.parts.get_mut(&id) else { continue };
+            part_name(batch.partition, workspace, run, &mut name);
+            let Some(tracked) = self.parts.get_mut(name.as_str()) else { continue };
             if tracked.part.as_ref().is_some_and(|part| record.offset < part.applied) {
                 continue;
             }
@@ -169,21 +180,23 @@ impl RunsSink {
                 none => *none = Some(RunPart::first(batch.partition, batch.epoch, record)),
             }
             let due = now + if is_urgent { self.config.max_age_of_status } else { self.config.max_age };
+            if tracked.due.is_none() {
+                lane.dirty.insert(name.clone());
+            }
             tracked.due = Some(tracked.due.map_or(due, |sooner| sooner.min(due)));
-            lane.dirty.insert((id.workspace, id.run));
         }
         lane.taken.high = batch.to;
         lane.due.get_or_insert(now + self.config.max_age);
     }
 
     /// Writes some dirty parts of a partition: first what they refer to, then the parts.
-    async fn write(&mut self, partition: TopicPartition, chosen: Vec<(String, String)>) -> Result<(), SinkError> {
+    async fn write(&mut self, partition: TopicPartition, chosen: Vec<String>) -> Result<(), SinkError> {
         for chunk in chosen.chunks(ROWS_PER_WRITE) {
             let started = Instant::now();
             let (mut before, mut parts, mut marked) = (Vec::new(), Vec::new(), 0);
-            for (workspace, run) in chunk {
-                let id = PartId { partition, workspace: workspace.clone(), run: run.clone() };
-                let Some(Tracked { part: Some(part), is_listed, marks, .. }) = self.parts.peek(&id) else { continue };
+            for name in chunk {
+                let (workspace, run) = run_of_name(name);
+                let Some(Tracked { part: Some(part), is_listed, marks, .. }) = self.parts.peek(name) else { continue };
                 if !is_listed {
                     before.extend(tables::write_listing(workspace, run, part));
                 }
@@ -198,12 +211,11 @@ impl RunsSink {
             self.metrics.parts.inc_by(written);
             self.metrics.marks.inc_by(marked);
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
-            for (workspace, run) in chunk {
-                let id = PartId { partition, workspace: workspace.clone(), run: run.clone() };
-                if let Some(tracked) = self.parts.peek_mut(&id) {
+            for name in chunk {
+                if let Some(tracked) = self.parts.peek_mut(name) {
                     *tracked = Tracked { part: tracked.part.take(), is_listed: true, marks: Vec::new(), due: None };
                 }
-                lane.dirty.remove(&(id.workspace, id.run));
+                lane.dirty.remove(name);
             }
         }
         Ok(())
@@ -235,10 +247,8 @@ impl RunsSink {
     /// Writes the parts whose status has changed and waited long enough.
     async fn write_urgent(&mut self, partition: TopicPartition, now: Instant) -> Result<(), SinkError> {
         let Some(lane) = self.lanes.get(&partition) else { return Ok(()) };
-        let is_due = |(workspace, run): &&(String, String)| {
-            let id = PartId { partition, workspace: workspace.clone(), run: run.clone() };
-            self.parts.peek(&id).is_some_and(|tracked| tracked.due.is_some_and(|due| due <= now))
-        };
+        let is_due =
+            |name: &&String| self.parts.peek(*name).is_some_and(|tracked| tracked.due.is_some_and(|due| due <= now));
         let chosen: Vec<_> = lane.dirty.iter().filter(is_due).cloned().collect();
         self.write(partition, chosen).await
     }
@@ -327,10 +337,13 @@ impl Sink for RunsSink {
             return;
         }
         // What is in memory may be ahead of the store, and somebody else may count on: all of it is loaded anew.
+        let mut prefix = String::new();
+        part_name(partition, "", "", &mut prefix);
+        prefix.truncate(PREFIX);
         let gone: Vec<_> =
-            self.parts.iter().map(|(id, _)| id).filter(|id| id.partition == partition).cloned().collect();
-        for id in gone {
-            self.parts.pop(&id);
+            self.parts.iter().map(|(name, _)| name).filter(|name| name.starts_with(&prefix)).cloned().collect();
+        for name in gone {
+            self.parts.pop(&name);
         }
     }
 }

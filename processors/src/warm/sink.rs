@@ -46,7 +46,7 @@ impl Default for WarmConfig {
             block_age: Duration::from_secs(30),
             partition_bytes: PARTITION_BYTES,
             writes: 4,
-            zstd_level: 3,
+            zstd_level: 1,
             known_runs: 100_000,
         }
     }

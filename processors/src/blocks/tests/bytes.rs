@@ -34,6 +34,7 @@ fn filter() -> impl Strategy<Value = ReadFilter> {
         components: components.map(|some| some.into_iter().map(|index| format!("component-{index}")).collect()),
         since: since.map(Timestamp),
         until: until.map(Timestamp),
+        text: None,
     })
 }
 
@@ -50,7 +51,7 @@ fn fill(lines: &[Line]) -> (BlockKey, BlockBuilder) {
 }
 
 fn compressed(block: &BlockBuilder) -> Vec<u8> {
-    block.compress(&mut block::compressor(3).unwrap()).unwrap()
+    block.compress(&mut block::Packer::new(3).unwrap()).unwrap()
 }
 
 proptest! {
@@ -171,9 +172,8 @@ fn memory_grows_with_what_is_held() {
     for offset in 0..2_000 {
         block.push(offset, Timestamp(0), &entry, &[7; 100]);
         let (length, memory) = (block.len(), block.memory());
-        assert!(
-            memory <= if length < 32 << 10 { 2 * length + 100 } else { length * 5 / 4 + 200 },
-            "{memory} for {length}"
-        );
+        // A piece more than it holds, and what didn't fit at the end of each.
+        let most = if length < 16 << 10 { 2 * length + 250 } else { length * 51 / 50 + (17 << 10) };
+        assert!(memory <= most, "{memory} for {length}");
     }
 }
