@@ -16,6 +16,7 @@ pub mod epochs;
 pub mod erasure;
 pub mod hot;
 pub mod lane;
+mod mutation;
 pub mod reader;
 pub mod runs;
 pub mod runtime;

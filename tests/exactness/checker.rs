@@ -18,7 +18,6 @@ use agentworks_processors::reader::LogReader;
 use agentworks_store::Store;
 
 use crate::truth::Truth;
-pub use entries::{first_difference, read};
 pub use index::SINKS;
 use without_hot::WithoutHot;
 

@@ -15,6 +15,7 @@ use super::cover::{cover, cover_backwards};
 use super::stats::BlockStats;
 use super::tier::Tier;
 use crate::lane::{self, Held, Span};
+use crate::mutation::keeps_duplicates;
 use crate::sink::SinkError;
 
 /// How many blocks are listed at a time.
@@ -129,13 +130,19 @@ impl BlockReader {
             ahead = AHEAD.min(2 * ahead);
             for Page { place, mut offsets, mut unlisted, mut listed } in pages {
                 loop {
-                    let mut blocks = VecDeque::from(cover(listed, offsets.start));
+                    let mut blocks = VecDeque::from(if keeps_duplicates() {
+                        listed.retain(|(_, last, _)| *last >= offsets.start);
+                        offsets.start = 0;
+                        listed
+                    } else {
+                        cover(listed, offsets.start)
+                    });
                     while !blocks.is_empty() {
                         let few = few(&mut blocks, limit - entries.len(), |(.., stats)| stats);
                         let keys = few.iter().map(|(first, last, _)| place.key(*first, *last)).collect();
                         for (_, last, block) in self.fetch(keys).await? {
                             entries.extend(block.into_iter().filter(|entry| offsets.contains(&entry.position.offset)));
-                            offsets.start = last + 1;
+                            offsets.start = if keeps_duplicates() { 0 } else { last + 1 };
                         }
                         if entries.len() >= limit {
                             return Ok(entries);

@@ -17,6 +17,7 @@ use super::merge::Piece;
 use super::tiers::{Patience, Reading, Tier, broke_off};
 use crate::blocks::StoredEntry;
 use crate::lane::Held;
+use crate::mutation::keeps_duplicates;
 
 /// A partition's reader sends chunks of about so many bytes. Up to four of them exist at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -135,8 +136,9 @@ impl PartitionReader {
             let offset = entry.position.offset;
             bytes += weight(&entry);
             // Blocks may overlap, and hold entries beyond the range.
-            if (self.next..to).contains(&offset) {
-                self.next = offset + 1;
+            let next = if keeps_duplicates() { 0 } else { self.next };
+            if (next..to).contains(&offset) {
+                self.next = self.next.max(offset + 1);
                 if self.reading.wants(&entry.entry, entry.position) {
                     self.reading.metrics.entries(tier).inc();
                     self.push(entry).await;
