@@ -1,12 +1,16 @@
 //! Who may see what: what a token says, once somebody has verified it.
 
+use std::future::{Future, pending};
+use std::pin::Pin;
+
 use serde::{Deserialize, Serialize};
 
 /// What the bearer of a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads.
+    #[default]
     Viewer,
     /// Reads and writes.
     Writer,
@@ -15,7 +19,7 @@ pub enum Role {
 }
 
 /// The verified claims of a token. They alone decide; there is no other list of rights.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     /// The tenant that everything is limited to.
     pub workspace: String,
@@ -27,6 +31,10 @@ pub struct Claims {
     pub cards: Option<Vec<String>>,
     /// When the token ends, in seconds since the Unix epoch.
     pub expires: i64,
+    /// The id of the key that it was signed with (`kid`), if it has one.
+    pub key: Option<String>,
+    /// The token's own id (`jti`), if it has one.
+    pub token_id: Option<String>,
 }
 
 impl Claims {
@@ -56,6 +64,26 @@ pub enum AccessError {
     /// It is for another service.
     #[error("the token is for another audience")]
     Audience,
+    /// It, its key or its bearer has been revoked.
+    #[error("the token has been revoked")]
+    Revoked,
+    /// Whether it is valid can't be said now: the keys can't be had. Trying again may help.
+    #[error("the keys that tokens are verified with can't be had now: try again")]
+    Unavailable,
+}
+
+impl AccessError {
+    /// A short stable name, for clients and metric labels.
+    pub fn code(self) -> &'static str {
+        match self {
+            AccessError::Missing => "missing_token",
+            AccessError::Invalid => "invalid_token",
+            AccessError::Expired => "expired_token",
+            AccessError::Audience => "wrong_audience",
+            AccessError::Revoked => "revoked_token",
+            AccessError::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// The token in the value of an `Authorization` header, if its scheme is `Bearer` (RFC 6750, 2.1).
@@ -65,10 +93,19 @@ pub fn bearer_token(authorization: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
+/// Something that comes later.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Verifies tokens. The gateway implements it for JWT; receivers take it as a trait so that they need no gateway.
 pub trait Authenticate: Send + Sync + 'static {
-    /// The claims of a token, if it is valid now.
-    fn authenticate(&self, token: &str) -> Result<Claims, AccessError>;
+    /// The claims of a token, if it is valid now. It may have to wait for a key, for some seconds at most.
+    fn authenticate<'a>(&'a self, token: &'a str) -> Later<'a, Result<Claims, AccessError>>;
+
+    /// Comes when a token that had these claims is revoked before its time; never, unless the verifier can tell.
+    fn revoked(&self, claims: &Claims) -> Later<'static, ()> {
+        let _ = claims;
+        Box::pin(pending())
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +118,7 @@ mod tests {
             subject: "somebody".into(),
             role,
             cards: cards.map(|cards| cards.iter().map(|card| (*card).to_owned()).collect()),
-            expires: 0,
+            ..Claims::default()
         }
     }
 

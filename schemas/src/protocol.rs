@@ -5,6 +5,7 @@
 //! there.
 
 mod client;
+mod error;
 mod members;
 mod parse;
 mod search;
@@ -12,10 +13,14 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ClientMessage, ReplayAction, ReplayFilters, ReplayOptions, SeekPosition};
+pub use client::{
+    BearerToken, ClientMessage, LiveFilters, ReplayAction, ReplayFilters, ReplayOptions, SeekPosition, SeekTo,
+};
+pub use error::{ErrorCode, ErrorInfo};
 pub use parse::ProtocolError;
 pub use search::{LogSearchQuery, TimeRange};
 pub use server::{
-    ConnectionInfo, ErrorCode, ErrorInfo, Gap, Lag, PositionedEntry, ReplayComplete, ReplayEntry, ReplayMetadata,
-    ReplaySeeked, ReplayStartInfo, ReplayStatus, RunStatus, RunSummary, ServerMessage,
+    CardInfo, ConnectionInfo, FiltersInfo, Gap, Lag, PositionedEntry, ReconnectInfo, ReplayComplete, ReplayEntry,
+    ReplayMetadata, ReplaySeeked, ReplaySpeedInfo, ReplayStartInfo, ReplayStatus, RunStatus, RunSummary, ServerMessage,
+    TokenInfo,
 };

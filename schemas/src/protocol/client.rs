@@ -1,14 +1,15 @@
 //! What a terminal says.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::error::{ErrorCode, ErrorInfo};
 use super::members::Members;
 use super::search::LogSearchQuery;
-use super::server::{ErrorCode, ErrorInfo};
 use crate::entry::{Level, Source};
 use crate::position::Cursor;
 use crate::text::{Text, describe, excerpt};
@@ -18,13 +19,38 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum ClientMessage {
-    /// Watch a card: the one the connection was opened for, at `position` if that is given.
+    /// Watch a card too. One that is watched already goes on at `position`, if that is given.
     SubscribeCard {
         /// The card.
         card_id: String,
-        /// Where to go on: the `position` of the last frame seen.
+        /// Where to go on: the `position` of the last frame seen of this card.
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<Cursor>,
+        /// How many of the newest entries come first, if there is no `position`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        history: Option<usize>,
+        /// Which entries to show; all unless given.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        filters: Option<LiveFilters>,
+    },
+    /// Watch a card no longer.
+    UnsubscribeCard {
+        /// The card.
+        card_id: String,
+    },
+    /// Go on after a lost connection: each card at its last position, subscribed to if it is not yet.
+    Resume {
+        /// By card, the `position` of the last frame seen.
+        positions: BTreeMap<String, Cursor>,
+    },
+    /// Show only these entries from now on, live; answered with `filters_set`, after the last entry shown by the old ones.
+    SetFilters {
+        /// The card; all that are watched, if absent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        card_id: Option<String>,
+        /// Which entries to show; all of them, if absent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        filters: Option<LiveFilters>,
     },
     /// Show only this run (and others subscribed to) instead of all of the card.
     SubscribeRun {
@@ -59,8 +85,26 @@ pub enum ClientMessage {
     ReplaySeek {
         /// The replay.
         session_id: String,
-        /// Where to.
-        position: SeekPosition,
+        /// Where to: `position`, `time` or `fraction`.
+        #[serde(flatten)]
+        to: SeekTo,
+    },
+    /// Change a replay's pace.
+    ReplaySpeed {
+        /// The replay.
+        session_id: String,
+        /// Multiplies the original pace; 1 is real time, 0 as fast as the client reads.
+        speed: f64,
+    },
+    /// Skip to the end of what a replay's run has now, and follow it live if it goes on.
+    ReplayJumpLive {
+        /// The replay.
+        session_id: String,
+    },
+    /// Go on under another token of the same bearer; answered with `token_refreshed`.
+    RefreshToken {
+        /// The token.
+        token: BearerToken,
     },
     /// Search entries.
     SearchLogs {
@@ -82,10 +126,17 @@ pub enum ClientMessage {
 type Build = fn(&mut Members<'_>) -> Result<ClientMessage, String>;
 
 /// How each `type` of message is made of its members.
-const MESSAGES: [(&str, Build); 11] = [
+const MESSAGES: [(&str, Build); 17] = [
     ("subscribe_card", |members| {
         let card_id = members.required("cardId")?;
-        Ok(ClientMessage::SubscribeCard { card_id, position: members.optional("position")? })
+        let (position, history) = (members.optional("position")?, members.optional("history")?);
+        Ok(ClientMessage::SubscribeCard { card_id, position, history, filters: members.optional("filters")? })
+    }),
+    ("unsubscribe_card", |members| Ok(ClientMessage::UnsubscribeCard { card_id: members.required("cardId")? })),
+    ("resume", |members| Ok(ClientMessage::Resume { positions: members.required("positions")? })),
+    ("set_filters", |members| {
+        let card_id = members.optional("cardId")?;
+        Ok(ClientMessage::SetFilters { card_id, filters: members.optional("filters")? })
     }),
     ("subscribe_run", |members| Ok(ClientMessage::SubscribeRun { run_id: members.required("runId")? })),
     ("unsubscribe_run", |members| Ok(ClientMessage::UnsubscribeRun { run_id: members.required("runId")? })),
@@ -101,14 +152,32 @@ const MESSAGES: [(&str, Build); 11] = [
     }),
     ("replay_seek", |members| {
         let session_id = members.required("sessionId")?;
-        Ok(ClientMessage::ReplaySeek { session_id, position: members.required("position")? })
+        Ok(ClientMessage::ReplaySeek { session_id, to: seek_to(members)? })
     }),
+    ("replay_speed", |members| {
+        let session_id = members.required("sessionId")?;
+        let Speed(speed) = members.required("speed")?;
+        Ok(ClientMessage::ReplaySpeed { session_id, speed })
+    }),
+    ("replay_jump_live", |members| Ok(ClientMessage::ReplayJumpLive { session_id: members.required("sessionId")? })),
+    ("refresh_token", |members| Ok(ClientMessage::RefreshToken { token: members.required("token")? })),
     ("search_logs", |members| Ok(ClientMessage::SearchLogs { query: members.required("query")? })),
     ("get_run_summary", |members| Ok(ClientMessage::GetRunSummary { run_id: members.required("runId")? })),
     ("ping", |members| Ok(ClientMessage::Ping { timestamp: members.required("timestamp")? })),
 ];
 
 impl ClientMessage {
+    /// The `type` of every message.
+    pub const TYPES: [&str; MESSAGES.len()] = {
+        let mut types = [""; MESSAGES.len()];
+        let mut index = 0;
+        while index < types.len() {
+            types[index] = MESSAGES[index].0;
+            index += 1;
+        }
+        types
+    };
+
     /// Reads a message.
     ///
     /// # Errors
@@ -125,7 +194,7 @@ impl ClientMessage {
         let name = found.and_then(|found| serde_json::from_str::<Text<'_>>(found).ok());
         let Some((name, build)) = MESSAGES.into_iter().find(|(known, _)| name.as_deref() == Some(known)) else {
             let found = found.map_or("missing", excerpt);
-            let known = MESSAGES.map(|(known, _)| known).join(", ");
+            let known = Self::TYPES.join(", ");
             let message = format!("the type is {found}; it must be one of {known}");
             return Err(ErrorInfo { code: ErrorCode::UnknownType, message, in_reply_to: None });
         };
@@ -146,6 +215,42 @@ pub enum ReplayAction {
     Pause,
     Resume,
     Stop,
+}
+
+/// Where a replay is moved to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SeekTo {
+    /// An entry's place.
+    Position(SeekPosition),
+    /// The first entry not before this time, by the running maximum of timestamps.
+    Time(Timestamp),
+    /// A part of the run's entries, from 0 to 1.
+    Fraction(f64),
+}
+
+fn seek_to(members: &mut Members<'_>) -> Result<SeekTo, String> {
+    let position = members.optional("position")?.map(SeekTo::Position);
+    let time = members.optional("time")?.map(SeekTo::Time);
+    let fraction = members.optional("fraction")?.map(SeekTo::Fraction);
+    match (position, time, fraction) {
+        (_, _, Some(SeekTo::Fraction(part))) if !(0.0..=1.0).contains(&part) => {
+            Err("field fraction: it is from 0 to 1".to_owned())
+        }
+        (Some(to), None, None) | (None, Some(to), None) | (None, None, Some(to)) => Ok(to),
+        _ => Err("one of the fields position, time and fraction is required".to_owned()),
+    }
+}
+
+/// A token as a client sends it. It is not printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BearerToken(pub String);
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BearerToken(…)")
+    }
 }
 
 /// A place in a replay.
@@ -211,6 +316,26 @@ impl Default for ReplayOptions {
 fn speed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let speed = f64::deserialize(deserializer)?;
     if speed.is_finite() && speed >= 0.0 { Ok(speed) } else { Err(D::Error::custom("a speed is 0 or more")) }
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Speed(#[serde(deserialize_with = "speed")] f64);
+
+/// Which live entries are shown; an absent list lets all pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct LiveFilters {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub levels: Option<Vec<Level>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<Source>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub components: Option<Vec<String>>,
+    /// What the message must contain, whatever its case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// Which entries a replay shows; an absent list lets all pass.

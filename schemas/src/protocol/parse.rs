@@ -3,6 +3,8 @@
 //! By hand, for serde's tagged and flattened types go through a buffer that neither borrows nor keeps the digits of an
 //! entry's `data`. What stands side by side in one object is read from its text once for each.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -39,6 +41,32 @@ struct AtPosition<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch<'a> {
+    card_id: String,
+    position: Cursor,
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+}
+
+/// What is of a card's stream.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OfCard<T> {
+    card_id: String,
+    data: T,
+}
+
+/// What is of a card's stream or of a replay.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OfEither<T> {
+    card_id: Option<String>,
+    session_id: Option<String>,
+    data: T,
+}
+
+#[derive(Deserialize)]
 struct Pong {
     timestamp: i64,
 }
@@ -54,12 +82,23 @@ impl<'a> ServerMessage<'a> {
                 ServerMessage::LogEntry { position, data }
             }
             "logs_batch" => {
-                let AtPosition { position, data } = serde_json::from_str::<AtPosition<Vec<&'a RawValue>>>(text)?;
+                let Batch { card_id, position, data } = serde_json::from_str(text)?;
                 let data = data.into_iter().map(positioned_entry).collect::<Result<_, _>>()?;
-                ServerMessage::LogsBatch { position, data }
+                ServerMessage::LogsBatch { card_id: Cow::Owned(card_id), position, data }
             }
-            "gap" => ServerMessage::Gap { data: data(text)? },
-            "lag" => ServerMessage::Lag { data: data(text)? },
+            "gap" => {
+                let OfEither { card_id, session_id, data } = serde_json::from_str(text)?;
+                ServerMessage::Gap { card_id: card_id.map(Cow::Owned), session_id: session_id.map(Cow::Owned), data }
+            }
+            "lag" => {
+                let OfCard { card_id, data } = serde_json::from_str(text)?;
+                ServerMessage::Lag { card_id: Cow::Owned(card_id), data }
+            }
+            "card_subscribed" => ServerMessage::CardSubscribed { data: data(text)? },
+            "card_unsubscribed" => ServerMessage::CardUnsubscribed { data: data(text)? },
+            "filters_set" => ServerMessage::FiltersSet { data: data(text)? },
+            "token_refreshed" => ServerMessage::TokenRefreshed { data: data(text)? },
+            "reconnect" => ServerMessage::Reconnect { data: data(text)? },
             "replay_started" => ServerMessage::ReplayStarted { data: data(text)? },
             "replay_log" => {
                 let AtPosition { position, data } = serde_json::from_str::<AtPosition<&'a RawValue>>(text)?;
@@ -68,6 +107,8 @@ impl<'a> ServerMessage<'a> {
             "replay_paused" => ServerMessage::ReplayPaused { data: data(text)? },
             "replay_resumed" => ServerMessage::ReplayResumed { data: data(text)? },
             "replay_seeked" => ServerMessage::ReplaySeeked { data: data(text)? },
+            "replay_speed_changed" => ServerMessage::ReplaySpeedChanged { data: data(text)? },
+            "replay_live" => ServerMessage::ReplayLive { data: data(text)? },
             "replay_completed" => ServerMessage::ReplayCompleted { data: data(text)? },
             "run_summary" => ServerMessage::RunSummary { data: data(text)? },
             "error" => ServerMessage::Error { data: data(text)? },

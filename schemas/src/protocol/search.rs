@@ -15,7 +15,7 @@ pub struct TimeRange {
 
 /// A search of entries. The workspace is the token's; one in the query must equal it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "the names are the reference's own")]
 pub struct LogSearchQuery {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,12 @@
 //! What the gateway says.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::ReplayFilters;
+use super::client::{LiveFilters, ReplayFilters};
+use super::error::ErrorInfo;
 use crate::entry::LogEntry;
 use crate::position::Cursor;
 use crate::time::Timestamp;
@@ -27,20 +29,57 @@ pub enum ServerMessage<'a> {
     },
     /// Entries in order: history, or live ones that came together.
     LogsBatch {
-        /// The stream's cursor just after the last.
+        /// The card that they are of.
+        #[serde(rename = "cardId")]
+        card_id: Cow<'a, str>,
+        /// The card's cursor just after the last.
         position: Cursor,
         /// The entries.
         data: Vec<PositionedEntry<'a>>,
     },
     /// A range that no tier holds any more: entries may have been there.
     Gap {
+        /// The card in whose stream it is; absent in a replay.
+        #[serde(rename = "cardId", skip_serializing_if = "Option::is_none")]
+        card_id: Option<Cow<'a, str>>,
+        /// The replay in which it is; absent in a card's stream.
+        #[serde(rename = "sessionId", skip_serializing_if = "Option::is_none")]
+        session_id: Option<Cow<'a, str>>,
         /// Which.
         data: Gap,
     },
-    /// The connection has fallen behind, or caught up again.
+    /// A card's stream has fallen behind, or caught up again.
     Lag {
+        /// The card.
+        #[serde(rename = "cardId")]
+        card_id: Cow<'a, str>,
         /// By how much.
         data: Lag,
+    },
+    /// A card is watched from now on: its history, and then its live entries follow.
+    CardSubscribed {
+        /// Which.
+        data: CardInfo,
+    },
+    /// A card is watched no longer: nothing of it follows.
+    CardUnsubscribed {
+        /// Which.
+        data: CardInfo,
+    },
+    /// What follows of a card is shown by these filters.
+    FiltersSet {
+        /// Which.
+        data: FiltersInfo,
+    },
+    /// The connection goes on under a new token.
+    TokenRefreshed {
+        /// Until when.
+        data: TokenInfo,
+    },
+    /// The gateway is about to end: connect again, to another one, with the last positions.
+    Reconnect {
+        /// When.
+        data: ReconnectInfo,
     },
     /// A replay begins.
     ReplayStarted {
@@ -68,6 +107,16 @@ pub enum ServerMessage<'a> {
     ReplaySeeked {
         /// Where it stands.
         data: ReplaySeeked,
+    },
+    /// A replay plays at another pace.
+    ReplaySpeedChanged {
+        /// Which.
+        data: ReplaySpeedInfo,
+    },
+    /// A replay has shown all that its run has yet, and goes on live.
+    ReplayLive {
+        /// Where it stands.
+        data: ReplayStatus,
     },
     /// A replay has come to its end, or was stopped.
     ReplayCompleted {
@@ -97,7 +146,7 @@ pub enum ServerMessage<'a> {
 pub struct ConnectionInfo {
     /// Its id, for logs and support.
     pub connection_id: String,
-    /// The card that it watches.
+    /// The card that it was opened for.
     pub card_id: String,
     /// What this gateway can do: `live_logs`, `replay`, `search`.
     pub capabilities: Vec<String>,
@@ -105,7 +154,44 @@ pub struct ConnectionInfo {
     pub server_time: Timestamp,
 }
 
-/// An entry within a batch, with the stream's cursor just after it.
+/// A card of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CardInfo {
+    /// The card.
+    pub card_id: String,
+}
+
+/// The filters of a card's stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FiltersInfo {
+    /// The card.
+    pub card_id: String,
+    /// The filters; none if all entries are shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filters: Option<LiveFilters>,
+}
+
+/// A token that was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenInfo {
+    /// When it ends; the connection is closed then, unless there is a newer one.
+    pub expires_at: Timestamp,
+}
+
+/// How to connect again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReconnectInfo {
+    /// How long to wait before, in milliseconds: another time for each client, so that they don't all come at once.
+    pub after: u64,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// An entry within a batch, with the card's cursor just after it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PositionedEntry<'a> {
     /// The stream's cursor just after it.
@@ -129,11 +215,11 @@ pub struct Gap {
     pub to: i64,
 }
 
-/// How far a connection is behind. Both are 0 when it has caught up.
+/// How far a card's stream is behind. Both are 0 when it has caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lag {
-    /// Records of the card's lanes between the connection and the end of the log: an upper bound of the card's own.
+    /// Records of the card's lanes between the stream and the end of the log: an upper bound of the card's own.
     pub entries: u64,
     /// Seconds between the last entry sent and now.
     pub seconds: u64,
@@ -205,6 +291,16 @@ pub struct ReplaySeeked {
     pub position: u64,
     /// Position by total, in percent.
     pub progress: f64,
+}
+
+/// A replay's new pace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplaySpeedInfo {
+    /// The replay.
+    pub session_id: String,
+    /// Multiplies the original pace; 0 is as fast as the client reads.
+    pub speed: f64,
 }
 
 /// A replay that has ended.
@@ -285,39 +381,4 @@ pub struct RunSummary {
     /// Why it ended, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-}
-
-/// What kind of fault an error is. Stable: clients may branch on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
-    /// The message isn't JSON, or not one of the protocol's.
-    InvalidMessage,
-    /// The `type` is none of the protocol's.
-    UnknownType,
-    /// A field's value can't be.
-    InvalidValue,
-    /// There is no such run or replay.
-    NotFound,
-    /// The token doesn't allow it.
-    AccessDenied,
-    /// There is no search here yet.
-    SearchUnavailable,
-    /// One more than a limit allows.
-    LimitExceeded,
-    /// The gateway's own fault; trying again may help.
-    Internal,
-}
-
-/// A fault, told to the client.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ErrorInfo {
-    /// Which kind.
-    pub code: ErrorCode,
-    /// In words, with the remedy.
-    pub message: String,
-    /// The type of the message that it answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_reply_to: Option<String>,
 }
