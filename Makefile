@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 DENY_READY := $(TOOLS)/.deny
 DATA ?= data
 
-.PHONY: help run test lint bench chaos fmt
+.PHONY: help run test lint bench chaos kafka-tls fmt
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,10 @@ chaos: ## kill and restart for minutes; not part of `make test`
 	@scripts/need cargo cc java mvn
 	AGENTWORKS_KILLS=50 $(CARGO) test --test suite -- --nocapture kill::
 	AGENTWORKS_CHAOS=1 RUST_LOG=error $(CARGO) test --test exactness -- --nocapture --test-threads=1
+
+kafka-tls: ## TLS and SCRAM towards Kafka, which need OpenSSL's headers (Debian: libssl-dev) at build
+	@scripts/need cargo cc java mvn
+	$(CARGO) test --features kafka-tls --test suite -- roles::
 
 fmt: ## format everything
 	$(CARGO) fmt --all

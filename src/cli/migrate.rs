@@ -1,29 +1,32 @@
 //! `agentworks migrate`: makes the store's tables.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agentworks_store_cql::migrate::plan;
-use agentworks_store_cql::{CqlConfig, Password, migrate};
-use anyhow::Context;
+use agentworks_store_cql::{CqlConfig, migrate};
+use anyhow::bail;
 use clap::Parser;
+
+use super::config::ConfigArgs;
+use crate::config::StoreAddress;
 
 /// Make the store's keyspace and tables, or bring them up to date.
 ///
-/// Migrations that have been applied are left out, and several may run this at once. The user's password is read from
-/// AGENTWORKS_STORE_PASSWORD or from --password-file, never from the command line.
+/// Migrations that have been applied are left out, and several may run this at once. The password is never given on the
+/// command line: store.password_file or AGENTWORKS_STORE_PASSWORD holds it.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
-    /// The store: cql://USER@HOST:PORT,HOST/KEYSPACE?dc=NAME&replication=3&ca=FILE
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The store: cql://USER@HOST:PORT,HOST/KEYSPACE?dc=NAME&replication=3&ca=FILE: store.url
     ///
     /// Further settings: consistency (local_quorum), concurrency, timeout, and cert and key for a certificate of our own.
     /// replication is used when the keyspace is made: a number of copies, or one for each data centre: dc1:3,dc2:3.
-    // Read further below: clap repeats a value that won't do, and it might hold a password.
-    #[arg(long, env = "AGENTWORKS__STORE__URL", value_name = "ADDRESS", hide_env_values = true)]
-    store: String,
-    /// A file whose first line is the password
+    #[arg(long, value_name = "ADDRESS")]
+    store: Option<String>,
+    /// A file that holds the password: store.password_file
     #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
+    password_file: Option<String>,
     /// Print the statements that would be made, and make none
     #[arg(long)]
     dry_run: bool,
@@ -31,12 +34,12 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn execute(self) -> anyhow::Result<ExitCode> {
-        let mut config: CqlConfig = self.store.parse().context("--store")?;
-        config.password = match &self.password_file {
-            Some(file) => {
-                Some(Password::from_file(file).with_context(|| format!("--password-file {}", file.display()))?)
-            }
-            None => Password::from_env(),
+        let loaded = self.config.load(&[
+            ("--store", "store.url", self.store.as_deref()),
+            ("--password-file", "store.password_file", self.password_file.as_deref()),
+        ])?;
+        let StoreAddress::Cql(config) = loaded.store()? else {
+            bail!("an embedded store needs no migrations: name a database with --store cql://… or store.url");
         };
         if self.dry_run {
             print_plan(&config).await?;

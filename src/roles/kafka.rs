@@ -44,6 +44,10 @@ struct Noting {
 
 impl ClientContext for Noting {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A handshake that fails is told here alone: by name all that went wrong is the connection.
+        if facility == "FAIL" && message.contains("SSL handshake failed") {
+            *self.refused.lock() = Some((Code::SSL, message.to_owned()));
+        }
         log_line(level, facility, message);
     }
 

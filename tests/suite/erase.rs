@@ -1,6 +1,7 @@
 //! What is erased is unreadable on every way, at once, and then gone.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_processors::runs::RunReader;
@@ -8,9 +9,10 @@ use agentworks_schemas::access::Role;
 use serde_json::{Value, json};
 
 use super::rest::{ask, get, write};
-use crate::support::stack::Stack;
+use crate::support::cassandra::cassandra;
+use crate::support::stack::{Stack, StackConfig};
 use crate::support::terminal::Terminal;
-use crate::support::{eventually, unique_prefix};
+use crate::support::{eventually, kafka, unique_prefix};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -56,7 +58,17 @@ fn lines(of: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_and_then_a_workspace() {
-    let stack = Stack::start(&unique_prefix(), 3).await;
+    erase_both(Stack::start(&unique_prefix(), 3).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_and_then_a_workspace_on_cassandra() {
+    let (_, store) = cassandra().await.store().await;
+    let config = StackConfig { store: Some(Arc::new(store)), ..StackConfig::default() };
+    erase_both(Stack::start_with(&kafka().await.bootstrap(), &unique_prefix(), 3, config).await).await;
+}
+
+async fn erase_both(stack: Stack) {
     for workspace in ["acme", "other"] {
         for run in ["kept", "gone"] {
             write(&stack.producer.run(workspace, "card", run), lines(run)).await;

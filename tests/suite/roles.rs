@@ -3,6 +3,8 @@
 mod login;
 mod metrics;
 mod parts;
+#[cfg(feature = "kafka-tls")]
+mod tls;
 
 use std::time::Duration;
 
@@ -70,7 +72,7 @@ impl Installation {
 fn token() -> String {
     let secret = Secret::new(SECRET, "the tests").unwrap();
     let (workspace, subject) = ("space".to_owned(), "test".to_owned());
-    let claims = Claims { workspace, subject, role: Access::Operator, cards: None, expires: 0 };
+    let claims = Claims { workspace, subject, role: Access::Operator, ..Claims::default() };
     mint(&secret, &claims, Duration::from_secs(3600)).unwrap()
 }
 

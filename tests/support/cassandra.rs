@@ -227,7 +227,8 @@ pub async fn make_certificate(folder: &Path) {
     fs::write(folder.join("certificate.pem"), run(&["-exportcert", "-rfc"]).await).unwrap();
 }
 
-const KEY_PASSWORD: &str = "changeit";
+/// Of the store of keys that [`make_certificate`] writes.
+pub const KEY_PASSWORD: &str = "changeit";
 
 const LOGBACK: &str = r#"<configuration>
   <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
