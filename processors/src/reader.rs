@@ -8,47 +8,57 @@
 //!
 //! Everything that reads history uses it: the first entries of a terminal, resume, replay, pages, the command line.
 //!
-//! - `scope`: what to read.
+//! - `scope`, `text`: what to read.
 //! - `lanes`: in which partitions that may lie, and from where on.
 //! - `partition`, `backward`: one partition's share, forward, and its last entries.
 //! - `merge`, `stream`: the partitions as one stream; `delivery`: handing it out.
 //! - `summary`: runs as of the end of the log.
-//! - `ordinal`: the place of a run's nth entry.
+//! - `known`: a run and its share of each partition.
+//! - `place`, `ordinal`: places in a run, by its marks.
 //! - `tiers`, `stored`: what all of these ask, and who answers.
 
 mod backward;
 mod delivery;
+mod known;
 mod lanes;
 mod merge;
 mod metrics;
 mod ordinal;
 mod partition;
+mod place;
 mod scope;
 mod stored;
 mod stream;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tiers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use agentworks_kafka::{KafkaError, KafkaSettings, SeekPool};
 use agentworks_schemas::protocol::RunSummary;
-use agentworks_schemas::{Cursor, Topic, TopicPartition};
-use agentworks_store::{Store, StoreError};
+use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
+use agentworks_store::{Key, Store, StoreError};
 use futures_util::future::try_join_all;
 
 pub use crate::blocks::StoredEntry;
 use crate::erasure::{Erasures, Target, View};
 use crate::hot::{CardInfo, cards_of_workspace};
+use crate::lane::POSITIONS;
 use crate::runs::{PageToken, RunPage, RunReader};
 use crate::sink::SinkError;
 pub use delivery::ReadStream;
+pub use known::KnownRun;
 pub use metrics::ReaderMetrics;
+pub use place::Place;
+use place::Places;
 pub use scope::{ReadFilter, Scope};
 use stored::StoredTiers;
+pub use text::{Needle, fold};
 use tiers::{Reading, Tiers};
 
 /// A fault of reading.
@@ -150,6 +160,25 @@ impl LogReader {
         (self.tiers.store.clone(), self.tiers.seek.clone())
     }
 
+    /// How many lanes there are: partitions of each topic.
+    pub async fn lanes(&self) -> Result<i32, ReadError> {
+        self.tiers.partition_count().await
+    }
+
+    /// A card's lane: the partition, in each topic, that our producers place its records in.
+    pub async fn lane(&self, card: &str) -> Result<i32, ReadError> {
+        self.tiers.computed(card).await
+    }
+
+    /// How long the store takes to look up one row, just now.
+    pub async fn store_latency(&self) -> Result<Duration, ReadError> {
+        let began = Instant::now();
+        // A row that is never there: it costs least.
+        let nothing = Key { partition: vec!["latency".into()], clustering: vec!["".into(), 0.into()] };
+        self.tiers.store.get(&POSITIONS, &nothing).await?;
+        Ok(began.elapsed())
+    }
+
     /// Where Kafka is.
     pub fn kafka(&self) -> &KafkaSettings {
         self.tiers.seek.settings()
@@ -234,6 +263,32 @@ impl LogReader {
         card: Option<&str>,
     ) -> Result<Option<RunSummary>, ReadError> {
         summary::run(&self.tiers, workspace, run, card).await
+    }
+
+    /// A run and where its entries lie, as of the end of the log; `card` helps where the store doesn't know it yet. Of a run
+    /// that has ended, and which the sink has long passed, the store's word is taken: entries that came after its end may
+    /// be missing.
+    pub async fn run(&self, workspace: &str, run: &str, card: Option<&str>) -> Result<Option<KnownRun>, ReadError> {
+        summary::known(&self.tiers, workspace, run, card).await
+    }
+
+    /// A place at or before the entry of a run with this ordinal: from there it is at most what lies between two marks, in
+    /// one partition about 1,000 entries or 20,000 offsets; with several partitions some more. Beyond the run's end it is
+    /// the end as it was known. With system-logs or without, as [`LogReader::seek_ordinal`], which counts the rest, too.
+    pub async fn before_ordinal(&self, run: &KnownRun, ordinal: u64, include_system: bool) -> Result<Place, ReadError> {
+        Places { reader: self, run, include_system }.before_ordinal(ordinal).await
+    }
+
+    /// A place at or before the first entry of a run whose own timestamp is not before `time`, as near as
+    /// [`LogReader::before_ordinal`]. No entry before the place has such a timestamp.
+    pub async fn before_time(&self, run: &KnownRun, time: Timestamp, include_system: bool) -> Result<Place, ReadError> {
+        Places { reader: self, run, include_system }.before_time(time).await
+    }
+
+    /// How many entries of a run lie before a cursor. Costs some lookups of marks, and the reading of what lies between the
+    /// cursor and the mark before it in each partition. Where that is gone, it is counted back from the mark after it.
+    pub async fn ordinal_of(&self, run: &KnownRun, cursor: &Cursor, include_system: bool) -> Result<u64, ReadError> {
+        Places { reader: self, run, include_system }.ordinal_of(cursor).await
     }
 
     /// The newest run of a card that hasn't ended, as of the end of the log. Looked for among its newest 100.

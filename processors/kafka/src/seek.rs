@@ -12,6 +12,7 @@ use std::thread;
 
 use agentworks_schemas::TopicPartition;
 use bytes::Bytes;
+use rdkafka::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,6 +26,9 @@ use worker::Worker;
 
 /// How many batches lie ready for a reader that is slower than the log.
 const READY: usize = 16;
+
+/// A range of so many offsets is a short one.
+const SHORT: i64 = 1_024;
 
 /// What to read.
 #[derive(Clone, Debug)]
@@ -41,6 +45,9 @@ pub struct SeekRequest {
     pub key: Option<Bytes>,
 }
 
+/// What a kind of consumer is told.
+type Consumer = fn(&KafkaSettings) -> ClientConfig;
+
 /// A few consumers that read history. Cheap to clone; the consumers end with the last clone.
 #[derive(Clone, Debug)]
 pub struct SeekPool {
@@ -50,17 +57,22 @@ pub struct SeekPool {
 #[derive(Debug)]
 struct Inner {
     settings: KafkaSettings,
-    size: usize,
+    /// How many consumers there are for long reads, and for short ones.
+    sizes: (usize, usize),
     reads: Arc<Queue>,
-    /// Questions have a consumer of their own, for they are short and would wait behind long reads.
+    /// Short reads have consumers of their own, which fetch less, and don't wait behind long ones.
+    pages: Arc<Queue>,
+    /// So have questions, which are shorter still.
     questions: Arc<Queue>,
 }
 
 impl SeekPool {
-    /// A pool of at most `size` consumers, made when first needed.
+    /// A pool of at most `size` consumers that read, one half of them long ranges and the other short ones, but one of
+    /// each at least; and one that asks. They are made when first needed.
     pub fn new(settings: KafkaSettings, size: usize) -> Self {
-        let (reads, questions) = (Arc::default(), Arc::default());
-        SeekPool { inner: Arc::new(Inner { settings, size: size.max(1), reads, questions }) }
+        let sizes = ((size / 2).max(1), size.div_ceil(2).max(1));
+        let (reads, pages, questions) = (Arc::default(), Arc::default(), Arc::default());
+        SeekPool { inner: Arc::new(Inner { settings, sizes, reads, pages, questions }) }
     }
 
     /// Reads a range. Batches come in order and tile `from..to` exactly, so that one without records still says how far
@@ -71,15 +83,21 @@ impl SeekPool {
     /// Outside of a Tokio runtime.
     pub fn read(&self, request: SeekRequest) -> mpsc::Receiver<Result<Arc<Batch>, KafkaError>> {
         let (sender, receiver) = mpsc::channel(READY);
+        let Inner { sizes, reads, pages, .. } = &*self.inner;
+        let (queue, size, consumer) = if request.to.saturating_sub(request.from) <= SHORT {
+            (pages, sizes.1, KafkaSettings::page_reader as Consumer)
+        } else {
+            (reads, sizes.0, KafkaSettings::seek_reader as Consumer)
+        };
         let read = Read::new(request, sender, Handle::current());
-        self.submit(&self.inner.reads, self.inner.size, Job::Read(Box::new(read)));
+        self.submit(queue, size, consumer, Job::Read(Box::new(read)));
         receiver
     }
 
     /// Where partitions begin and end right now.
     pub async fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, KafkaError> {
         let (answer, answered) = oneshot::channel();
-        self.submit(&self.inner.questions, 1, Job::Watermarks(partition, answer));
+        self.submit(&self.inner.questions, 1, KafkaSettings::seek_reader, Job::Watermarks(partition, vec![answer]));
         answered.await.unwrap_or_else(|_| Err(KafkaError::Unavailable("the consumer has ended".into())))
     }
 
@@ -88,12 +106,13 @@ impl SeekPool {
         &self.inner.settings
     }
 
-    fn submit(&self, queue: &Arc<Queue>, size: usize, job: Job) {
+    fn submit(&self, queue: &Arc<Queue>, size: usize, consumer: Consumer, job: Job) {
         if !queue.push(job, size) {
             return;
         }
         let (settings, theirs) = (self.inner.settings.clone(), queue.clone());
-        let spawned = thread::Builder::new().name("kafka-seek".into()).spawn(move || Worker::run(settings, theirs));
+        let run = move || Worker::run(consumer(&settings), settings, theirs);
+        let spawned = thread::Builder::new().name("kafka-seek".into()).spawn(run);
         if let Err(error) = spawned {
             queue.worker_failed(&KafkaError::Failed(format!("no thread for a consumer: {error}")));
         }
@@ -103,6 +122,7 @@ impl SeekPool {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.reads.close();
+        self.pages.close();
         self.questions.close();
     }
 }

@@ -87,6 +87,16 @@ const SEEK: &[(&str, &str)] = &[
     ("enable.partition.eof", "true"),
 ];
 
+/// What seeking readers of short ranges are told beside that: a range costs what its whole fetch costs, to decompress and to
+/// take apart.
+const PAGE: &[(&str, &str)] = &[
+    // One batch of records is answered even if it is larger.
+    ("fetch.message.max.bytes", "65536"),
+    ("queued.max.messages.kbytes", "512"),
+    // What has come is nearly always enough: nothing more is fetched while it lies there.
+    ("queued.min.messages", "1"),
+];
+
 /// What live tails are told.
 const TAIL: &[(&str, &str)] = &[
     ("group.id", "agentworks-tail"),
@@ -132,6 +142,11 @@ impl KafkaSettings {
     /// For a consumer that reads ranges of history, one after another.
     pub fn seek_reader(&self) -> ClientConfig {
         self.config("seek", &[CONSUMER, SEEK])
+    }
+
+    /// For a consumer that reads short ranges of history, one after another.
+    pub fn page_reader(&self) -> ClientConfig {
+        self.config("page", &[CONSUMER, SEEK, PAGE])
     }
 
     /// For a consumer that follows the end of partitions which join and leave.
@@ -206,6 +221,7 @@ mod tests {
         for config in [
             group,
             settings.seek_reader(),
+            settings.page_reader(),
             settings.live_tail(),
             settings.admin(),
             settings.dead_letters(),

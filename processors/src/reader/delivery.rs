@@ -1,13 +1,23 @@
 //! The last step of a reading: what was erased meanwhile is taken out.
 
+use agentworks_schemas::Cursor;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::{ReadError, ReadItem};
 use crate::erasure::{Erasures, View};
 
-/// Items as they come from the tiers.
-pub(super) type Items = mpsc::Receiver<Result<ReadItem, ReadError>>;
+/// What comes from the tiers.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// An item.
+    Item(ReadItem),
+    /// There was nothing more up to this cursor.
+    Nothing(Cursor),
+}
+
+/// What comes from the tiers, in order.
+pub(super) type Items = mpsc::Receiver<Result<Found, ReadError>>;
 
 /// A stream of history. It ends where all partitions have come to where they were to be read, or to the end of the log;
 /// or after an error. Dropping it ends the reading.
@@ -18,19 +28,21 @@ pub struct ReadStream {
     items: Items,
     /// Received, and not handed out yet.
     head: Option<Result<ReadItem, ReadError>>,
+    passed: Cursor,
     erasures: Erasures,
 }
 
 impl ReadStream {
     pub(super) fn new(items: Items, erasures: Erasures) -> Self {
-        ReadStream { items, head: None, erasures }
+        ReadStream { items, head: None, passed: Cursor::new(), erasures }
     }
 
     /// The next item; `None` at the end. Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Result<ReadItem, ReadError>> {
         loop {
-            if self.head.is_none() {
-                self.head = Some(self.items.recv().await?);
+            while self.head.is_none() {
+                let found = self.items.recv().await?;
+                self.receive(found);
             }
             let view = match self.erasures.view().await {
                 Ok(view) => view,
@@ -46,10 +58,11 @@ impl ReadStream {
     /// The next item if it is there already; that there is none yet, or no more, is the error.
     pub fn try_recv(&mut self) -> Result<Result<ReadItem, ReadError>, TryRecvError> {
         loop {
-            let item = match self.head.take() {
-                Some(item) => item,
-                None => self.items.try_recv()?,
-            };
+            while self.head.is_none() {
+                let found = self.items.try_recv()?;
+                self.receive(found);
+            }
+            let Some(item) = self.head.take() else { continue };
             match self.erasures.current() {
                 Some(view) if is_hidden(&item, &view) => {}
                 Some(_) => return Ok(item),
@@ -58,6 +71,20 @@ impl ReadStream {
                     return Err(TryRecvError::Empty);
                 }
             }
+        }
+    }
+
+    /// How far the reading has come beyond the last item that was handed out, where it said so: between that item and
+    /// here there was nothing. Partitions of which nothing was said are not in it.
+    pub fn passed(&self) -> &Cursor {
+        &self.passed
+    }
+
+    fn receive(&mut self, found: Result<Found, ReadError>) {
+        match found {
+            Ok(Found::Item(item)) => self.head = Some(Ok(item)),
+            Ok(Found::Nothing(cursor)) => self.passed = cursor,
+            Err(error) => self.head = Some(Err(error)),
         }
     }
 }

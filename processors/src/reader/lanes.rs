@@ -27,6 +27,8 @@ pub(super) struct ScopeLane {
     pub(super) epoch: u32,
     /// Nothing of the scope ever lay below.
     pub(super) floor: i64,
+    /// Whether the store says so. If not, it is where the log begins now, and what lay before is not known.
+    pub(super) is_known: bool,
 }
 
 /// The number of partitions, asked for now and then, by one caller at a time.
@@ -119,11 +121,12 @@ impl StoredTiers {
             let high_of_hot = hot_held.filter(|_| !late.contains(&partition)).map(|(_, high)| high);
             let high_of_runs = runs_held.filter(|(of, _)| *of == epoch).map(|(_, high)| high);
             // `None`, where nothing is known, is the least.
-            let floor = match first_of_card.or(high_of_hot).max(first_of_run.or(high_of_runs)) {
+            let known = first_of_card.or(high_of_hot).max(first_of_run.or(high_of_runs));
+            let floor = match known {
                 Some(floor) => floor,
                 None => self.watermarks(partition).await?.low,
             };
-            Ok::<_, ReadError>(ScopeLane { partition, epoch, floor })
+            Ok::<_, ReadError>(ScopeLane { partition, epoch, floor, is_known: known.is_some() })
         });
         try_join_all(lanes).await
     }

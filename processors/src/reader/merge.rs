@@ -11,6 +11,7 @@
 use agentworks_schemas::{Cursor, Timestamp, TopicPartition};
 use tokio::sync::mpsc;
 
+use super::delivery::Found;
 use super::{ReadError, ReadItem};
 use crate::blocks::StoredEntry;
 
@@ -21,6 +22,8 @@ pub(super) enum Piece {
     Entry(Box<StoredEntry>),
     /// A range that is held nowhere.
     Gap { from: i64, to: i64 },
+    /// There was nothing more below this offset.
+    Nothing(i64),
     /// All below this offset has been read.
     End(i64),
 }
@@ -31,7 +34,7 @@ impl Piece {
         match self {
             Piece::Entry(entry) => (entry.position.offset, entry.position.offset + 1),
             Piece::Gap { from, to } => (*from, *to),
-            Piece::End(next) => (*next, *next),
+            Piece::Nothing(next) | Piece::End(next) => (*next, *next),
         }
     }
 
@@ -39,7 +42,7 @@ impl Piece {
     fn time(&self) -> Option<Timestamp> {
         match self {
             Piece::Entry(entry) => Some(entry.timestamp),
-            Piece::Gap { .. } | Piece::End(_) => None,
+            Piece::Gap { .. } | Piece::Nothing(_) | Piece::End(_) => None,
         }
     }
 }
@@ -80,6 +83,8 @@ impl Merge {
         self.cursor.set(lane.partition, lane.epoch, piece.range().0);
         match piece {
             Piece::End(_) => lane.ended = true,
+            // It moves the cursor and no more.
+            Piece::Nothing(_) => {}
             piece => lane.head = Some(piece),
         }
     }
@@ -94,8 +99,13 @@ impl Merge {
         match piece {
             Piece::Entry(entry) => Some(ReadItem::Entry { entry, cursor }),
             Piece::Gap { from, to } => Some(ReadItem::Gap { partition: lane.partition, from, to, cursor }),
-            Piece::End(_) => None,
+            Piece::Nothing(_) | Piece::End(_) => None,
         }
+    }
+
+    /// The cursor: all below it has been taken, or was nothing.
+    pub(super) fn cursor(&self) -> &Cursor {
+        &self.cursor
     }
 }
 
@@ -106,7 +116,7 @@ pub(super) type Pieces = mpsc::Receiver<Result<Vec<Piece>, ReadError>>;
 pub(super) async fn merge(
     cursor: Cursor,
     lanes: Vec<(TopicPartition, u32, Pieces)>,
-    out: &mpsc::Sender<Result<ReadItem, ReadError>>,
+    out: &mpsc::Sender<Result<Found, ReadError>>,
 ) -> Result<(), ReadError> {
     let mut merge = Merge::new(cursor, lanes.iter().map(|(partition, epoch, _)| (*partition, *epoch)));
     let mut sources: Vec<_> = lanes.into_iter().map(|(.., pieces)| (Vec::new().into_iter(), pieces)).collect();
@@ -114,6 +124,11 @@ pub(super) async fn merge(
         while let Some(index) = merge.wants() {
             let (ready, pieces) = &mut sources[index];
             match ready.next() {
+                Some(piece @ Piece::Nothing(_)) => {
+                    merge.feed(index, piece);
+                    // Where there is no room there are items, which say the same.
+                    let _ = out.try_send(Ok(Found::Nothing(merge.cursor().clone())));
+                }
                 Some(piece) => merge.feed(index, piece),
                 None => match pieces.recv().await {
                     Some(more) => *ready = more?.into_iter(),
@@ -123,7 +138,7 @@ pub(super) async fn merge(
             }
         }
         let Some(item) = merge.next() else { return Ok(()) };
-        if out.send(Ok(item)).await.is_err() {
+        if out.send(Ok(Found::Item(item))).await.is_err() {
             return Ok(());
         }
     }

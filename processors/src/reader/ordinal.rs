@@ -7,23 +7,19 @@
 
 use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 
-use super::stored::StoredTiers;
+use super::place::Place;
 use super::{LogReader, ReadError, ReadFilter, ReadItem, ReadStream, Scope};
 use crate::runs::Mark;
+
+/// A cut that so few entries are missing from is not bettered by another partition's marks.
+const NEAR: u64 = 2_000;
 
 /// The time and partition of an entry: its place in the order of the stream.
 type Key = (Timestamp, TopicPartition);
 
-/// A place in the stream, and how many entries lie before it.
-#[derive(Clone, Debug)]
-struct Cut {
-    cursor: Cursor,
-    count: u64,
-}
-
 /// What a mark comes to.
 enum Probe {
-    Cut(Cut),
+    Cut(Place),
     /// More entries lie before it than may.
     TooLate,
     /// The marked entry is held nowhere any more.
@@ -37,40 +33,59 @@ pub(super) async fn seek(
     ordinal: u64,
     include_system: bool,
 ) -> Result<(Cursor, u64), ReadError> {
-    // Room for one more, here and in the store.
-    let ordinal = ordinal.min(i64::MAX as u64 - 1);
-    let topics = if include_system { Topic::LOGS.to_vec() } else { vec![Topic::AgentLogs] };
-    let filter = ReadFilter { topics: Some(topics), ..ReadFilter::default() };
+    let filter = filter(include_system);
     let start: Cursor = reader.start(scope).await?.iter().filter(|(at, ..)| filter.reads(at.topic)).collect();
     let end = reader.end(scope).await?;
-    let mut best = Cut { cursor: start.clone(), count: 0 };
-    if let Some(run) = scope.run() {
-        let search = Search { reader, tiers: &reader.tiers, scope, run, filter: &filter, start, end: &end };
-        let partitions: Vec<_> = search.start.iter().collect();
-        for (partition, epoch, _) in partitions {
-            if let Some(cut) = search.last_cut(partition, epoch, ordinal).await?
-                && cut.count > best.count
-            {
-                best = cut;
-            }
-        }
-    }
-    let mut stream = reader.read(scope.clone(), filter, best.cursor.clone(), end);
-    while best.count < ordinal {
+    let mut place = near(reader, scope, ordinal, include_system, start, &end).await?;
+    let mut stream = reader.read(scope.clone(), filter, place.cursor.clone(), end);
+    while place.ordinal < ordinal {
         match stream.recv().await.transpose()? {
-            Some(ReadItem::Entry { cursor, .. }) => best = Cut { cursor, count: best.count + 1 },
+            Some(ReadItem::Entry { cursor, .. }) => place = Place { cursor, ordinal: place.ordinal + 1 },
             // How many entries it held can't be known.
             Some(ReadItem::Gap { .. }) | None => break,
         }
     }
-    Ok((best.cursor, best.count))
+    Ok((place.cursor, place.ordinal))
+}
+
+/// A place at or before the run's entry with this ordinal, by the marks between `start` and `end`.
+pub(super) async fn near(
+    reader: &LogReader,
+    scope: &Scope,
+    ordinal: u64,
+    include_system: bool,
+    start: Cursor,
+    end: &Cursor,
+) -> Result<Place, ReadError> {
+    // Room for one more, here and in the store.
+    let ordinal = ordinal.min(i64::MAX as u64 - 1);
+    let filter = filter(include_system);
+    let mut best = Place { cursor: start.clone(), ordinal: 0 };
+    if scope.run().is_some() {
+        let search = Search { reader, scope, filter: &filter, start, end };
+        let partitions: Vec<_> = search.start.iter().collect();
+        for (partition, epoch, _) in partitions {
+            if let Some(cut) = search.last_cut(partition, epoch, ordinal).await?
+                && cut.ordinal > best.ordinal
+            {
+                best = cut;
+            }
+            if ordinal - best.ordinal <= NEAR {
+                break;
+            }
+        }
+    }
+    Ok(best)
+}
+
+fn filter(include_system: bool) -> ReadFilter {
+    let topics = if include_system { Topic::LOGS.to_vec() } else { vec![Topic::AgentLogs] };
+    ReadFilter { topics: Some(topics), ..ReadFilter::default() }
 }
 
 struct Search<'a> {
     reader: &'a LogReader,
-    tiers: &'a StoredTiers,
     scope: &'a Scope,
-    run: &'a str,
     filter: &'a ReadFilter,
     start: Cursor,
     end: &'a Cursor,
@@ -78,7 +93,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// The last cut at a mark of `partition` with at most `ordinal` entries before it.
-    async fn last_cut(&self, partition: TopicPartition, epoch: u32, ordinal: u64) -> Result<Option<Cut>, ReadError> {
+    async fn last_cut(&self, partition: TopicPartition, epoch: u32, ordinal: u64) -> Result<Option<Place>, ReadError> {
         // Below `low` the marks are known to be early enough; from `high` on, too late.
         let (mut best, mut low, mut high) = (None, 0, ordinal + 1);
         let mut probe = ordinal;
@@ -114,7 +129,7 @@ impl Search<'_> {
         mark: Mark,
         ordinal: u64,
     ) -> Result<Probe, ReadError> {
-        let mut cut = Cut { cursor: self.start.clone(), count: mark.ordinal };
+        let mut cut = Place { cursor: self.start.clone(), ordinal: mark.ordinal };
         cut.cursor.set(partition, epoch, mark.offset);
         let others: Vec<_> = self.start.iter().filter(|(other, ..)| *other != partition).collect();
         if others.is_empty() {
@@ -123,12 +138,12 @@ impl Search<'_> {
         let Some(key) = self.key_at(partition, epoch, mark.offset).await? else { return Ok(Probe::Gone) };
         for (other, epoch, floor) in others {
             // Never negative: `before` has kept within it.
-            let room = ordinal - cut.count;
+            let room = ordinal - cut.ordinal;
             let Some((next, count)) = self.before(other, epoch, floor, key, room).await? else {
                 return Ok(Probe::TooLate);
             };
             cut.cursor.set(other, epoch, next);
-            cut.count += count;
+            cut.ordinal += count;
         }
         Ok(Probe::Cut(cut))
     }
@@ -187,8 +202,7 @@ impl Search<'_> {
     }
 
     async fn mark(&self, partition: TopicPartition, epoch: u32, ordinal: u64) -> Result<Option<Mark>, ReadError> {
-        let workspace = self.scope.workspace();
-        Ok(self.tiers.runs.mark_before(workspace, self.run, partition, epoch, ordinal).await?)
+        self.reader.mark_before(self.scope, partition, epoch, ordinal).await
     }
 
     fn read(&self, partition: TopicPartition, epoch: u32, from: i64, to: i64) -> ReadStream {

@@ -80,6 +80,9 @@ impl PartitionReader {
                 Ok(()) => None,
                 Err(error) => patience.again(error, &self.reading.metrics).await.err(),
             };
+            if (before + 1..self.to).contains(&self.next) {
+                self.chunk.push(Piece::Nothing(self.next));
+            }
             self.flush().await;
             if let Some(error) = fault {
                 // Whoever has dropped the receiver doesn't want to know.

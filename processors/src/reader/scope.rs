@@ -2,6 +2,7 @@
 
 use agentworks_schemas::{Level, LogEntry, Source, Timestamp, Topic};
 
+use super::text::Needle;
 use crate::blocks::BlockStats;
 
 /// Whose entries.
@@ -80,6 +81,8 @@ pub struct ReadFilter {
     pub since: Option<Timestamp>,
     /// With a timestamp of their own not after this.
     pub until: Option<Timestamp>,
+    /// With a message that contains this.
+    pub text: Option<Needle>,
 }
 
 impl ReadFilter {
@@ -90,6 +93,7 @@ impl ReadFilter {
             && self.components.as_ref().is_none_or(|list| list.iter().any(|name| entry.component == name.as_str()))
             && self.since.is_none_or(|since| entry.timestamp >= since)
             && self.until.is_none_or(|until| entry.timestamp <= until)
+            && self.text.as_ref().is_none_or(|text| text.is_in(&entry.message))
     }
 
     /// Whether any of a block's entries may pass, as far as that can be seen.

@@ -91,7 +91,8 @@ impl Tiers for StoredTiers {
 
     async fn floor(&self, scope: &Scope, partition: TopicPartition) -> Result<i64, ReadError> {
         let lanes = self.lanes(scope).await?;
-        Ok(lanes.iter().find(|lane| lane.partition == partition).map_or(0, |lane| lane.floor))
+        let lane = lanes.iter().find(|lane| lane.partition == partition && lane.is_known);
+        Ok(lane.map_or(0, |lane| lane.floor))
     }
 }
 

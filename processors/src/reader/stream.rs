@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::mpsc;
 
 use super::backward::BackwardReader;
-use super::delivery::Items;
+use super::delivery::{Found, Items};
 use super::lanes::ScopeLane;
 use super::merge::{Merge, Piece, merge};
 use super::partition::PartitionReader;
@@ -75,7 +75,7 @@ pub(super) fn spawn(
 async fn forward(
     reading: &Arc<Reading>,
     plan: impl Future<Output = Result<Plan, ReadError>>,
-    out: &mpsc::Sender<Result<ReadItem, ReadError>>,
+    out: &mpsc::Sender<Result<Found, ReadError>>,
 ) -> Result<(), ReadError> {
     let plan = plan.await?;
     let (mut lanes, mut readers) = (Vec::new(), Vec::new());

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use agentworks_kafka::{Batch, Content, KafkaError, SeekRequest};
 use agentworks_schemas::protocol::{RunStatus, RunSummary};
-use agentworks_schemas::{Position, Topic, TopicPartition};
+use agentworks_schemas::{Cursor, Position, Topic, TopicPartition};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt, unfold};
 
 use super::ReadError;
+use super::known::{KnownRun, Share};
 use super::stored::StoredTiers;
 use super::tiers::Tiers;
+use crate::lane::Held;
 use crate::runs::{PageToken, RunListing, RunPage, RunPart};
 
 /// Among how many of a card's newest runs the active one is looked for, beside those that the end of the log tells of.
@@ -30,10 +32,75 @@ pub(super) async fn run(
     card: Option<&str>,
 ) -> Result<Option<RunSummary>, ReadError> {
     let parts = tiers.runs.parts(workspace, run).await?;
+    Ok(counted(tiers, workspace, run, card, &parts).await?.map(|known| known.summary))
+}
+
+/// See [`super::LogReader::run`].
+pub(super) async fn known(
+    tiers: &StoredTiers,
+    workspace: &str,
+    run: &str,
+    card: Option<&str>,
+) -> Result<Option<KnownRun>, ReadError> {
+    let parts = tiers.runs.parts(workspace, run).await?;
+    match settled(tiers, workspace, run, &parts).await? {
+        Some(known) => Ok(Some(known)),
+        None => counted(tiers, workspace, run, card, &parts).await,
+    }
+}
+
+/// The run as the store alone knows it, if the sink has seen later records than its end in all of its partitions.
+async fn settled(
+    tiers: &StoredTiers,
+    workspace: &str,
+    run: &str,
+    parts: &[RunPart],
+) -> Result<Option<KnownRun>, ReadError> {
+    let lifecycles = parts.iter().filter_map(|part| part.lifecycle.as_ref());
+    let Some(last) = lifecycles.max_by_key(|event| event.recorded).filter(|event| event.kind.is_end()) else {
+        return Ok(None);
+    };
+    let Some(summary) = tiers.runs.fold(run, parts) else { return Ok(None) };
+    let lanes = lanes(tiers, workspace, &summary.card_id, parts.iter().map(|part| part.partition.partition)).await?;
+    let partitions = lanes.iter().flat_map(|lane| Topic::LOGS.map(|topic| TopicPartition::new(topic, *lane)));
+    let held = try_join_all(partitions.map(|partition| tiers.runs.held(partition))).await?;
+    let is_past = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.clock.time > last.recorded);
+    if !held.iter().all(is_past) {
+        return Ok(None);
+    }
+    let shares = held.into_iter().flatten().map(|held| Share::new(held.partition, held.epoch, held.high, parts));
+    Ok(Some(KnownRun::new(workspace, summary, shares.collect())))
+}
+
+/// The run with what the log holds beyond the sink's position.
+async fn counted(
+    tiers: &StoredTiers,
+    workspace: &str,
+    run: &str,
+    card: Option<&str>,
+    parts: &[RunPart],
+) -> Result<Option<KnownRun>, ReadError> {
     let Some(card) = parts.first().map(|part| part.card.as_str()).or(card) else { return Ok(None) };
     let mut fresh = Fresh::new(tiers, workspace, card);
     fresh.read(parts.iter().map(|part| part.partition.partition), Some(run)).await?;
-    Ok(fresh.into_summaries().next().map(|(summary, _)| summary))
+    let parts = fresh.runs.remove(run).map(|(parts, _)| parts).unwrap_or_default();
+    let Some(summary) = tiers.runs.fold(run, &parts) else { return Ok(None) };
+    let shares = fresh.ends.iter().map(|(partition, epoch, end)| Share::new(partition, epoch, end, &parts));
+    Ok(Some(KnownRun::new(workspace, summary, shares.collect())))
+}
+
+/// The lanes of a card, and `further` ones, as far as they exist.
+async fn lanes(
+    tiers: &StoredTiers,
+    workspace: &str,
+    card: &str,
+    further: impl IntoIterator<Item = i32>,
+) -> Result<BTreeSet<i32>, ReadError> {
+    let count = tiers.partition_count().await?;
+    let mut lanes: BTreeSet<_> = further.into_iter().filter(|lane| *lane < count).collect();
+    lanes.insert(tiers.computed(card).await?);
+    lanes.extend(tiers.seen(workspace, card).await?.iter().map(|lane| lane.partition.partition));
+    Ok(lanes)
 }
 
 /// See [`super::LogReader::active_run`].
@@ -89,21 +156,20 @@ struct Fresh<'a> {
     workspace: &'a str,
     card: &'a str,
     runs: HashMap<String, (Vec<RunPart>, IsStored)>,
+    /// Up to where they are counted.
+    ends: Cursor,
 }
 
 impl<'a> Fresh<'a> {
     fn new(tiers: &'a StoredTiers, workspace: &'a str, card: &'a str) -> Self {
-        Fresh { tiers, workspace, card, runs: HashMap::new() }
+        Fresh { tiers, workspace, card, runs: HashMap::new(), ends: Cursor::new() }
     }
 
     /// Reads the end of the log in the card's lanes and the further ones, and counts the records of `only`, or of
     /// whatever run there is.
-    async fn read(&mut self, lanes: impl IntoIterator<Item = i32>, only: Option<&str>) -> Result<(), ReadError> {
-        let count = self.tiers.partition_count().await?;
-        let mut lanes: BTreeSet<_> = lanes.into_iter().filter(|lane| *lane < count).collect();
-        lanes.insert(self.tiers.computed(self.card).await?);
+    async fn read(&mut self, further: impl IntoIterator<Item = i32>, only: Option<&str>) -> Result<(), ReadError> {
         // Whoever misplaces a card's records in one topic misplaces them likewise in the others.
-        lanes.extend(self.tiers.seen(self.workspace, self.card).await?.iter().map(|lane| lane.partition.partition));
+        let lanes = lanes(self.tiers, self.workspace, self.card, further).await?;
         let all_topics = |lane: &i32| Topic::ALL.map(|topic| TopicPartition::new(topic, *lane));
         let partitions: BTreeSet<_> = lanes.iter().flat_map(all_topics).collect();
         // Before the parts: what isn't in those then isn't below the sink's position.
@@ -112,24 +178,31 @@ impl<'a> Fresh<'a> {
             self.load(run).await?;
         }
         let tails = partitions.into_iter().map(|partition| self.tail(partition, held.get(&partition).copied()));
-        let mut batches: SelectAll<_> = try_join_all(tails).await?.into_iter().flatten().collect();
+        let tails = try_join_all(tails).await?;
+        self.ends = tails.iter().map(|(end, _)| *end).collect();
+        let mut batches: SelectAll<_> = tails.into_iter().filter_map(|(_, tail)| tail).collect();
         while let Some(batch) = batches.next().await {
             self.count(batch?.as_ref(), only).await?;
         }
         Ok(())
     }
 
-    /// What lies beyond the sink's position in a partition, if anything.
-    async fn tail(&self, partition: TopicPartition, held: Option<(u32, i64)>) -> Result<Option<Tail>, ReadError> {
+    /// The end of a partition, and what lies beyond the sink's position, if anything.
+    async fn tail(
+        &self,
+        partition: TopicPartition,
+        held: Option<(u32, i64)>,
+    ) -> Result<(End, Option<Tail>), ReadError> {
         let watermarks = self.tiers.watermarks(partition).await?;
         let (epoch, high) = held.unwrap_or((0, watermarks.low));
         let (from, to) = (high.max(watermarks.low), watermarks.high);
         if from >= to {
-            return Ok(None);
+            return Ok(((partition, epoch, from), None));
         }
         let key = Some(Bytes::copy_from_slice(self.card.as_bytes()));
         let scan = self.tiers.log(SeekRequest { partition, epoch, from, to, key });
-        Ok(Some(unfold(scan, async |mut scan| scan.next().await.map(|batch| (batch, scan))).boxed()))
+        let tail = unfold(scan, async |mut scan| scan.next().await.map(|batch| (batch, scan))).boxed();
+        Ok(((partition, epoch, to), Some(tail)))
     }
 
     async fn count(&mut self, batch: &Batch, only: Option<&str>) -> Result<(), ReadError> {
@@ -173,5 +246,8 @@ impl<'a> Fresh<'a> {
     }
 }
 
-/// The end of a partition, as it comes.
+/// A partition, its epoch, and where it ends.
+type End = (TopicPartition, u32, i64);
+
+/// The last records of a partition, as they come.
 type Tail = BoxStream<'static, Result<Arc<Batch>, KafkaError>>;

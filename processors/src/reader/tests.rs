@@ -11,6 +11,7 @@ use std::sync::Arc;
 use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 use proptest::prelude::*;
 
+use super::delivery::Found;
 use super::stream::{Plan, newest, spawn};
 use super::tiers::{Reading, Tier};
 use super::{ReadError, ReadFilter, ReadItem, Scope};
@@ -28,9 +29,16 @@ fn reading(tiers: &Arc<FakeTiers>, scope: Scope, filter: ReadFilter) -> Arc<Read
 async fn collect(reading: &Arc<Reading>, from: &Cursor, to: &Cursor) -> Result<Vec<ReadItem>, ReadError> {
     let plan = Plan::new(&reading.filter, from.clone(), to, &[]);
     let mut stream = spawn(reading.clone(), async move { plan });
-    let mut items = Vec::new();
-    while let Some(item) = stream.recv().await {
-        items.push(item?);
+    let mut items: Vec<ReadItem> = Vec::new();
+    while let Some(found) = stream.recv().await {
+        match found? {
+            Found::Item(item) => items.push(item),
+            Found::Nothing(passed) => {
+                let last = items.last().map(cursor_of).unwrap_or(from);
+                let is_beyond = |(at, _, next)| passed.get(at).is_some_and(|(_, passed)| passed >= next);
+                assert!(last.iter().all(is_beyond), "{passed:?} lies before {last:?}");
+            }
+        }
     }
     Ok(items)
 }

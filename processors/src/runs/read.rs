@@ -116,6 +116,24 @@ impl RunReader {
         self.store.scan(scan).await?.first().map(|row| Mark::from_row(run, row)).transpose()
     }
 
+    /// The first mark of a run in a partition whose ordinal is beyond `ordinal`; `None` after the last.
+    pub async fn mark_after(
+        &self,
+        workspace: &str,
+        run: &str,
+        partition: TopicPartition,
+        epoch: u32,
+        ordinal: u64,
+    ) -> Result<Option<Mark>, SinkError> {
+        let scan = Scan {
+            from: Bound::Excluded(tables::mark_bound(partition, epoch, Some(ordinal))),
+            to: Bound::Included(tables::mark_bound(partition, epoch, Some(u64::MAX))),
+            limit: 1,
+            ..Scan::partition(&tables::MARKS, vec![workspace.into(), run.into()])
+        };
+        self.store.scan(scan).await?.first().map(|row| Mark::from_row(run, row)).transpose()
+    }
+
     /// A page of runs, newest first; `after` is the `next` of the page before.
     pub async fn list(
         &self,

@@ -16,16 +16,19 @@ use crate::topics::Watermarks;
 pub(super) enum Job {
     /// Reading a range, or going on with it.
     Read(Box<Read>),
-    /// Asking where a partition begins and ends.
-    Watermarks(TopicPartition, oneshot::Sender<Result<Watermarks, KafkaError>>),
+    /// Asking where a partition begins and ends, for all who wanted to know it before it is asked.
+    Watermarks(TopicPartition, Vec<Answer>),
 }
+
+/// Where somebody waits for a partition's beginning and end.
+pub(super) type Answer = oneshot::Sender<Result<Watermarks, KafkaError>>;
 
 impl Job {
     pub(super) fn fail(self, error: KafkaError) {
         match self {
             Job::Read(read) => read.fail(error),
             // Whoever asked may have gone.
-            Job::Watermarks(_, answer) => drop(answer.send(Err(error))),
+            Job::Watermarks(_, answers) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
         }
     }
 }
@@ -49,6 +52,22 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Closed;
 
+impl State {
+    /// Adds a question to one that waits already and is the same; otherwise gives the job back.
+    fn join(&mut self, job: Job) -> Option<Job> {
+        let Job::Watermarks(partition, mut answers) = job else { return Some(job) };
+        for waiting in &mut self.jobs {
+            if let Job::Watermarks(of, asked) = waiting
+                && *of == partition
+            {
+                asked.append(&mut answers);
+                return None;
+            }
+        }
+        Some(Job::Watermarks(partition, answers))
+    }
+}
+
 impl Queue {
     /// Adds a job. Returns whether one more worker is wanted, of at most `limit`; it is counted already.
     pub(super) fn push(&self, job: Job, limit: usize) -> bool {
@@ -56,6 +75,7 @@ impl Queue {
         if state.closed {
             return false;
         }
+        let Some(job) = state.join(job) else { return false };
         state.jobs.push_back(job);
         // All of them, since some wait for contention and not for a job.
         self.changed.notify_all();
@@ -110,5 +130,34 @@ impl Queue {
         for job in jobs {
             job.fail(error.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use agentworks_schemas::Topic;
+
+    use super::*;
+
+    #[test]
+    fn the_same_question_is_asked_once_for_all_who_wait() {
+        let queue = Queue::default();
+        let ask = |number| {
+            let (answer, answered) = oneshot::channel();
+            let is_wanted = queue.push(Job::Watermarks(TopicPartition::new(Topic::AgentLogs, number), vec![answer]), 1);
+            (is_wanted, answered)
+        };
+        let asked = [ask(0), ask(1), ask(0), ask(0)];
+        assert_eq!(asked.each_ref().map(|(is_wanted, _)| *is_wanted), [true, false, false, false]);
+        let take = || match queue.take(Duration::ZERO).unwrap() {
+            Some(Job::Watermarks(partition, answers)) => Some((partition.partition, answers.len())),
+            _ => None,
+        };
+        assert_eq!(take(), Some((0, 3)));
+        // One that is being answered may be out of date.
+        let _again = ask(0);
+        assert_eq!([take(), take(), take()], [Some((1, 1)), Some((0, 1)), None]);
     }
 }

@@ -8,7 +8,7 @@ use agentworks_schemas::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use tracing::debug;
 
 use super::queue::{Job, Queue};
@@ -51,9 +51,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Works until the pool ends.
-    pub(super) fn run(settings: KafkaSettings, queue: Arc<Queue>) {
-        match settings.seek_reader().create_with_context(Traced) {
+    /// Works until the pool ends, with a consumer that is told this.
+    pub(super) fn run(consumer: ClientConfig, settings: KafkaSettings, queue: Arc<Queue>) {
+        match consumer.create_with_context(Traced) {
             Ok(consumer) => Worker { settings, consumer, queue, ends: HashMap::new() }.work(),
             Err(error) => queue.worker_failed(&KafkaError::from_client(&error, "the brokers")),
         }
@@ -63,9 +63,10 @@ impl Worker {
         while let Ok(job) = self.queue.take(IDLE) {
             match job {
                 Some(Job::Read(read)) => self.read(read),
-                Some(Job::Watermarks(partition, answer)) => {
+                Some(Job::Watermarks(partition, answers)) => {
+                    let marks = query_watermarks(&self.consumer, &self.settings, partition);
                     // Whoever asked may have gone.
-                    drop(answer.send(query_watermarks(&self.consumer, &self.settings, partition)));
+                    answers.into_iter().for_each(|answer| drop(answer.send(marks.clone())));
                 }
                 None => while self.consumer.poll(Duration::ZERO).is_some() {},
             }
