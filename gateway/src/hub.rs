@@ -7,7 +7,9 @@
 //! - [`core`]: records, channels and viewers, without Kafka.
 //! - [`lanes`]: partitions that join and leave.
 //! - [`attach`]: joining live at a cursor.
-//! - [`channel`]: one card and its viewers.
+//! - [`channel`]: one card and its viewers; [`pending`]: what they are about to be pushed.
+//! - [`batch`]: several entries in one frame.
+//! - [`wanted`]: what a viewer wants to see.
 //! - [`tail`]: the last records of a partition.
 //! - [`consumer`]: the thread that reads Kafka.
 //! - [`upkeep`]: where cards' records lie, what is old, what seems wrong.
@@ -15,12 +17,13 @@
 //! - [`watcher`]: what the hub tells a session.
 
 mod attach;
+mod batch;
 mod channel;
 mod consumer;
 mod core;
 mod decode;
-mod encode;
 mod lanes;
+mod pending;
 mod summaries;
 mod tail;
 #[cfg(test)]
@@ -28,6 +31,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod wanted;
 mod watcher;
 
 use std::fmt;
@@ -52,11 +56,14 @@ use self::upkeep::Upkeep;
 use self::watcher::Watcher;
 use crate::metrics::Metrics;
 use crate::socket::Outbox;
+use crate::socket::shard::{Shard, Shards};
 
 pub(crate) use self::attach::Step;
+pub(crate) use self::batch::{Batch, position_frame};
 pub(crate) use self::channel::raise;
 pub use self::core::HubLimits;
-pub(crate) use self::watcher::{News, Reason, Runs};
+pub(crate) use self::wanted::{Filters, Runs, Wanted};
+pub(crate) use self::watcher::{News, Reason};
 
 /// A handle to the hub. Cheap to clone; the hub ends with the last one.
 #[derive(Clone)]
@@ -66,6 +73,7 @@ struct Inner {
     upkeep: Upkeep,
     thread: JoinHandle<()>,
     stop: Arc<AtomicBool>,
+    shards: Shards,
     /// Ended when this is dropped.
     _tasks: JoinSet<()>,
 }
@@ -115,12 +123,18 @@ impl Hub {
         tasks.spawn(upkeep.clone().sweep());
         tasks.spawn(upkeep.clone().refresh());
         tasks.spawn(upkeep.clone().diagnose(suspicion));
-        Ok(Hub(Arc::new(Inner { upkeep, thread, stop, _tasks: tasks })))
+        let shards = Shards::start(&mut tasks);
+        Ok(Hub(Arc::new(Inner { upkeep, thread, stop, shards, _tasks: tasks })))
     }
 
     /// Whether the hub does its work. If not, it has failed for good, and this process should be started again.
     pub fn is_running(&self) -> bool {
         !self.0.thread.is_finished()
+    }
+
+    /// Who is to write what the hub pushes to the next connection.
+    pub(crate) fn shard(&self) -> Arc<Shard> {
+        self.0.shards.next()
     }
 
     /// Begins to watch a card. `end` is the end of the card's partitions a moment ago: from there on nothing is missed.
@@ -157,8 +171,8 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Goes a step towards live; see [`Step`].
-    pub(crate) fn step(&self, cursor: &mut Cursor, runs: &Runs) -> Step {
-        self.hub.with(|core| core.step(self.channel, self.viewer, cursor, runs))
+    pub(crate) fn step(&self, cursor: &mut Cursor, wanted: &Wanted) -> Step {
+        self.hub.with(|core| core.step(self.channel, self.viewer, cursor, wanted))
     }
 
     /// Has the hub push no more; the cursor just after what it pushed, if it did. It may have let go before: then
@@ -167,9 +181,10 @@ impl Watch {
         self.hub.with(|core| core.detach(self.channel, self.viewer))
     }
 
-    /// Says which runs are wanted from now on, if the hub pushes.
-    pub(crate) fn narrow(&self, runs: Runs) {
-        self.hub.with(|core| core.narrow(self.channel, self.viewer, runs));
+    /// Has the hub tell the client its position, if it pushes and the client has heard of none for a while. `told` is
+    /// the last position that was told so.
+    pub(crate) fn mark(&self, told: &mut Cursor) {
+        self.hub.with(|core| core.mark(self.channel, self.viewer, told));
     }
 
     /// Waits until there may be news. Only one task may wait.

@@ -1,5 +1,7 @@
 //! What the gateway measures. Nothing is labelled by card or workspace: there may be any number of those.
 
+use std::time::Duration;
+
 use agentworks_schemas::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::socket::{CloseCode, Stamp};
+use crate::tenants::Tenants;
 
 /// The reference's buckets for delivery, in seconds.
 const DELIVERY: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -59,6 +62,8 @@ pub struct Metrics {
     pub replays_active: Gauge,
     pub replay_completions: Counter,
     pub replay_errors: Counter,
+    /// What is counted by workspace; it isn't registered anywhere.
+    pub tenants: Tenants,
 }
 
 impl Default for Metrics {
@@ -85,6 +90,7 @@ impl Default for Metrics {
             replays_active: Gauge::default(),
             replay_completions: Counter::default(),
             replay_errors: Counter::default(),
+            tenants: Tenants::default(),
         }
     }
 }
@@ -114,6 +120,7 @@ impl Metrics {
             replays_active,
             replay_completions,
             replay_errors,
+            tenants: _,
         } = self;
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         gauge("agentworks_terminal_active_connections", "Number of active WebSocket connections", active_connections);
@@ -161,18 +168,19 @@ impl Metrics {
     }
 
     /// Counts a write. Of the entries in it the oldest is measured, and it alone: a histogram costs more than a write of
-    /// one more frame does.
-    pub(crate) fn sent(&self, frames: u64, bytes: usize, oldest: Option<Stamp>) {
+    /// one more frame does. That one's time from its timestamp to now is the answer.
+    pub(crate) fn sent(&self, frames: u64, bytes: usize, oldest: Option<Stamp>) -> Option<Duration> {
         self.frames_sent.inc_by(frames);
         self.bytes_sent.inc_by(bytes as u64);
-        if let Some(Stamp { produced, appended }) = oldest {
-            let now = Timestamp::now();
-            if produced > now {
-                self.clock_skew.inc();
-            }
-            self.delivery_latency.observe(now.since(produced).as_secs_f64());
-            self.delivery_since_append.observe(now.since(appended).as_secs_f64());
+        let Stamp { produced, appended } = oldest?;
+        let now = Timestamp::now();
+        if produced > now {
+            self.clock_skew.inc();
         }
+        let latency = now.since(produced);
+        self.delivery_latency.observe(latency.as_secs_f64());
+        self.delivery_since_append.observe(now.since(appended).as_secs_f64());
+        Some(latency)
     }
 
     pub(crate) fn connection_error(&self, code: CloseCode) {

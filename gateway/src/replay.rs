@@ -6,10 +6,15 @@
 //!
 //! - [`clock`]: when an entry is due.
 //! - [`track`]: the run's entries and their ordinals, from any place, to the end and beyond while the run goes on.
-//! - [`player`]: the task.
+//! - [`ahead`]: what was read and has yet to be shown; [`seek`]: finding places; [`look`]: whether the run goes on.
+//! - [`player`]: the task; [`frames`]: what it says.
 
+mod ahead;
 mod clock;
+mod frames;
+mod look;
 mod player;
+mod seek;
 mod track;
 
 use std::collections::HashMap;
@@ -18,13 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_processors::reader::LogReader;
-use agentworks_schemas::access::Claims;
-use agentworks_schemas::protocol::{ErrorCode, ReplayAction, ReplayOptions, SeekPosition};
+use agentworks_schemas::protocol::{ErrorCode, ReplayAction, ReplayOptions, SeekTo};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::player::{Command, Player};
+use crate::auth::Grant;
 use crate::session::error_frame;
 use crate::socket::{Frame, Outbox};
 use crate::{Gateway, Metrics};
@@ -36,7 +41,7 @@ const COMMANDS: usize = 16;
 #[derive(Clone, Debug)]
 struct Shared {
     reader: LogReader,
-    claims: Arc<Claims>,
+    grant: Grant,
     outbox: Arc<Outbox>,
     metrics: Arc<Metrics>,
     idle_cap: Duration,
@@ -53,10 +58,10 @@ pub(crate) struct Replays {
 }
 
 impl Replays {
-    pub(crate) fn new(gateway: &Gateway, claims: Arc<Claims>, outbox: Arc<Outbox>) -> Self {
+    pub(crate) fn new(gateway: &Gateway, grant: Grant, outbox: Arc<Outbox>) -> Self {
         let shared = Shared {
             reader: gateway.reader.clone(),
-            claims,
+            grant,
             outbox,
             metrics: Arc::clone(&gateway.metrics),
             idle_cap: gateway.config.replay_idle_cap,
@@ -97,8 +102,24 @@ impl Replays {
     ///
     /// # Errors
     /// With what to answer, if there is no such replay.
-    pub(crate) fn seek(&mut self, id: &str, position: SeekPosition) -> Result<(), Frame> {
-        self.send(id, Command::Seek(position), "replay_seek")
+    pub(crate) fn seek(&mut self, id: &str, to: SeekTo) -> Result<(), Frame> {
+        self.send(id, Command::Seek(to), "replay_seek")
+    }
+
+    /// Changes a replay's pace.
+    ///
+    /// # Errors
+    /// With what to answer, if there is no such replay.
+    pub(crate) fn set_speed(&mut self, id: &str, speed: f64) -> Result<(), Frame> {
+        self.send(id, Command::Speed(speed), "replay_speed")
+    }
+
+    /// Moves a replay to the end of what its run has now.
+    ///
+    /// # Errors
+    /// With what to answer, if there is no such replay.
+    pub(crate) fn jump_live(&mut self, id: &str) -> Result<(), Frame> {
+        self.send(id, Command::JumpLive, "replay_jump_live")
     }
 
     fn send(&mut self, id: &str, command: Command, question: &str) -> Result<(), Frame> {
@@ -113,6 +134,11 @@ impl Replays {
             }
             Err(TrySendError::Closed(_)) => Err(not_found()),
         }
+    }
+
+    /// How many are open.
+    pub(crate) fn len(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Waits until a replay has ended, and clears up after it.

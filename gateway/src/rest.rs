@@ -12,21 +12,26 @@
 //! | `/v1/cards/{card}` | a card and its active run |
 //! | `/v1/cards/{card}/runs` | its runs, newest first |
 //! | `/v1/cards/{card}/entries` | its entries, by position |
+//! | `/v1/cards/{card}/gateway` | its home among the gateways |
 //! | `/v1/runs` | the workspace's runs, newest first |
 //! | `/v1/runs/{run}` | a run's summary |
 //! | `/v1/runs/{run}/entries` | its entries, by position |
 //! | `/v1/erasures`, `/v1/erasures/{id}` | what was erased, and how far each tier is |
 //! | `POST /v1/erasures` | erase a run, or the workspace |
+//! | `/v1/admin/connections` | the workspace's connections to this gateway |
+//! | `DELETE /v1/admin/connections/{id}` | close one |
+//! | `/v1/admin/metrics` | the workspace's figures on this gateway |
 //! | `/v1/admin/topics` | the topics' epochs, and how far the sinks are |
 //! | `POST /v1/admin/topics/{topic}/adopt` | go on with a topic that was made again |
 //!
 //! - [`error`]: faults, and how they are told.
 //! - [`asked`]: what a request asks: who, what for, with which parameters.
 //! - [`page`]: pages of entries, in both directions.
-//! - [`cards`], [`runs`], [`entries`], [`erasures`], [`topics`]: the routes.
+//! - [`cards`], [`runs`], [`entries`], [`erasures`], [`topics`], [`connections`]: the routes.
 
 mod asked;
 mod cards;
+mod connections;
 mod entries;
 mod erasures;
 mod error;
@@ -50,6 +55,7 @@ pub use error::{ApiError, recover};
 /// rejected with an [`ApiError`], which [`recover`] answers.
 pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let posted = warp::post().and(asked(gateway.clone()));
+    let deleted = warp::delete().and(asked(gateway.clone()));
     let asked = warp::get().and(asked(gateway));
     let on_me = warp::path!("v1" / "me").and(asked.clone()).then(me).map(answer).boxed();
     let on_cards = warp::path!("v1" / "cards").and(asked.clone()).then(cards::list).map(answer).boxed();
@@ -58,6 +64,8 @@ pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Re
         warp::path!("v1" / "cards" / Id / "runs").and(asked.clone()).then(runs::of_card).map(answer).boxed();
     let on_card_entries =
         warp::path!("v1" / "cards" / Id / "entries").and(asked.clone()).then(entries::of_card).map(answer).boxed();
+    let on_card_gateway =
+        warp::path!("v1" / "cards" / Id / "gateway").and(asked.clone()).then(cards::home).map(answer).boxed();
     let on_runs = warp::path!("v1" / "runs").and(asked.clone()).then(runs::list).map(answer).boxed();
     let on_run = warp::path!("v1" / "runs" / Id).and(asked.clone()).then(runs::show).map(answer).boxed();
     let on_run_entries =
@@ -65,14 +73,22 @@ pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Re
     let on_erasures = warp::path!("v1" / "erasures").and(asked.clone()).then(erasures::list).map(answer).boxed();
     let on_erasing = warp::path!("v1" / "erasures").and(posted.clone()).then(erasures::make).map(answer).boxed();
     let on_erasure = warp::path!("v1" / "erasures" / Id).and(asked.clone()).then(erasures::show).map(answer).boxed();
+    let on_connections =
+        warp::path!("v1" / "admin" / "connections").and(asked.clone()).then(connections::list).map(answer).boxed();
+    let on_connection =
+        warp::path!("v1" / "admin" / "connections" / Id).and(deleted).then(connections::close).map(answer).boxed();
+    let on_metrics =
+        warp::path!("v1" / "admin" / "metrics").and(asked.clone()).then(connections::metrics).map(answer).boxed();
     let on_topics = warp::path!("v1" / "admin" / "topics").and(asked).then(topics::list).map(answer).boxed();
     let on_adopting =
         warp::path!("v1" / "admin" / "topics" / Id / "adopt").and(posted).then(topics::adopt).map(answer).boxed();
     let of_cards = on_cards.or(on_card).unify().or(on_card_runs).unify().or(on_card_entries).unify();
+    let of_cards = of_cards.or(on_card_gateway).unify();
     let of_runs = on_runs.or(on_run).unify().or(on_run_entries).unify();
     let of_erasures = on_erasures.or(on_erasing).unify().or(on_erasure).unify();
     let of_topics = on_topics.or(on_adopting).unify();
-    on_me.or(of_cards).unify().or(of_runs).unify().or(of_erasures).unify().or(of_topics).unify().boxed()
+    let of_admin = of_topics.or(on_connections).unify().or(on_connection).unify().or(on_metrics).unify();
+    on_me.or(of_cards).unify().or(of_runs).unify().or(of_erasures).unify().or(of_admin).unify().boxed()
 }
 
 /// What a token says of its bearer.

@@ -3,10 +3,13 @@
 //! warp answers requests; the loop around it is our own, for the sake of the sockets: their buffers are small, and a
 //! WebSocket's stream is taken over as it is.
 
+mod network;
 mod probes;
+mod slots;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
@@ -14,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +26,9 @@ use tracing::{debug, info, warn};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-pub use self::probes::Probes;
+pub use self::network::{Network, NetworkError};
+pub use self::probes::{DRAINING, Probes};
+pub use self::slots::{Full, ServerLimits, Slot, Slots};
 use crate::rest;
 
 /// The kernel's send buffer of a connection. Much more would hide for how long a reader has been slow: 200 stalled ones
@@ -32,8 +38,6 @@ const BACKLOG: u32 = 1024;
 /// The most that hyper buffers of a connection, and the longest request head.
 const MAX_BUFFER: usize = 64 * 1024;
 const MAX_HEAD: usize = 16 * 1024;
-/// How long a client may take to send a request's head, and how long a connection may wait for its next request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long connections have to end when the server does.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -46,6 +50,26 @@ pub struct Connection {
     pub shutdown: CancellationToken,
     /// The server ends when these have ended, or after its patience.
     pub tasks: TaskTracker,
+    /// By this it is counted; whoever has taken the connection over keeps it.
+    pub slot: Arc<Slot>,
+}
+
+/// How a server is told to end: in two steps, or at once.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// Cancelled when no more connections are to be taken. Requests that are being answered are, to their end;
+    /// WebSockets go on.
+    pub closing: CancellationToken,
+    /// Cancelled when WebSockets are to end too.
+    pub shutdown: CancellationToken,
+}
+
+impl Ending {
+    /// Ends the server, in one step if the first has not been taken.
+    pub fn end(&self) {
+        self.closing.cancel();
+        self.shutdown.cancel();
+    }
 }
 
 /// Listens on an address, with the buffers that [`serve`] wants: accepted connections inherit them.
@@ -67,6 +91,17 @@ where
     F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
+    serve_until(listener, routes, Slots::default(), Ending { closing: shutdown.clone(), shutdown }).await;
+}
+
+/// As [`serve`], with limits, and for who has the server end in two steps. Between them it ends early once nobody is
+/// connected any more.
+pub async fn serve_until<F>(listener: TcpListener, routes: F, slots: Slots, ending: Ending)
+where
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+    F::Future: Send,
+{
+    let Ending { closing, shutdown } = ending;
     let routes = routes.recover(rest::recover).unify();
     let service = TowerToHyperService::new(warp::service(routes));
     let tasks = TaskTracker::new();
@@ -74,12 +109,20 @@ where
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.cancelled() => break,
+            () = closing.cancelled() => break,
         };
         match accepted {
             Ok((stream, remote)) => {
-                let connection = Connection { remote, shutdown: shutdown.clone(), tasks: tasks.clone() };
-                let serving = serve_connection(stream, connection, service.clone());
+                let slot = match slots.take(remote.ip()) {
+                    Ok(slot) => Arc::new(slot),
+                    Err(full) => {
+                        refuse(&stream, full);
+                        continue;
+                    }
+                };
+                let connection = Connection { remote, shutdown: shutdown.clone(), tasks: tasks.clone(), slot };
+                let head_timeout = slots.limits().head_timeout;
+                let serving = serve_connection(stream, connection, service.clone(), head_timeout, closing.clone());
                 tasks.spawn(abort.clone().run_until_cancelled_owned(serving));
             }
             // The peer was gone before it was accepted, or there are no more file descriptors: those come back.
@@ -91,14 +134,36 @@ where
     }
     drop(listener);
     tasks.close();
+    tokio::select! {
+        () = tasks.wait() => return,
+        () = shutdown.cancelled() => {}
+    }
     if timeout(DRAIN, tasks.wait()).await.is_err() {
         info!(connections = tasks.len(), "connections that have not ended are cut off");
         abort.cancel();
     }
 }
 
-async fn serve_connection<S>(stream: TcpStream, connection: Connection, service: S)
-where
+/// Says that there are too many, as far as that can be said without waiting: whoever floods us gets no more than this.
+fn refuse(stream: &TcpStream, full: Full) {
+    let body = json!({"error": {"code": "limit_exceeded", "message": full.to_string()}}).to_string();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    if let Err(error) = stream.try_write(answer.as_bytes()) {
+        debug!(%error, "a connection that was refused is gone already");
+    }
+}
+
+async fn serve_connection<S>(
+    stream: TcpStream,
+    connection: Connection,
+    service: S,
+    head_timeout: Duration,
+    closing: CancellationToken,
+) where
     S: Service<Request<hyper::body::Incoming>, Response = Response, Error = std::convert::Infallible>,
 {
     // A frame leaves at once; many that are ready together go together anyway.
@@ -106,7 +171,6 @@ where
         debug!(%error, "the connection is gone already");
         return;
     }
-    let shutdown = connection.shutdown.clone();
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(connection.clone());
         service.call(request)
@@ -115,13 +179,13 @@ where
         .max_buf_size(MAX_BUFFER)
         .max_header_size(MAX_HEAD)
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head_timeout)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
-        () = shutdown.cancelled() => {
+        () = closing.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

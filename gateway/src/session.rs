@@ -1,55 +1,64 @@
 //! What one terminal watches: the protocol.
 //!
 //! - [`connect`]: from the request to a session: who may connect.
-//! - [`open`], [`feed`]: the card's entries: history, live, and the way between them.
-//! - [`batch`], [`lag`]: what is said of entries that are read.
+//! - [`start`]: how a stream begins, as the URL says.
+//! - [`cards`]: the cards that are watched.
+//! - [`open`], [`feed`]: a card's entries: history, live, and the way between them.
+//! - [`lag`]: how far a stream is behind.
 //! - [`messages`]: what the client asks for.
-//! - [`rate`]: how fast it may.
+//! - [`refresh`]: the token that the connection lives on, and newer ones.
 
-mod batch;
+mod cards;
 mod connect;
 mod feed;
 mod lag;
 mod messages;
 mod open;
-mod rate;
+mod refresh;
+mod start;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::access::Claims;
 use agentworks_schemas::protocol::{ConnectionInfo, ErrorCode, ErrorInfo, ServerMessage};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
+use self::cards::Cards;
 use self::feed::Feed;
-use self::open::{Source, Start};
-use self::rate::Rate;
+use self::open::Source;
+use self::refresh::{Bearer, BearerEvent};
+use self::start::Beginning;
 use crate::Gateway;
+use crate::auth::Grant;
+use crate::hub::Wanted;
 use crate::replay::Replays;
-use crate::socket::{CloseCode, Frame, Outbox, Waiting};
+use crate::roster::Presence;
+use crate::socket::{CloseCode, Frame, Outbox, Rate, Waiting};
 
 pub use self::connect::routes;
-pub(crate) use self::open::gap_frame;
 
 /// What this gateway can do, as clients are told.
-const CAPABILITIES: [&str; 2] = ["live_logs", "replay"];
+const CAPABILITIES: [&str; 4] = ["live_logs", "replay", "filters", "multi_card"];
 
 /// One terminal's session.
 struct Session {
     gateway: Gateway,
-    claims: Arc<Claims>,
+    /// What the newest token allows.
+    bearer: Bearer,
+    /// The card that the connection was opened for.
     card: String,
+    /// What operators see of it.
+    presence: Arc<Presence>,
     outbox: Arc<Outbox>,
     /// What the client says. It ends when the socket does.
     inbox: mpsc::Receiver<String>,
     shutdown: CancellationToken,
-    feed: Feed,
+    cards: Cards,
     /// Answers that wait for room. While there are any, nothing more is asked.
     replies: VecDeque<Frame>,
     /// Answers that are being made.
@@ -62,7 +71,7 @@ struct Session {
 /// What a session was woken by.
 enum Wake {
     Shutdown,
-    Expired,
+    Bearer(BearerEvent),
     Message(Option<String>),
     Room,
     Answer(Frame),
@@ -72,40 +81,45 @@ impl Session {
     fn new(
         gateway: Gateway,
         claims: Claims,
-        card: String,
-        outbox: Arc<Outbox>,
+        presence: Arc<Presence>,
         inbox: mpsc::Receiver<String>,
         shutdown: CancellationToken,
-        (start, complaints): (Start, Vec<String>),
+        beginning: Beginning,
     ) -> Self {
-        let claims = Arc::new(claims);
+        let grant = Grant::new(claims);
+        let (card, outbox) = (presence.card().to_owned(), Arc::clone(presence.outbox()));
         let source = Source {
             reader: gateway.reader.clone(),
             hub: gateway.hub.clone(),
-            claims: Arc::clone(&claims),
+            grant: grant.clone(),
             card: card.clone(),
             outbox: Arc::clone(&outbox),
+            presence: Arc::clone(&presence),
         };
         let rate = Rate::new(gateway.config.max_messages_per_second, Instant::now());
-        let replays = Replays::new(&gateway, Arc::clone(&claims), Arc::clone(&outbox));
+        let replays = Replays::new(&gateway, grant.clone(), Arc::clone(&outbox));
+        let bearer = Bearer::new(grant, Arc::clone(&gateway.auth));
         let established = ServerMessage::ConnectionEstablished {
             data: ConnectionInfo {
-                connection_id: format!("conn_{}", Uuid::now_v7().simple()),
+                connection_id: presence.id().to_string(),
                 card_id: card.clone(),
                 capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
                 server_time: Timestamp::now(),
             },
         };
+        let Beginning { start, filters, complaints } = beginning;
         let complaints = complaints.into_iter().map(|message| error_frame(ErrorCode::InvalidValue, message, None));
-        let greeting = std::iter::once(Frame::message(&established)).chain(complaints).collect();
+        let greeting = std::iter::once(Frame::message(&established)).chain(complaints);
+        let wanted = Wanted { runs: None, filters };
         Session {
             gateway,
-            claims,
+            bearer,
             card,
+            presence,
             outbox,
             inbox,
             shutdown,
-            feed: Feed::new(source, start, greeting),
+            cards: Cards::new(Feed::new(source, start, wanted, false, greeting)),
             replies: VecDeque::new(),
             lookups: JoinSet::new(),
             replays,
@@ -116,12 +130,12 @@ impl Session {
 
     /// Serves the client until the connection is over, from either side.
     async fn run(&mut self) {
-        let mut expiry = std::pin::pin!(sleep_until(expires(&self.claims)));
         while self.flush() {
+            self.presence.set_replays(self.replays.len());
             let wake = tokio::select! {
                 () = self.shutdown.cancelled() => Wake::Shutdown,
-                () = expiry.as_mut() => Wake::Expired,
-                message = self.inbox.recv(), if self.replies.is_empty() && self.feed.has_greeted() => {
+                event = self.bearer.event() => Wake::Bearer(event),
+                message = self.inbox.recv(), if self.replies.is_empty() && self.cards.has_greeted() => {
                     Wake::Message(message)
                 }
                 _ = self.outbox.room(), if !self.replies.is_empty() => Wake::Room,
@@ -130,19 +144,28 @@ impl Session {
                     Err(_) => continue,
                 },
                 () = self.replays.reap() => continue,
-                () = self.feed.run(), if self.replies.is_empty() => continue,
+                () = self.cards.run(), if self.replies.is_empty() => continue,
             };
             match wake {
                 Wake::Shutdown => self.close(CloseCode::Restart, "the gateway restarts: connect again", Waiting::Send),
-                Wake::Expired if Timestamp::now().millis() / 1000 >= self.claims.expires => {
-                    self.close(CloseCode::Policy, "the token has expired", Waiting::Drop);
-                }
-                Wake::Expired => expiry.as_mut().reset(expires(&self.claims)),
+                Wake::Bearer(event) => self.bearer_event(event),
                 Wake::Message(Some(text)) => self.message(&text),
                 Wake::Message(None) => return,
                 Wake::Room => {}
                 Wake::Answer(frame) => self.replies.push_back(frame),
             }
+        }
+    }
+
+    /// What a stream of a card needs.
+    fn source(&self, card: String) -> Source {
+        Source {
+            reader: self.gateway.reader.clone(),
+            hub: self.gateway.hub.clone(),
+            grant: self.bearer.grant(),
+            card,
+            outbox: Arc::clone(&self.outbox),
+            presence: Arc::clone(&self.presence),
         }
     }
 
@@ -172,6 +195,7 @@ impl Session {
     fn close(&self, code: CloseCode, reason: &str, waiting: Waiting) {
         if code != CloseCode::Restart {
             self.gateway.metrics.connection_error(code);
+            self.presence.tenant().connection_error();
         }
         self.outbox.close(code, reason, waiting);
     }
@@ -181,11 +205,4 @@ impl Session {
 pub(crate) fn error_frame(code: ErrorCode, message: String, in_reply_to: Option<&str>) -> Frame {
     let data = ErrorInfo { code, message, in_reply_to: in_reply_to.map(str::to_owned) };
     Frame::message(&ServerMessage::Error { data })
-}
-
-/// When a token ends, or a day from now: then it is looked at again.
-fn expires(claims: &Claims) -> Instant {
-    const DAY: i64 = 86_400;
-    let left = (claims.expires - Timestamp::now().millis() / 1000).clamp(0, DAY);
-    Instant::now() + Duration::from_secs(left.unsigned_abs())
 }

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use crate::drain::{Drain, DrainConfig};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::server::Probes;
-use crate::{rest, session, web};
+use crate::roster::Roster;
+use crate::routing::{ADVERTISE, Router};
+use crate::server::{Ending, Probes, ServerLimits};
+use crate::{documents, rest, session, web};
 
 /// The limits and times of a gateway.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub struct GatewayConfig {
     pub max_pending: usize,
     /// How many replays a connection may have at once.
     pub max_replays: usize,
+    /// How many cards a connection may watch at once.
+    pub max_cards: usize,
     /// How many runs a connection may be subscribed to at once.
     pub max_subscriptions: usize,
     /// How many connections a workspace may have at once.
@@ -42,6 +48,14 @@ pub struct GatewayConfig {
     pub allowed_origins: Vec<String>,
     /// Whether a token is taken from the query string (`?token=`).
     pub token_in_query: bool,
+    /// How deep objects and arrays may be nested in a client's message.
+    pub max_depth: usize,
+    /// How long nothing may be said or shown before a connection is closed; zero for ever.
+    pub idle_timeout: Duration,
+    /// How many connections there may be, whoever makes them.
+    pub server: ServerLimits,
+    /// How the gateway ends.
+    pub drain: DrainConfig,
 }
 
 impl Default for GatewayConfig {
@@ -52,6 +66,7 @@ impl Default for GatewayConfig {
             max_messages_per_second: 50,
             max_pending: 256 * 1024,
             max_replays: 4,
+            max_cards: 50,
             max_subscriptions: 100,
             max_connections: 10_000,
             heartbeat: Duration::from_secs(30),
@@ -59,6 +74,10 @@ impl Default for GatewayConfig {
             replay_idle_cap: Duration::from_secs(5),
             allowed_origins: Vec::new(),
             token_in_query: false,
+            max_depth: 32,
+            idle_timeout: Duration::from_secs(3600),
+            server: ServerLimits::default(),
+            drain: DrainConfig::default(),
         }
     }
 }
@@ -78,15 +97,36 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// Who is connected.
     pub connections: Connections,
+    /// What they are and do.
+    pub roster: Roster,
+    /// Which gateway is a card's home.
+    pub router: Router,
+    /// How far it is with its end.
+    pub drain: Drain,
 }
 
 impl Gateway {
-    /// All routes: the streams, REST, the probes and the terminal. [`crate::server::serve`] serves them, alone or beside
-    /// others.
+    /// All routes: the streams, REST, the probes, the documents and the terminal. [`crate::server::serve`] serves them,
+    /// alone or beside others.
     pub fn routes(self, probes: Probes) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
         let stream = session::routes(self.clone()).boxed();
+        let documents = documents::routes(Arc::clone(&self.config)).boxed();
+        let name = HeaderValue::from_str(self.router.name()).ok();
+        let named = move |mut response: Response| {
+            name.clone().and_then(|name| response.headers_mut().insert(ADVERTISE, name));
+            response
+        };
+        let (drain, ready) = (self.drain.clone(), probes.ready);
+        let probes = Probes { ready: Arc::new(move || drain.check().and_then(|()| ready())), ..probes };
         let rest = rest::routes(self).boxed();
-        stream.or(rest).unify().or(probes.routes()).unify().or(web::routes()).unify().boxed()
+        let machine = probes.routes().map(named).or(documents).unify();
+        stream.or(rest).unify().or(machine).unify().or(web::routes()).unify().boxed()
+    }
+
+    /// Has all clients go elsewhere, and returns when they have, or by the deadline; see [`crate::drain`]. `ending` is the
+    /// server's that serves this gateway: it is told to take nothing new on the way, and is yet to be ended.
+    pub async fn drain(&self, ending: &Ending) {
+        self.drain.run(self.config.drain, &self.roster, &self.router, ending).await;
     }
 }
 

@@ -25,7 +25,7 @@ const screen = () => (replay.run === null ? live : replayed);
 
 const replay = new Replay(
   { bar: at('replay'), toggle: at('replay-toggle'), speeds: at('replay-speeds'), seek: at('replay-seek'),
-    place: at('replay-place'), stop: at('replay-stop') },
+    place: at('replay-place'), live: at('replay-live'), stop: at('replay-stop') },
   replayed,
   { send: (message) => state.stream?.send(message), ended: showMode },
 );
@@ -147,7 +147,7 @@ function openCard(card) {
   applyFilter();
   let known = false;
   let lost = false;
-  state.stream = new Stream(state.token, card, {
+  state.stream = new Stream(state.token, card, wanted(), {
     message: receive,
     ping: (millis) => { at('status-ping').textContent = `${millis.toFixed(0)} ms`; },
     refused: (error) => { if (!refused(error)) live.note(error.message, 'bad'); },
@@ -181,7 +181,8 @@ function receive(message) {
   else if (type === 'gap') {
     const range = `offsets ${count(data.from)} to ${count(data.to - 1)} of ${data.topic}[${data.partition}]`;
     live.note(`Gap: ${range} are held nowhere any more`, 'warn');
-  } else if (type === 'lag') showLag(data);
+  } else if (type === 'card_subscribed') { live.clear(); state.lag = null; }
+  else if (type === 'lag') showLag(data);
   else if (type === 'error') live.note(data.message, 'bad');
 }
 
@@ -201,15 +202,29 @@ function showLag(lag) {
   showScreen();
 }
 
-// --- Filters
+// --- Filters: what is on the screen is filtered here, at once; what comes, by the gateway
+
+/** What the gateway is asked for. */
+const wanted = () => ({
+  ...(state.levels.size < LEVELS.length && { levels: LEVELS.filter((level) => state.levels.has(level)) }),
+  ...(state.text !== '' && { text: state.text }),
+});
+
+/** Changes what is wanted. Lines that were left out until now come with a new beginning. */
+function changeFilter(change) {
+  const [levels, text] = [new Set(state.levels), state.text.toLowerCase()];
+  change();
+  const wider = [...state.levels].some((level) => !levels.has(level)) || !state.text.toLowerCase().includes(text);
+  applyFilter();
+  if (wider) state.stream?.beginAnew(wanted());
+  else state.stream?.setFilters(wanted());
+}
 
 function applyFilter() {
   const { levels, run } = state;
   const text = state.text.toLowerCase();
-  const has = (value) => value !== undefined && String(value).toLowerCase().includes(text);
-  const contains = (entry) => has(entry.message) || has(entry.component) || has(entry.runId)
-    || (entry.data !== undefined && has(JSON.stringify(entry.data)));
-  const passes = (entry) => levels.has(entry.level) && (run === null || entry.runId === run) && (text === '' || contains(entry));
+  const passes = (entry) => levels.has(entry.level) && (run === null || entry.runId === run)
+    && (text === '' || entry.message.toLowerCase().includes(text));
   live.filter(passes);
   replayed.filter(passes);
   for (const chip of at('levels').children) chip.setAttribute('aria-pressed', String(levels.has(chip.dataset.level)));
@@ -225,8 +240,7 @@ function filterRun(run) {
 }
 
 function toggleLevel(level) {
-  if (!state.levels.delete(level)) state.levels.add(level);
-  applyFilter();
+  changeFilter(() => { if (!state.levels.delete(level)) state.levels.add(level); });
 }
 
 for (const level of LEVELS) {
@@ -241,7 +255,7 @@ for (const level of LEVELS) {
 let typing = 0;
 at('filter').oninput = () => {
   clearTimeout(typing);
-  typing = setTimeout(() => { state.text = at('filter').value; applyFilter(); }, 120);
+  typing = setTimeout(() => changeFilter(() => { state.text = at('filter').value.slice(0, 250); }), 250);
 };
 at('run-filter').onclick = () => filterRun(state.run);
 

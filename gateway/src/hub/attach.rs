@@ -2,16 +2,17 @@
 
 use agentworks_schemas::{Cursor, TopicPartition};
 
-use super::channel::{ChannelId, Lanes, Live, ViewerId, is_ahead, raise};
+use super::batch::Batch;
+use super::channel::{ChannelId, Lanes, ViewerId, raise};
 use super::core::Core;
 use super::decode;
-use super::encode::entry_frame;
 use super::tail::Raw;
-use super::watcher::Runs;
+use super::wanted::Wanted;
+use crate::socket::Outbox;
 
-/// How many records one step looks at, and how many frames it makes, at most: the hub stands still meanwhile.
+/// How many records one step looks at, and how many entries it queues, at most: the hub stands still meanwhile.
 const STEP_RECORDS: usize = 20_000;
-const STEP_FRAMES: usize = 256;
+const STEP_ENTRIES: usize = 256;
 
 /// How far a step has brought a viewer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +29,9 @@ pub(crate) enum Step {
 impl Core {
     /// Brings a viewer nearer to live: queues for it what the tails hold beyond its cursor, and makes it live if that was
     /// all. The cursor is moved past what was queued.
-    pub(super) fn step(&mut self, id: ChannelId, viewer: ViewerId, cursor: &mut Cursor, runs: &Runs) -> Step {
+    pub(super) fn step(&mut self, id: ChannelId, viewer: ViewerId, cursor: &mut Cursor, wanted: &Wanted) -> Step {
         self.flush();
-        let Core { channels, lanes, builder, schemas, .. } = self;
+        let Core { channels, lanes, schemas, .. } = self;
         let viewers = channels.get_mut(&id).map(|channel| (channel.outbox(viewer), channel));
         let Some((Some(outbox), channel)) = viewers else { unreachable!("a watch ends when it is dropped") };
         let reached = channel.cursor(lanes);
@@ -39,10 +40,12 @@ impl Core {
             raise(&mut target, cursor);
             return Step::Behind(target);
         }
-        let (mut scanned, mut frames) = (0, 0);
+        let mut queue = Queue { outbox: &outbox, card: &channel.card, batch: Batch::default(), sent: cursor.clone() };
+        let (mut scanned, mut entries) = (0, 0);
         for (partition, raw) in merged(lanes, cursor, &reached) {
-            let Some((epoch, before)) = cursor.get(partition) else { continue };
-            if scanned == STEP_RECORDS || frames == STEP_FRAMES {
+            let Some((epoch, _)) = cursor.get(partition) else { continue };
+            if scanned == STEP_RECORDS || entries == STEP_ENTRIES {
+                queue.send(cursor);
                 return Step::More(reached);
             }
             scanned += 1;
@@ -53,23 +56,43 @@ impl Core {
             // One that can't be decoded is for the store group to tell about.
             let Ok(decoded) = decode::entry(schemas, partition, &raw) else { continue };
             let entry = decoded.record;
-            let is_wanted = runs.as_ref().is_none_or(|runs| runs.contains(entry.run_id.as_str()));
-            if !is_wanted || !channel.holds(&entry) {
+            if !channel.holds(&entry) || !wanted.has(&entry) {
                 continue;
             }
-            if !matches!(outbox.try_send(entry_frame(builder, cursor, &entry)), Ok(None)) {
-                cursor.set(partition, epoch, before);
+            entries += 1;
+            if queue.batch.push(&entry, cursor) && !queue.send(cursor) {
                 return Step::More(reached);
             }
-            frames += 1;
+        }
+        if !queue.send(cursor) {
+            return Step::More(reached);
         }
         raise(cursor, &reached);
-        let ahead = is_ahead(cursor, &reached).then(|| cursor.clone());
-        if let Some(viewer) = channel.viewer(viewer) {
-            let was_live = viewer.live.replace(Live { runs: runs.clone(), ahead }).is_some();
-            channel.live += usize::from(!was_live);
-        }
+        channel.begin_live(viewer, wanted.clone(), cursor, &reached);
         Step::Live
+    }
+}
+
+/// Queues what the tails give, a batch at a time.
+struct Queue<'a> {
+    outbox: &'a Outbox,
+    card: &'a str,
+    batch: Batch,
+    /// Just after what was queued last.
+    sent: Cursor,
+}
+
+impl Queue<'_> {
+    /// Queues the batch, which reaches up to `cursor`. If there is no room, the cursor is moved back to before it.
+    fn send(&mut self, cursor: &mut Cursor) -> bool {
+        let Some(frame) = self.batch.finish(self.card) else { return true };
+        let is_sent = matches!(self.outbox.try_send(frame), Ok(None));
+        if is_sent {
+            self.sent.clone_from(cursor);
+        } else {
+            cursor.clone_from(&self.sent);
+        }
+        is_sent
     }
 }
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use agentworks_processors::reader::Scope;
 use agentworks_schemas::{Cursor, LogEntry, Position, Topic, TopicPartition};
 
-use super::encode::{position, with_position};
+use super::batch::position_frame;
 use super::lanes::Lane;
-use super::watcher::{Reason, Runs, Watcher};
+use super::pending::{Pending, Waiting};
+use super::wanted::{Traits, Wanted};
+use super::watcher::{Reason, Watcher};
 use crate::metrics::Metrics;
 use crate::socket::frame::FrameBuilder;
-use crate::socket::{Frame, Outbox};
+use crate::socket::{Outbox, Stamp};
+use crate::tenants::Tenant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChannelId(pub(super) u64);
@@ -25,15 +28,17 @@ pub(super) type Lanes = HashMap<TopicPartition, Lane>;
 pub(super) struct Channel {
     pub(super) workspace: String,
     pub(super) card: String,
+    /// What is counted of the workspace.
+    pub(super) tenant: Arc<Tenant>,
     /// The partitions where its entries lie, sorted; all of them are lanes.
     pub(super) entries: Vec<TopicPartition>,
     /// Those where its run events lie.
     events: Vec<TopicPartition>,
     pub(super) viewers: Vec<Viewer>,
-    /// How many of the viewers are live.
+    /// How many of the viewers are live, and how many of those want less than all.
     pub(super) live: usize,
-    /// Frames that have not been pushed yet.
-    pub(super) pending: Vec<Pending>,
+    narrowed: usize,
+    pub(super) pending: Pending,
 }
 
 #[derive(Debug)]
@@ -43,27 +48,30 @@ pub(super) struct Viewer {
     pub(super) live: Option<Live>,
 }
 
-/// What a viewer that is pushed to wants.
+/// A viewer that is pushed to.
 #[derive(Debug)]
 pub(super) struct Live {
-    pub(super) runs: Runs,
+    wanted: Wanted,
     /// If the viewer has read further than the hub in some partition: up to where. The hub skips what lies below.
-    pub(super) ahead: Option<Cursor>,
-}
-
-/// An entry's frame, and where the entry lies.
-#[derive(Debug)]
-pub(super) struct Pending {
-    frame: Frame,
-    run: String,
-    partition: TopicPartition,
-    offset: i64,
+    ahead: Option<Cursor>,
+    /// Whether something was pushed to it since it was last told its position.
+    was_pushed: bool,
 }
 
 impl Channel {
-    pub(super) fn new(workspace: String, card: String) -> Self {
+    pub(super) fn new(workspace: String, card: String, tenant: Arc<Tenant>) -> Self {
         let (entries, events) = (Vec::new(), Vec::new());
-        Channel { workspace, card, entries, events, viewers: Vec::new(), live: 0, pending: Vec::new() }
+        Channel {
+            workspace,
+            card,
+            tenant,
+            entries,
+            events,
+            viewers: Vec::new(),
+            live: 0,
+            narrowed: 0,
+            pending: Pending::default(),
+        }
     }
 
     /// All partitions that it needs.
@@ -91,8 +99,37 @@ impl Channel {
         partitions.sort();
     }
 
-    pub(super) fn viewer(&mut self, id: ViewerId) -> Option<&mut Viewer> {
-        self.viewers.iter_mut().find(|viewer| viewer.id == id)
+    /// Pushes to a viewer from now on; `cursor` is how far it has read.
+    pub(super) fn begin_live(&mut self, id: ViewerId, wanted: Wanted, cursor: &Cursor, reached: &Cursor) {
+        self.end_live(id);
+        let Some(viewer) = self.viewers.iter_mut().find(|viewer| viewer.id == id) else { return };
+        self.live += 1;
+        self.narrowed += usize::from(!wanted.is_all());
+        let ahead = is_ahead(cursor, reached).then(|| cursor.clone());
+        viewer.live = Some(Live { wanted, ahead, was_pushed: false });
+    }
+
+    /// Pushes to a viewer no more.
+    pub(super) fn end_live(&mut self, id: ViewerId) -> Option<Live> {
+        let live = self.viewers.iter_mut().find(|viewer| viewer.id == id)?.live.take()?;
+        self.live -= 1;
+        self.narrowed -= usize::from(!live.wanted.is_all());
+        Some(live)
+    }
+
+    /// Tells a live viewer its position, if that isn't what it was `told` last, nothing was pushed to it of late, and there
+    /// is room. Nothing may be pending.
+    pub(super) fn mark(&mut self, id: ViewerId, lanes: &Lanes, told: &mut Cursor) {
+        debug_assert!(self.pending.is_empty(), "it was flushed");
+        let reached = self.cursor(lanes);
+        let Some(viewer) = self.viewers.iter_mut().find(|viewer| viewer.id == id) else { return };
+        let Some(live) = &mut viewer.live else { return };
+        let position = live.cursor(reached);
+        let was_pushed = std::mem::take(&mut live.was_pushed);
+        if !was_pushed && position != *told {
+            viewer.watcher.outbox.pusher().push(&position_frame(&self.card, &position));
+            *told = position;
+        }
     }
 
     pub(super) fn outbox(&self, id: ViewerId) -> Option<Arc<Outbox>> {
@@ -101,10 +138,8 @@ impl Channel {
     }
 
     pub(super) fn remove(&mut self, id: ViewerId) {
-        if let Some(index) = self.viewers.iter().position(|viewer| viewer.id == id) {
-            let viewer = self.viewers.swap_remove(index);
-            self.live -= usize::from(viewer.live.is_some());
-        }
+        self.end_live(id);
+        self.viewers.retain(|viewer| viewer.id != id);
     }
 
     /// How far the hub has come in the channel's partitions.
@@ -113,8 +148,10 @@ impl Channel {
         lanes.map(|(partition, lane)| (*partition, lane.epoch, lane.next)).collect()
     }
 
-    pub(super) fn push(&mut self, frame: Frame, run: &str, partition: TopicPartition, offset: i64) {
-        self.pending.push(Pending { frame, run: run.to_owned(), partition, offset });
+    /// Keeps an entry for the next flush.
+    pub(super) fn push(&mut self, entry: &LogEntry<'_>, at: (TopicPartition, i64), stamp: Stamp, lanes: &Lanes) {
+        let traits = (self.narrowed > 0).then(|| Box::new(Traits::of(entry)));
+        self.pending.push(entry, self.cursor(lanes), at, stamp, traits);
     }
 
     /// Pushes what is pending to the live viewers.
@@ -122,29 +159,28 @@ impl Channel {
         let reached = self.cursor(lanes);
         for viewer in &mut self.viewers {
             let Some(live) = &mut viewer.live else { continue };
-            match live.push(&self.pending, lanes, &viewer.watcher, builder) {
+            match live.push(&self.card, &mut self.pending, lanes, &viewer.watcher, builder) {
                 Ok(()) if live.ahead.as_ref().is_some_and(|ahead| !is_ahead(ahead, &reached)) => live.ahead = None,
                 Ok(()) => {}
                 Err(left) => {
                     // It has all of the channel's entries but those that are left.
                     let mut cursor = live.cursor(reached.clone());
-                    for Pending { partition, offset, .. } in self.pending[left..].iter().rev() {
+                    for Waiting { partition, offset, .. } in self.pending.entries[left..].iter().rev() {
                         if let Some((epoch, next)) = cursor.get(*partition) {
                             let has_passed = live.ahead.as_ref().and_then(|ahead| ahead.get(*partition));
                             let next = next.min(*offset).max(has_passed.map_or(0, |(_, next)| next));
                             cursor.set(*partition, epoch, next);
                         }
                     }
-                    viewer.live = None;
+                    self.narrowed -= usize::from(!live.wanted.is_all());
                     self.live -= 1;
+                    viewer.live = None;
                     metrics.detached(Reason::Overflow.as_str());
                     viewer.watcher.detached(cursor, Reason::Overflow);
                 }
             }
         }
         self.pending.clear();
-        // A channel that was busy once shall not hold its memory for ever.
-        self.pending.shrink_to(64);
     }
 
     /// Lets go of all live viewers. Nothing may be pending.
@@ -157,7 +193,7 @@ impl Channel {
                 viewer.watcher.detached(live.cursor(reached.clone()), reason);
             }
         }
-        self.live = 0;
+        (self.live, self.narrowed) = (0, 0);
     }
 }
 
@@ -170,37 +206,49 @@ impl Live {
         reached
     }
 
-    fn wants(&self, run: &str) -> bool {
-        self.runs.as_ref().is_none_or(|runs| runs.contains(run))
+    fn wants(&self, waiting: &Waiting) -> bool {
+        // Who wants less than all has had the traits taken.
+        self.wanted.is_all() || waiting.traits.as_ref().is_some_and(|traits| self.wanted.has_traits(traits))
     }
 
-    /// Pushes frames, as far as there is room: otherwise the index of the first that is left.
+    /// Pushes entries, as far as there is room: otherwise the index of the first that is left.
     fn push(
-        &self,
-        pending: &[Pending],
+        &mut self,
+        card: &str,
+        pending: &mut Pending,
         lanes: &Lanes,
         watcher: &Watcher,
         builder: &mut FrameBuilder,
     ) -> Result<(), usize> {
         let mut pusher = watcher.outbox.pusher();
-        for (index, Pending { frame, run, partition, offset }) in pending.iter().enumerate() {
-            if !self.wants(run) {
+        if self.ahead.is_none() && pending.entries.iter().all(|waiting| self.wants(waiting)) {
+            self.was_pushed = true;
+            let left = pending.shared(card, builder).iter().find(|(_, frame)| !pusher.push(frame));
+            return left.map_or(Ok(()), |(first, _)| Err(*first));
+        }
+        for index in 0..pending.entries.len() {
+            let waiting = &pending.entries[index];
+            if !self.wants(waiting) {
                 continue;
             }
-            let moved = match &self.ahead {
-                None => None,
-                Some(ahead) => {
-                    let epoch = lanes.get(partition).map_or(0, |lane| lane.epoch);
-                    if ahead.has_passed(Position { partition: *partition, epoch, offset: *offset }) {
-                        continue;
-                    }
-                    let mut position = position(frame);
-                    raise(&mut position, ahead).then(|| with_position(builder, frame, &position))
+            let mut position = None;
+            if let Some(ahead) = &self.ahead {
+                let Waiting { partition, offset, .. } = *waiting;
+                let epoch = lanes.get(&partition).map_or(0, |lane| lane.epoch);
+                if ahead.has_passed(Position { partition, epoch, offset }) {
+                    continue;
                 }
+                let mut moved = waiting.position.clone();
+                position = raise(&mut moved, ahead).then_some(moved);
+            }
+            let frame = match position {
+                Some(position) => pending.at(index, &position, builder),
+                None => pending.single(index, builder),
             };
-            if !pusher.push(moved.as_ref().unwrap_or(frame)) {
+            if !pusher.push(&frame) {
                 return Err(index);
             }
+            self.was_pushed = true;
         }
         Ok(())
     }

@@ -20,10 +20,9 @@ use agentworks_schemas::{Cursor, Position, Topic, TopicPartition};
 
 use super::channel::{Channel, ChannelId, Viewer, ViewerId};
 use super::decode;
-use super::encode::entry_frame;
 use super::lanes::{Command, Lane};
 use super::tail::Raw;
-use super::watcher::{Reason, Runs, Watcher};
+use super::watcher::{Reason, Watcher};
 use crate::metrics::Metrics;
 use crate::socket::frame::FrameBuilder;
 use crate::socket::{Frame, Stamp};
@@ -184,7 +183,8 @@ impl Core {
 
     fn add_channel(&mut self, workspace: &str, card: &str) -> ChannelId {
         let id = ChannelId(self.next_id());
-        self.channels.insert(id, Channel::new(workspace.to_owned(), card.to_owned()));
+        self.channels
+            .insert(id, Channel::new(workspace.to_owned(), card.to_owned(), self.metrics.tenants.of(workspace)));
         self.by_card.entry(card.to_owned()).or_default().push((workspace.to_owned(), id));
         id
     }
@@ -220,7 +220,7 @@ impl Core {
     }
 
     fn entry(&mut self, partition: TopicPartition, raw: &Raw<'_>) {
-        let Core { by_card, channels, lanes, builder, metrics, touched, erased, .. } = self;
+        let Core { by_card, channels, lanes, metrics, touched, erased, .. } = self;
         if !may_be_wanted(by_card, raw.key, |id| channels.get(&id).is_some_and(|channel| channel.live > 0)) {
             return;
         }
@@ -243,13 +243,12 @@ impl Core {
         if erased.hides(&entry.workspace_id, &entry.run_id, Position { partition, epoch, offset: raw.offset }) {
             return;
         }
-        let position = channel.cursor(lanes);
-        let stamp = Stamp { produced: entry.timestamp, appended: raw.timestamp };
-        let frame = entry_frame(builder, &position, &entry).stamped(stamp);
         if channel.pending.is_empty() {
             touched.push(id);
         }
-        channel.push(frame, entry.run_id.as_str(), partition, raw.offset);
+        channel.tenant.entry(entry.level, raw.payload.map_or(0, <[u8]>::len));
+        let stamp = Stamp { produced: entry.timestamp, appended: raw.timestamp };
+        channel.push(&entry, (partition, raw.offset), stamp, lanes);
     }
 
     fn event(&mut self, partition: TopicPartition, raw: &Raw<'_>) {
@@ -285,12 +284,12 @@ impl Core {
 
     // Viewers, and the tails that they join live from: see `super::attach`.
 
-    /// Says which runs a live viewer wants from now on.
-    pub(super) fn narrow(&mut self, id: ChannelId, viewer: ViewerId, runs: Runs) {
+    /// Tells a live viewer its position, if it has heard of none for a while; see [`Channel::mark`].
+    pub(super) fn mark(&mut self, id: ChannelId, viewer: ViewerId, told: &mut Cursor) {
         self.flush();
-        let channel = self.channels.get_mut(&id);
-        if let Some(live) = channel.and_then(|channel| channel.viewer(viewer)).and_then(|viewer| viewer.live.as_mut()) {
-            live.runs = runs;
+        let Core { channels, lanes, .. } = self;
+        if let Some(channel) = channels.get_mut(&id) {
+            channel.mark(viewer, lanes, told);
         }
     }
 
@@ -298,10 +297,8 @@ impl Core {
     pub(super) fn detach(&mut self, id: ChannelId, viewer: ViewerId) -> Option<Cursor> {
         self.flush();
         let channel = self.channels.get_mut(&id)?;
-        let cursor = channel.cursor(&self.lanes);
-        let live = channel.viewer(viewer)?.live.take()?;
-        channel.live -= 1;
-        Some(live.cursor(cursor))
+        let live = channel.end_live(viewer)?;
+        Some(live.cursor(channel.cursor(&self.lanes)))
     }
 
     pub(super) fn detach_all(&mut self, id: ChannelId, reason: Reason) {

@@ -147,7 +147,12 @@ pub(super) fn received(viewer: &TestViewer) -> (Vec<String>, Option<Cursor>) {
     let mut last = None;
     for frame in frames {
         let value: serde_json::Value = serde_json::from_slice(frame.payload()).unwrap();
-        messages.push(value["data"]["message"].as_str().unwrap().to_owned());
+        match &value["data"] {
+            serde_json::Value::Array(entries) => {
+                messages.extend(entries.iter().map(|entry| entry["message"].as_str().unwrap().to_owned()));
+            }
+            entry => messages.push(entry["message"].as_str().unwrap().to_owned()),
+        }
         last = Some(value["position"].as_str().unwrap().parse().unwrap());
     }
     (messages, last)

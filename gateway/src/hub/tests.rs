@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod exactness;
+mod narrowed;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ use super::attach::Step;
 use super::core::HubLimits;
 use super::lanes::Command;
 use super::testing::{AGENT, Bench, EVENTS, SYSTEM, TestViewer, entry, event, received};
-use super::watcher::{Reason, Runs};
+use super::wanted::Wanted;
+use super::watcher::Reason;
 
 /// Makes a viewer live at the end of the log.
-fn attach(bench: &mut Bench, viewer: &TestViewer, runs: &Runs) {
+fn attach(bench: &mut Bench, viewer: &TestViewer, wanted: &Wanted) {
     let mut cursor = bench.end.clone();
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut cursor, runs), Step::Live);
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut cursor, wanted), Step::Live);
 }
 
 fn cursor(agent: i64, system: i64) -> Cursor {
@@ -31,7 +32,7 @@ fn entries_go_to_those_who_watch_their_card_in_their_workspace() {
     let mut bench = Bench::new();
     let (here, there, other) = (bench.viewer("w", "c"), bench.viewer("v", "c"), bench.viewer("w", "d"));
     for viewer in [&here, &there, &other] {
-        attach(&mut bench, viewer, &None);
+        attach(&mut bench, viewer, &Wanted::default());
     }
     bench.entry(AGENT, &entry("w", "c", "r", "one"));
     bench.entry(SYSTEM, &entry("v", "c", "r", "two"));
@@ -46,7 +47,7 @@ fn the_frame_is_one_for_all() {
     let mut bench = Bench::new();
     let viewers = [bench.viewer("w", "c"), bench.viewer("w", "c")];
     for viewer in &viewers {
-        attach(&mut bench, viewer, &None);
+        attach(&mut bench, viewer, &Wanted::default());
     }
     bench.entry(AGENT, &entry("w", "c", "r", "one"));
     let bytes = viewers.map(|viewer| {
@@ -61,7 +62,7 @@ fn the_frame_is_one_for_all() {
 fn a_record_without_a_key_is_served_and_garbage_is_not() {
     let mut bench = Bench::new();
     let viewer = bench.viewer("w", "c");
-    attach(&mut bench, &viewer, &None);
+    attach(&mut bench, &viewer, &Wanted::default());
     let offset = bench.append(AGENT);
     bench.take(AGENT, offset, &entry("w", "c", "r", "keyless"), false);
     for payload in [Some(&b"\x07garbage"[..]), None] {
@@ -75,33 +76,62 @@ fn a_record_without_a_key_is_served_and_garbage_is_not() {
 }
 
 #[test]
-fn a_full_outbox_is_let_go_of_at_its_exact_place() {
+fn entries_that_come_together_go_together() {
     let mut bench = Bench::new();
-    let viewer = bench.viewer_with_room("w", "c", 800);
-    attach(&mut bench, &viewer, &None);
-    for partition in [AGENT, SYSTEM, AGENT, SYSTEM, AGENT] {
+    let viewer = bench.viewer("w", "c");
+    attach(&mut bench, &viewer, &Wanted::default());
+    for partition in [AGENT, SYSTEM, AGENT] {
         let offset = bench.append(partition);
         bench.take(partition, offset, &entry("w", "c", "r", "line"), true);
     }
     bench.core.flush();
-    let (messages, last) = received(&viewer);
-    assert_eq!(messages.len(), 3);
-    assert_eq!(viewer.watcher.take().detached, last.clone().map(|last| (last, Reason::Overflow)));
+    bench.entry(AGENT, &entry("w", "c", "r", "alone"));
+    let mut frames = std::collections::VecDeque::new();
+    viewer.outbox.take(&mut frames, 9);
+    let values = frames.iter().map(|frame| serde_json::from_slice(frame.payload()).unwrap());
+    let values: Vec<serde_json::Value> = values.collect();
+    assert_eq!(
+        values.iter().map(|value| value["type"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["logs_batch", "log_entry"]
+    );
+    let positions = values[0]["data"].as_array().unwrap().iter().map(|entry| entry["position"].clone());
+    let expected = [cursor(1, 0), cursor(1, 1), cursor(2, 1)].map(|cursor| cursor.to_string().into());
+    assert_eq!(positions.collect::<Vec<serde_json::Value>>(), expected);
+    assert_eq!((&values[0]["position"], &values[0]["cardId"]), (&expected[2], &"c".into()));
+}
+
+#[test]
+fn a_full_outbox_is_let_go_of_at_its_exact_place() {
+    let mut bench = Bench::new();
+    let viewer = bench.viewer_with_room("w", "c", 400);
+    attach(&mut bench, &viewer, &Wanted::default());
+    bench.entry(AGENT, &entry("w", "c", "r", "first"));
+    for partition in [SYSTEM, AGENT, SYSTEM, AGENT] {
+        let offset = bench.append(partition);
+        bench.take(partition, offset, &entry("w", "c", "r", "line"), true);
+    }
+    bench.core.flush();
+    let mut at = cursor(1, 0);
+    assert_eq!(viewer.watcher.take().detached, Some((at.clone(), Reason::Overflow)));
+    let more = Step::More(bench.end.clone());
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &Wanted::default()), more, "there is no room");
+    assert_eq!(received(&viewer), (vec!["first".to_owned()], Some(at.clone())));
     bench.entry(AGENT, &entry("w", "c", "r", "later"));
     assert_eq!(received(&viewer).0.len(), 0);
-    let mut cursor = last.unwrap();
     // What it missed comes from the tails, in the order in which it came.
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut cursor, &None), Step::More(bench.end.clone()));
-    assert_eq!(received(&viewer), (vec!["line".to_owned(), "line".to_owned()], Some(cursor.clone())));
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut cursor, &None), Step::Live);
-    assert_eq!((received(&viewer).0, cursor), (vec!["later".to_owned()], bench.end.clone()));
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &Wanted::default()), Step::Live);
+    assert_eq!(
+        received(&viewer),
+        (["line", "line", "line", "line", "later"].map(str::to_owned).to_vec(), Some(at.clone()))
+    );
+    assert_eq!(at, bench.end);
 }
 
 #[test]
 fn what_is_erased_is_neither_pushed_nor_in_the_tails() {
     let mut bench = Bench::new();
     let viewer = bench.viewer("w", "c");
-    attach(&mut bench, &viewer, &None);
+    attach(&mut bench, &viewer, &Wanted::default());
     let start = bench.end.clone();
     bench.entry(AGENT, &entry("w", "c", "r", "before"));
     bench.entry(AGENT, &entry("w", "c", "other", "of another run"));
@@ -121,40 +151,19 @@ fn what_is_erased_is_neither_pushed_nor_in_the_tails() {
 
     // Who comes from before reads the tiers.
     let late = bench.viewer("w", "c");
-    let step = bench.core.step(late.channel, late.id, &mut start.clone(), &None);
+    let step = bench.core.step(late.channel, late.id, &mut start.clone(), &Wanted::default());
     assert_eq!(step, Step::Behind(bench.end.clone()));
-}
-
-#[test]
-fn runs_narrow_what_is_pushed_and_what_tails_give() {
-    let mut bench = Bench::new();
-    let (narrow, wide) = (bench.viewer("w", "c"), bench.viewer("w", "c"));
-    let start = bench.end.clone();
-    attach(&mut bench, &wide, &None);
-    bench.entry(AGENT, &entry("w", "c", "r1", "a"));
-    bench.entry(AGENT, &entry("w", "c", "r2", "b"));
-    let only = |run: &str| Some(Arc::new(HashSet::from([run.to_owned()])));
-    let mut at = start;
-    assert_eq!(bench.core.step(narrow.channel, narrow.id, &mut at, &only("r2")), Step::Live);
-    bench.entry(AGENT, &entry("w", "c", "r1", "c"));
-    bench.core.narrow(narrow.channel, narrow.id, only("r1"));
-    bench.entry(AGENT, &entry("w", "c", "r1", "d"));
-    bench.entry(AGENT, &entry("w", "c", "r2", "e"));
-    assert_eq!(received(&narrow).0, ["b", "d"]);
-    assert_eq!(received(&wide).0.len(), 5);
-    assert_eq!(bench.core.detach(narrow.channel, narrow.id), Some(cursor(5, 0)));
-    assert_eq!(bench.core.detach(narrow.channel, narrow.id), None);
 }
 
 #[test]
 fn a_viewer_that_has_read_further_than_the_hub_gets_nothing_twice() {
     let mut bench = Bench::new();
     let early = bench.viewer("w", "c");
-    attach(&mut bench, &early, &None);
+    attach(&mut bench, &early, &Wanted::default());
     let unseen = [bench.append(AGENT), bench.append(AGENT)];
     // It has read both already, but the hub has not.
     let viewer = bench.viewer("w", "c");
-    attach(&mut bench, &viewer, &None);
+    attach(&mut bench, &viewer, &Wanted::default());
     bench.entry(SYSTEM, &entry("w", "c", "r", "s"));
     assert_eq!(received(&viewer), (vec!["s".to_owned()], Some(cursor(2, 1))), "resuming there would repeat nothing");
     assert_eq!(received(&early), (vec!["s".to_owned()], Some(cursor(0, 1))));
@@ -174,7 +183,7 @@ fn what_it_has_read_further_stays_read_when_it_is_let_go_of() {
     bench.end = cursor(0, 0);
     let viewer = bench.viewer_with_room("w", "c", 800);
     bench.end = cursor(1, 0);
-    attach(&mut bench, &viewer, &None);
+    attach(&mut bench, &viewer, &Wanted::default());
     for _ in 0..5 {
         let offset = bench.append(SYSTEM);
         bench.take(SYSTEM, offset, &entry("w", "c", "r", "line"), true);
@@ -193,9 +202,9 @@ fn a_cursor_before_the_tail_has_to_be_read_up() {
     bench.now += Duration::from_secs(2);
     bench.core.sweep(bench.now);
     let behind = Step::Behind(bench.end.clone());
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &None), behind);
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut Cursor::new(), &None), behind);
-    attach(&mut bench, &viewer, &None);
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &Wanted::default()), behind);
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut Cursor::new(), &Wanted::default()), behind);
+    attach(&mut bench, &viewer, &Wanted::default());
 }
 
 #[test]
@@ -210,7 +219,7 @@ fn memory_is_bounded_over_all_tails() {
         let held: usize = bench.core.lanes.values().map(|lane| lane.tail.bytes()).sum();
         assert!(held <= limits.tail_bytes, "{held}");
     }
-    assert!(matches!(bench.core.step(viewer.channel, viewer.id, &mut at, &None), Step::Behind(_)));
+    assert!(matches!(bench.core.step(viewer.channel, viewer.id, &mut at, &Wanted::default()), Step::Behind(_)));
 }
 
 #[test]
@@ -241,7 +250,7 @@ fn partitions_join_when_somebody_watches_and_leave_when_nobody_has_for_a_while()
 fn a_partition_that_becomes_the_cards_is_read_before_it_is_live() {
     let mut bench = Bench::new();
     let viewer = bench.viewer("w", "c");
-    attach(&mut bench, &viewer, &None);
+    attach(&mut bench, &viewer, &Wanted::default());
     bench.entry(AGENT, &entry("w", "c", "r", "a"));
     let strange = TopicPartition::new(Topic::AgentLogs, 5);
     let found = Cursor::from_iter([(strange, 0, 42)]);
@@ -250,8 +259,8 @@ fn a_partition_that_becomes_the_cards_is_read_before_it_is_live() {
     assert_eq!((&at, reason), (&cursor(1, 0), Reason::Extended));
     let mut target = cursor(1, 0);
     target.set(strange, 0, 42);
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &None), Step::Behind(target.clone()));
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut target, &None), Step::Live);
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &Wanted::default()), Step::Behind(target.clone()));
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut target, &Wanted::default()), Step::Live);
     bench.core.extend(viewer.channel, &found, &Cursor::new());
     assert_eq!(viewer.watcher.take().detached, None, "it is nothing new");
     bench.end.set(strange, 0, 42);
@@ -263,7 +272,7 @@ fn a_partition_that_becomes_the_cards_is_read_before_it_is_live() {
 fn a_partition_that_begins_anew_lets_go_of_all_who_watch_it() {
     let mut bench = Bench::new();
     let viewer = bench.viewer("w", "c");
-    attach(&mut bench, &viewer, &None);
+    attach(&mut bench, &viewer, &Wanted::default());
     bench.entry(AGENT, &entry("w", "c", "r", "a"));
     bench.core.commands.clear();
     bench.core.reset(AGENT, 1, 0);
@@ -272,14 +281,14 @@ fn a_partition_that_begins_anew_lets_go_of_all_who_watch_it() {
     assert_eq!((&at, reason), (&cursor(1, 0), Reason::Reset), "in the epoch that it was in");
     let mut target = cursor(0, 0);
     target.set(AGENT, 1, 0);
-    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &None), Step::Behind(target));
+    assert_eq!(bench.core.step(viewer.channel, viewer.id, &mut at, &Wanted::default()), Step::Behind(target));
 }
 
 #[test]
 fn an_offset_that_goes_back_is_not_taken_and_told() {
     let mut bench = Bench::new();
     let viewer = bench.viewer("w", "c");
-    attach(&mut bench, &viewer, &None);
+    attach(&mut bench, &viewer, &Wanted::default());
     bench.entry(AGENT, &entry("w", "c", "r", "a"));
     let raw = super::tail::Raw {
         offset: 0,

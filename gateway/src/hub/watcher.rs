@@ -1,6 +1,6 @@
 //! The two ends of a watch: what the hub tells a session, and how.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentworks_schemas::Cursor;
@@ -8,9 +8,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::socket::{Frame, Outbox};
-
-/// The runs that a connection has narrowed its stream to; `None` for all of the card.
-pub(crate) type Runs = Option<Arc<HashSet<String>>>;
 
 /// Why the hub let go of a live connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

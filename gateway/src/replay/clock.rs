@@ -17,40 +17,79 @@ const LATE: Duration = Duration::from_secs(1);
 pub(super) struct Clock {
     speed: f64,
     idle_cap: Duration,
-    /// The running maximum of the timestamps shown, and when the last entry was due.
-    last: Option<(Timestamp, Instant)>,
+    /// The entry that is to be shown next, or was shown last.
+    last: Option<Tick>,
+    /// The one before it.
+    before: Option<Tick>,
     paused: Option<Instant>,
+}
+
+/// The running maximum of the timestamps up to an entry, and when the entry is due.
+#[derive(Clone, Copy, Debug)]
+struct Tick {
+    time: Timestamp,
+    due: Instant,
 }
 
 impl Clock {
     /// A clock that multiplies the pace by `speed`, which may be 0 for no waiting at all, and waits at most `idle_cap`
     /// between two entries.
     pub(super) fn new(speed: f64, idle_cap: Duration) -> Self {
-        Clock { speed, idle_cap, last: None, paused: None }
+        Clock { speed, idle_cap, last: None, before: None, paused: None }
     }
 
-    /// When an entry is due that is shown next; `None` means at once.
+    /// When an entry is due that is shown next.
     pub(super) fn due(&mut self, timestamp: Timestamp, now: Instant) -> Instant {
-        let (time, due) = match self.last {
-            None => (timestamp, now),
-            Some((last, due)) => {
-                let wait = if self.speed > 0.0 {
-                    let seconds = timestamp.since(last).as_secs_f64() / self.speed;
-                    Duration::try_from_secs_f64(seconds).map_or(self.idle_cap, |wait| wait.min(self.idle_cap))
-                } else {
-                    Duration::ZERO
-                };
+        let tick = match self.last {
+            None => Tick { time: timestamp, due: now },
+            Some(Tick { time, due }) => {
                 let earliest = now.checked_sub(LATE).unwrap_or(due);
-                (last.max(timestamp), due.max(earliest) + wait)
+                Tick { time: time.max(timestamp), due: due.max(earliest) + self.wait(time, timestamp) }
             }
         };
-        self.last = Some((time, due));
-        due
+        self.before = self.last.replace(tick);
+        tick.due
+    }
+
+    /// How long to wait between two moments of the run.
+    fn wait(&self, from: Timestamp, to: Timestamp) -> Duration {
+        if self.speed <= 0.0 {
+            return Duration::ZERO;
+        }
+        let seconds = to.since(from).as_secs_f64() / self.speed;
+        Duration::try_from_secs_f64(seconds).map_or(self.idle_cap, |wait| wait.min(self.idle_cap))
+    }
+
+    /// Goes on at another pace. Of the wait for an entry that was asked about, and is not due yet, what is left is
+    /// stretched or shrunk: says when the entry is due now.
+    pub(super) fn set_speed(&mut self, speed: f64, now: Instant) -> Option<Instant> {
+        let now = self.paused.unwrap_or(now);
+        let before = self.wait_of_last();
+        self.speed = speed;
+        let after = self.wait_of_last();
+        let last = self.last.as_mut()?;
+        if let (Some(before), Some(after), left @ 1..) =
+            (before, after, last.due.saturating_duration_since(now).as_nanos())
+        {
+            let share = left as f64 / before.as_nanos().max(1) as f64;
+            last.due = now + after.mul_f64(share.min(1.0));
+        }
+        Some(last.due)
+    }
+
+    /// How long the wait for the last entry is, if there is one before it.
+    fn wait_of_last(&self) -> Option<Duration> {
+        Some(self.wait(self.before?.time, self.last?.time))
+    }
+
+    /// Forgets the entry that was asked about last: it was not shown, and is asked about again.
+    pub(super) fn take_back(&mut self) {
+        self.last = self.before.take();
     }
 
     /// Forgets what was shown: the next entry is due at once.
     pub(super) fn restart(&mut self) {
-        self.last = None;
+        (self.last, self.before) = (None, None);
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -65,8 +104,8 @@ impl Clock {
     /// Goes on. Says by how much everything is due later.
     pub(super) fn resume(&mut self, now: Instant) -> Duration {
         let stood = self.paused.take().map_or(Duration::ZERO, |since| now - since);
-        if let Some((_, due)) = &mut self.last {
-            *due += stood;
+        for tick in [&mut self.last, &mut self.before].into_iter().flatten() {
+            tick.due += stood;
         }
         stood
     }
@@ -140,6 +179,38 @@ mod tests {
         assert_eq!(clock.resume(start + Duration::from_millis(1100)), Duration::from_secs(1));
         assert_eq!(clock.resume(start + Duration::from_millis(2000)), Duration::ZERO);
         assert_eq!(clock.due(Timestamp(300), start), start + Duration::from_millis(1300));
+    }
+
+    #[test]
+    fn a_change_of_pace_counts_for_what_is_left_of_the_wait() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut clock = Clock::new(1.0, CAP);
+        assert_eq!(clock.set_speed(1.0, start), None);
+        clock.due(Timestamp(0), start);
+        assert_eq!(clock.due(Timestamp(1000), start), at(1000));
+        // Three quarters of the wait are left.
+        assert_eq!(clock.set_speed(4.0, at(250)), Some(at(250 + 187)).map(|due| due + Duration::from_micros(500)));
+        clock.restart();
+        clock.due(Timestamp(0), start);
+        clock.due(Timestamp(60_000), start);
+        // The wait is capped before and after.
+        assert_eq!(clock.set_speed(2.0, at(1000)), Some(at(5000)));
+        assert_eq!(clock.set_speed(0.0, at(1000)), Some(at(1000)));
+        assert_eq!(clock.set_speed(1.0, at(2000)), Some(at(1000)), "it is due, and stays so");
+    }
+
+    #[test]
+    fn an_entry_that_was_not_shown_may_be_asked_about_again() {
+        let start = Instant::now();
+        let mut clock = Clock::new(1.0, CAP);
+        clock.due(Timestamp(0), start);
+        let due = clock.due(Timestamp(700), start);
+        clock.pause(start);
+        clock.take_back();
+        let later = start + Duration::from_secs(60);
+        clock.resume(later);
+        assert_eq!(clock.due(Timestamp(700), later), due + Duration::from_secs(60));
     }
 
     #[test]

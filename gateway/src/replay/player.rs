@@ -1,50 +1,70 @@
 //! The task of one replay.
 
+use std::collections::VecDeque;
+use std::future::pending;
 use std::time::Duration;
 
 use agentworks_processors::reader::ReadError;
 use agentworks_schemas::Timestamp;
-use agentworks_schemas::protocol::{
-    ErrorCode, ReplayAction, ReplayComplete, ReplayEntry, ReplayMetadata, ReplayOptions, ReplaySeeked, ReplayStartInfo,
-    ReplayStatus, RunSummary, SeekPosition, ServerMessage,
-};
+use agentworks_schemas::protocol::{ErrorCode, ReplayAction, ReplayOptions, RunSummary, SeekTo};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Shared;
+use super::ahead::Item;
 use super::clock::{Clock, estimate};
-use super::track::{Next, Numbered, Track};
-use crate::session::{error_frame, gap_frame};
-use crate::socket::{Closed, Frame};
+use super::frames::Frames;
+use super::track::Track;
+use crate::session::error_frame;
+use crate::socket::{Closed, Frame, Outbox};
+
+/// How many frames wait for room before no more commands are taken.
+const WAITING: usize = 16;
+/// A replay that is paused for so long gives back what it has read ahead.
+const KEEP: Duration = Duration::from_secs(5);
 
 /// What a client asks of a replay.
 #[derive(Debug)]
 pub(super) enum Command {
     Control(ReplayAction),
-    Seek(SeekPosition),
+    Seek(SeekTo),
+    Speed(f64),
+    JumpLive,
 }
 
 /// Plays one replay.
 pub(super) struct Player {
     shared: Shared,
-    id: String,
     run: String,
     options: ReplayOptions,
     commands: mpsc::Receiver<Command>,
-    clock: Clock,
-    /// What is shown next, and when.
-    head: Option<(Instant, Head)>,
+    frames: Frames,
+    /// Frames that wait for room. While there are any, nothing is shown.
+    waiting: VecDeque<Frame>,
+    pace: Pace,
     began: Instant,
     played: u64,
 }
 
-#[derive(Debug)]
-enum Head {
-    Entry(Box<Numbered>),
-    Frame(Frame),
-    End,
+/// When the next entry is shown.
+struct Pace {
+    clock: Clock,
+    /// When the next entry is due, once that is known.
+    due: Option<Instant>,
+    /// Whether entries are shown as they come.
+    is_live: bool,
+    /// If something was read ahead since the replay was paused: when it is given back.
+    release: Option<Instant>,
+}
+
+/// What is to be done next.
+enum Step {
+    /// The next item can be shown.
+    Show,
+    /// What was read ahead is to be given back.
+    Release,
 }
 
 /// Why a replay ends early.
@@ -95,7 +115,9 @@ impl Player {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let clock = Clock::new(options.speed, shared.idle_cap);
-        Player { shared, id, run, options, commands, clock, head: None, began: Instant::now(), played: 0 }
+        let pace = Pace { clock, due: None, is_live: false, release: None };
+        let (frames, waiting) = (Frames::new(id), VecDeque::new());
+        Player { shared, run, options, commands, frames, waiting, pace, began: Instant::now(), played: 0 }
     }
 
     /// Plays until the end. `card` helps to find the run.
@@ -105,6 +127,7 @@ impl Player {
         match stop {
             None => {
                 self.shared.metrics.replay_completions.inc();
+                self.shared.metrics.tenants.of(self.shared.grant.workspace()).replay_completed();
                 self.completed(false).await;
             }
             Some(Stop::Stopped) => self.completed(true).await,
@@ -112,158 +135,225 @@ impl Player {
             Some(Stop::Failed(error)) => {
                 warn!(%error, "a replay can't go on");
                 self.shared.metrics.replay_errors.inc();
-                let message = format!("replay {} can't go on: the run can't be read; try again", self.id);
+                self.shared.metrics.tenants.of(self.shared.grant.workspace()).replay_failed();
+                let message = format!("replay {} can't go on: the run can't be read; try again", self.frames.id());
                 self.say(error_frame(ErrorCode::Internal, message, Some("replay_run"))).await;
             }
         }
     }
 
     async fn play(&mut self, card: &str) -> Result<(), Stop> {
-        let (reader, claims) = (self.shared.reader.clone(), self.shared.claims.clone());
-        let summary = reader.run_summary(&claims.workspace, &self.run, Some(card)).await?;
+        let (reader, grant) = (self.shared.reader.clone(), self.shared.grant.clone());
+        let run = reader.run(grant.workspace(), &self.run, Some(card)).await?;
         // A run of a card that the token doesn't allow is as unknown as one that isn't there.
-        let Some(summary) = summary.filter(|summary| claims.may_read(&claims.workspace, &summary.card_id)) else {
+        let Some(run) = run.filter(|run| grant.may_read(grant.workspace(), &run.summary.card_id)) else {
             let message = format!("there is no run {:?}", self.run);
             self.say(error_frame(ErrorCode::NotFound, message, Some("replay_run"))).await;
             return Err(Stop::Closed);
         };
-        let mut track = Track::open(reader, &claims.workspace, summary, &self.options).await?;
+        let mut track = Track::open(reader, run, &self.options);
         self.began = Instant::now();
-        self.send(&ServerMessage::ReplayStarted { data: self.started(&track) }).await?;
+        self.waiting.push_back(self.started(&track));
         loop {
+            self.flush()?;
+            let is_waiting = !self.waiting.is_empty();
             tokio::select! {
-                command = self.commands.recv() => self.obey(command.ok_or(Stop::Closed)?, &mut track).await?,
-                head = advance(&mut self.head, &mut self.clock, &mut track, &self.shared) => match head? {
-                    Head::Entry(entry) => self.show(*entry, track.total())?,
-                    Head::Frame(frame) => self.queue(frame)?,
-                    Head::End => return Ok(()),
+                command = self.commands.recv(), if self.waiting.len() < WAITING => {
+                    self.obey(command.ok_or(Stop::Closed)?, &mut track)?;
+                }
+                room = self.shared.outbox.room(), if is_waiting => room?,
+                step = self.pace.next(&mut track, &self.shared), if !is_waiting => match step? {
+                    Step::Show => if self.show(&mut track) { return Ok(()) },
+                    Step::Release => {
+                        track.release();
+                        self.pace.forget();
+                    }
                 },
             }
         }
     }
 
-    async fn obey(&mut self, command: Command, track: &mut Track) -> Result<(), Stop> {
-        let now = Instant::now();
-        match command {
-            Command::Control(ReplayAction::Stop) => Err(Stop::Stopped),
-            Command::Control(ReplayAction::Pause) => {
-                self.clock.pause(now);
-                self.send(&ServerMessage::ReplayPaused { data: self.status(track) }).await
+    /// Queues what waits, as far as there is room.
+    fn flush(&mut self) -> Result<(), Stop> {
+        while let Some(frame) = self.waiting.pop_front() {
+            if let Some(frame) = self.shared.outbox.try_send(frame)? {
+                self.waiting.push_front(frame);
+                break;
             }
-            Command::Control(ReplayAction::Resume) => {
-                let stood = self.clock.resume(now);
-                if let Some((due, _)) = &mut self.head {
-                    *due += stood;
-                }
-                self.send(&ServerMessage::ReplayResumed { data: self.status(track) }).await
-            }
-            Command::Seek(position) => {
-                self.head = None;
-                self.clock.restart();
-                match position {
-                    SeekPosition::Ordinal(ordinal) => track.seek(ordinal).await?,
-                    SeekPosition::Cursor(cursor) => track.seek_cursor(&cursor).await?,
-                }
-                let ReplayStatus { session_id, position } = self.status(track);
-                let data = ReplaySeeked { session_id, position, progress: progress(position, track.total()) };
-                self.send(&ServerMessage::ReplaySeeked { data }).await
-            }
-        }
-    }
-
-    fn started(&self, track: &Track) -> ReplayStartInfo {
-        let time = time(track.summary(), &self.options);
-        let estimate = estimate(time, track.total(), self.options.speed, self.shared.idle_cap);
-        ReplayStartInfo {
-            session_id: self.id.clone(),
-            run_id: self.run.clone(),
-            total_logs: track.total(),
-            estimated_duration: millis(estimate),
-            filters: self.options.filters.clone(),
-        }
-    }
-
-    /// Where the replay stands: at the entry that is shown next.
-    fn status(&self, track: &Track) -> ReplayStatus {
-        let position = match &self.head {
-            Some((_, Head::Entry(entry))) => entry.ordinal,
-            _ => track.ordinal(),
-        };
-        ReplayStatus { session_id: self.id.clone(), position }
-    }
-
-    fn show(&mut self, numbered: Numbered, total: u64) -> Result<(), Stop> {
-        let Numbered { entry, ordinal, cursor } = numbered;
-        if !self.shared.claims.may_read(&entry.entry.workspace_id, &entry.entry.card_id) {
-            return Ok(());
-        }
-        self.played += 1;
-        let replay = ReplayMetadata {
-            session_id: self.id.clone(),
-            replay_position: ordinal,
-            replay_total: total,
-            replay_progress: progress(ordinal, total),
-            original_timestamp: entry.entry.timestamp,
-            replay_timestamp: Timestamp::now(),
-        };
-        let data = ReplayEntry { entry: entry.entry, replay };
-        self.queue(Frame::message(&ServerMessage::ReplayLog { position: cursor, data }))
-    }
-
-    /// Queues a frame that there was room for a moment ago. If somebody else has taken the room, it waits as the head.
-    fn queue(&mut self, frame: Frame) -> Result<(), Stop> {
-        if let Some(frame) = self.shared.outbox.try_send(frame)? {
-            self.head = Some((Instant::now(), Head::Frame(frame)));
         }
         Ok(())
     }
 
-    async fn completed(&self, stopped: bool) {
-        let data = ReplayComplete {
-            session_id: self.id.clone(),
-            total_logs_played: self.played,
-            duration: millis(self.began.elapsed()),
-            stopped,
+    /// Does what is asked at once; the answer waits its turn.
+    fn obey(&mut self, command: Command, track: &mut Track) -> Result<(), Stop> {
+        let (now, pace) = (Instant::now(), &mut self.pace);
+        match command {
+            Command::Control(ReplayAction::Stop) => return Err(Stop::Stopped),
+            Command::Control(ReplayAction::Pause) => {
+                pace.pause(now);
+                self.waiting.push_back(self.frames.paused(track.ordinal()));
+            }
+            Command::Control(ReplayAction::Resume) => {
+                pace.resume(now);
+                self.waiting.push_back(self.frames.resumed(track.ordinal()));
+            }
+            Command::Speed(speed) => {
+                pace.set_speed(speed, now);
+                self.waiting.push_back(self.frames.speed_changed(speed));
+            }
+            Command::Seek(to) => {
+                pace.restart(now);
+                track.seek(to);
+            }
+            Command::JumpLive => {
+                pace.resume(now);
+                pace.restart(now);
+                track.jump_live();
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows what comes next. Whether that was the end.
+    fn show(&mut self, track: &mut Track) -> bool {
+        self.pace.due = None;
+        let frame = match track.pop() {
+            Some(Item::Entry(entry)) => {
+                let card = &entry.entry.entry;
+                if !self.shared.grant.may_read(&card.workspace_id, &card.card_id) {
+                    return false;
+                }
+                self.played += 1;
+                self.frames.log(*entry, track.total())
+            }
+            Some(Item::Gap { partition, range, .. }) => self.frames.gap(partition, range),
+            Some(Item::Seeked(ordinal)) => self.frames.seeked(ordinal, track.total()),
+            Some(Item::Live) => {
+                self.pace.live();
+                self.frames.live(track.ordinal())
+            }
+            Some(Item::End) => return true,
+            None => return false,
         };
-        self.say(Frame::message(&ServerMessage::ReplayCompleted { data })).await;
+        self.waiting.push_back(frame);
+        false
     }
 
-    async fn send(&self, message: &ServerMessage<'_>) -> Result<(), Stop> {
-        Ok(self.shared.outbox.send(Frame::message(message)).await?)
+    fn started(&self, track: &Track) -> Frame {
+        let time = time(track.summary(), &self.options);
+        let estimate = estimate(time, track.total(), self.options.speed, self.shared.idle_cap);
+        self.frames.started(&self.run, track.total(), estimate, &self.options)
     }
 
-    /// Queues the last that there is to say, unless the connection is over.
+    async fn completed(&mut self, stopped: bool) {
+        // What was answered comes first.
+        for frame in std::mem::take(&mut self.waiting) {
+            self.say(frame).await;
+        }
+        self.say(self.frames.completed(self.played, self.began.elapsed(), stopped)).await;
+    }
+
+    /// Queues what there is to say in the end, unless the connection is over.
     async fn say(&self, frame: Frame) {
         let _ = self.shared.outbox.send(frame).await;
     }
 }
 
-/// Waits for what is next, until its time, and until there is room for it. May be dropped and called again.
-async fn advance(
-    head: &mut Option<(Instant, Head)>,
-    clock: &mut Clock,
-    track: &mut Track,
-    shared: &Shared,
-) -> Result<Head, Stop> {
-    if head.is_none() {
-        let next = track.next().await?;
-        let now = Instant::now();
-        *head = Some(match next {
-            Next::Entry(entry) => (clock.due(entry.entry.entry.timestamp, now), Head::Entry(entry)),
-            Next::Gap(partition, from, to) => (now, Head::Frame(gap_frame(partition, from, to))),
-            Next::End => (now, Head::End),
-        });
-    }
-    if clock.is_paused() {
-        std::future::pending::<()>().await;
-    }
-    if let Some((due, _)) = head {
-        if *due > Instant::now() {
-            sleep_until(*due).await;
+impl Pace {
+    /// Waits for what is next, until its time, and until there is room for it; reads ahead meanwhile. May be dropped and
+    /// called again.
+    async fn next(&mut self, track: &mut Track, shared: &Shared) -> Result<Step, Stop> {
+        loop {
+            if self.clock.is_paused() && !track.is_seeking() {
+                match self.release {
+                    Some(release) => sleep_until(release).await,
+                    None => pending().await,
+                }
+                return Ok(Step::Release);
+            }
+            let due = match track.front() {
+                None => {
+                    track.fill().await?;
+                    continue;
+                }
+                Some(Item::Entry(entry)) => {
+                    let position = entry.entry.position;
+                    let of = &entry.entry.entry;
+                    let erased = shared.reader.erasures().view().await.map_err(ReadError::from)?;
+                    if erased.hides(&of.workspace_id, &of.run_id, position) {
+                        track.pop();
+                        self.due = None;
+                        continue;
+                    }
+                    self.due(of.timestamp)
+                }
+                Some(_) => Instant::now(),
+            };
+            if due <= Instant::now() {
+                return self.room(&shared.outbox).await;
+            }
+            tokio::select! {
+                biased;
+                () = sleep_until(due) => {}
+                filled = track.fill(), if track.wants_more() => filled?,
+            }
         }
-        shared.outbox.room().await?;
     }
-    head.take().map(|(_, head)| head).ok_or(Stop::Closed)
+
+    async fn room(&self, outbox: &Outbox) -> Result<Step, Stop> {
+        outbox.room().await?;
+        Ok(Step::Show)
+    }
+
+    /// When an entry is due.
+    fn due(&mut self, timestamp: Timestamp) -> Instant {
+        let (clock, is_live) = (&mut self.clock, self.is_live);
+        *self.due.get_or_insert_with(|| {
+            let now = Instant::now();
+            if is_live { now } else { clock.due(timestamp, now) }
+        })
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.clock.pause(now);
+        self.release = Some(now + KEEP);
+    }
+
+    fn resume(&mut self, now: Instant) {
+        let stood = self.clock.resume(now);
+        if let Some(due) = &mut self.due {
+            *due += stood;
+        }
+        self.release = None;
+    }
+
+    fn set_speed(&mut self, speed: f64, now: Instant) {
+        let due = self.clock.set_speed(speed, now);
+        if self.due.is_some() && !self.is_live {
+            self.due = due;
+        }
+    }
+
+    /// What is shown next is due at once.
+    fn restart(&mut self, now: Instant) {
+        self.clock.restart();
+        (self.due, self.is_live) = (None, false);
+        self.release = self.clock.is_paused().then(|| now + KEEP);
+    }
+
+    /// Entries are shown as they come, from now on.
+    fn live(&mut self) {
+        self.clock.restart();
+        self.is_live = true;
+    }
+
+    /// What comes next is read again later.
+    fn forget(&mut self) {
+        if self.due.take().is_some() && !self.is_live {
+            self.clock.take_back();
+        }
+        self.release = None;
+    }
 }
 
 /// From the first to the last moment of what is shown.
@@ -271,12 +361,4 @@ fn time(summary: &RunSummary, options: &ReplayOptions) -> Duration {
     let end = summary.end_time.unwrap_or_else(Timestamp::now);
     let begin = options.start_time.map_or(summary.start_time, |start| start.max(summary.start_time));
     options.end_time.map_or(end, |until| until.min(end)).since(begin)
-}
-
-fn progress(position: u64, total: u64) -> f64 {
-    if total == 0 { 100.0 } else { position as f64 / total as f64 * 100.0 }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

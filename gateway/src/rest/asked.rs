@@ -34,9 +34,14 @@ impl Asked {
 /// The claims of a request's token; rejected with an [`ApiError`] if there is none that is valid.
 pub fn authorised(gateway: Gateway) -> impl Filter<Extract = (Claims,), Error = Rejection> + Clone {
     warp::header::headers_cloned().and(raw_query()).and_then(move |headers: HeaderMap, query: String| {
-        let claims =
-            bearer(&headers, Some(&query), &gateway.config).and_then(|token| gateway.auth.authenticate(&token));
-        std::future::ready(claims.map_err(|error| warp::reject::custom(ApiError::Unauthorised(error))))
+        let gateway = gateway.clone();
+        async move {
+            let claims = match bearer(&headers, Some(&query), &gateway.config) {
+                Ok(token) => gateway.auth.authenticate(&token).await,
+                Err(error) => Err(error),
+            };
+            claims.map_err(|error| warp::reject::custom(ApiError::Unauthorised(error)))
+        }
     })
 }
 

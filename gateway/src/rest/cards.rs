@@ -63,6 +63,38 @@ pub(super) async fn show(Id(card): Id, asked: Asked) -> Result<Response, ApiErro
     Ok(json(&OneCard { card_id: card, last_seen: seen.map(|info| info.last_seen), active_run }))
 }
 
+/// Which gateway a card's clients are best served by.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Home {
+    card_id: String,
+    /// The number of the card's partition in each topic.
+    lane: i32,
+    gateway: GatewayUrl,
+    /// Whether it is the one that answers.
+    is_self: bool,
+    /// The gateways that are up, by URL.
+    members: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct GatewayUrl {
+    url: String,
+}
+
+/// `GET /v1/cards/{card}/gateway`: the home of the card's lane among the gateways; see [`crate::routing`]. It is advice:
+/// each of them serves the card.
+pub(super) async fn home(Id(card): Id, asked: Asked) -> Result<Response, ApiError> {
+    asked.check_card(&card)?;
+    asked.params.finish()?;
+    let lane = asked.gateway.reader.lane(&card).await?;
+    let router = &asked.gateway.router;
+    let url = router.home(lane);
+    let is_self = url == *router.name();
+    let members = router.ring().members().iter().map(ToString::to_string).collect();
+    Ok(json(&Home { card_id: card, lane, gateway: GatewayUrl { url: url.to_string() }, is_self, members }))
+}
+
 /// The first `limit` cards that the token allows.
 async fn readable(asked: &Asked, limit: usize) -> Result<Vec<CardInfo>, ApiError> {
     let claims = &asked.claims;

@@ -75,6 +75,7 @@ impl Wanted {
             components: params.list("component")?,
             since: params.value("since")?,
             until: params.value("until")?,
+            text: params.value("text")?,
         };
         Ok(Wanted { from, filter, limit })
     }
@@ -121,6 +122,7 @@ pub(super) async fn of_run(Id(run): Id, mut asked: Asked) -> Result<Response, Ap
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use agentworks_processors::reader::Needle;
     use agentworks_schemas::{Level, Source, Timestamp, Topic, TopicPartition};
 
     use super::*;
@@ -145,7 +147,8 @@ mod tests {
 
     #[test]
     fn parameters_say_which_entries() {
-        let wanted = wanted("level=warn,fatal&source=agent&component=a,b&since=2025-12-02T10:15:30Z&limit=7").unwrap();
+        let wanted =
+            wanted("level=warn,fatal&source=agent&component=a,b&since=2025-12-02T10:15:30Z&limit=7&text=Disk").unwrap();
         assert_eq!(wanted.limit, 7);
         assert_eq!(
             wanted.filter,
@@ -156,6 +159,7 @@ mod tests {
                 components: Some(vec!["a".to_owned(), "b".to_owned()]),
                 since: Some(Timestamp(1_764_670_530_000)),
                 until: None,
+                text: Some(Needle::new("disk")),
             }
         );
     }

@@ -18,7 +18,7 @@ use warp::{Rejection, Reply};
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiError {
-    /// `missing_token`, `invalid_token`, `expired_token`, `wrong_audience`: 401.
+    /// `missing_token`, `invalid_token`, `expired_token`, `wrong_audience`, `revoked_token`: 401; `unavailable`: 503.
     Unauthorised(AccessError),
     /// `access_denied`: 403. The token is good, but not for this.
     Denied(String),
@@ -46,7 +46,10 @@ impl ApiError {
     /// The status, the code and the message.
     pub fn parts(&self) -> (StatusCode, String, String) {
         let (status, code, message) = match self {
-            ApiError::Unauthorised(error) => (StatusCode::UNAUTHORIZED, token_code(*error), error.to_string()),
+            ApiError::Unauthorised(error @ AccessError::Unavailable) => {
+                (StatusCode::SERVICE_UNAVAILABLE, error.code(), error.to_string())
+            }
+            ApiError::Unauthorised(error) => (StatusCode::UNAUTHORIZED, error.code(), error.to_string()),
             ApiError::Denied(message) => (StatusCode::FORBIDDEN, "access_denied", message.clone()),
             ApiError::Invalid(message) => (StatusCode::BAD_REQUEST, "invalid_value", message.clone()),
             ApiError::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message.clone()),
@@ -72,15 +75,6 @@ impl ApiError {
     }
 }
 
-fn token_code(error: AccessError) -> &'static str {
-    match error {
-        AccessError::Missing => "missing_token",
-        AccessError::Invalid => "invalid_token",
-        AccessError::Expired => "expired_token",
-        AccessError::Audience => "wrong_audience",
-    }
-}
-
 impl Reply for ApiError {
     fn into_response(self) -> Response {
         let (status, code, message) = self.parts();
@@ -89,6 +83,7 @@ impl Reply for ApiError {
         let header = match self {
             // RFC 6750, 3.1: without a token there is nothing to say about it.
             ApiError::Unauthorised(AccessError::Missing) => Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\"")),
+            ApiError::Unauthorised(AccessError::Unavailable) => Some((RETRY_AFTER, "1")),
             ApiError::Unauthorised(_) => {
                 Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\", error=\"invalid_token\""))
             }

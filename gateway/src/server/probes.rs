@@ -13,6 +13,9 @@ use warp::{Filter, Rejection};
 /// What the metrics are written in.
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
+/// What `/readyz` says first of a process that is about to end: those that route requests take it off at once.
+pub const DRAINING: &str = "draining";
+
 /// What the probes ask.
 #[derive(Clone)]
 pub struct Probes {

@@ -87,3 +87,85 @@ async fn routes_know_the_connection() {
     shutdown.cancel();
     server.await.unwrap();
 }
+
+#[tokio::test]
+async fn in_two_steps_what_is_under_way_goes_on_and_nothing_new_is_taken() {
+    let (entered, mut is_entered) = tokio::sync::mpsc::channel(1);
+    let (release, released) = tokio::sync::watch::channel(false);
+    let slow = warp::path!("slow").then(move || {
+        let (entered, mut released) = (entered.clone(), released.clone());
+        async move {
+            entered.send(()).await.unwrap();
+            released.wait_for(|is_released| *is_released).await.unwrap();
+            Response::new("done".into())
+        }
+    });
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let ending = Ending::default();
+    let server = tokio::spawn(serve_until(listener, slow, Slots::default(), ending.clone()));
+    // One that asks nothing is not waited for.
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let request = tokio::spawn(async move { get(address, "/slow").await });
+    is_entered.recv().await.unwrap();
+    ending.closing.cancel();
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!server.is_finished());
+    release.send(true).unwrap();
+    assert_eq!(request.await.unwrap().0, 200);
+    // Nobody is left, so there is no second step to wait for.
+    server.await.unwrap();
+    assert!(!ending.shutdown.is_cancelled());
+}
+
+#[tokio::test]
+async fn one_more_than_there_may_be_is_refused_and_counted() {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (slots, ending) =
+        (Slots::new(ServerLimits { max_connections: 1, ..ServerLimits::default() }), Ending::default());
+    let mut registry = Registry::default();
+    slots.register(&mut registry);
+    let routes = warp::path!("hello").map(|| Response::new("hello".into()));
+    let server = tokio::spawn(serve_until(listener, routes, slots, ending.clone()));
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let mut second = TcpStream::connect(address).await.unwrap();
+    let mut answer = String::new();
+    second.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("max_total_connections is 1"), "{answer}");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("agentworks_http_connections_refused_total{limit=\"total\"} 1"), "{text}");
+    // When it has gone there is room.
+    drop(first);
+    while !get(address, "/hello").await.1.ends_with("hello") {}
+    ending.end();
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let head_timeout = Duration::from_millis(300);
+    let (slots, ending) = (Slots::new(ServerLimits { head_timeout, ..ServerLimits::default() }), Ending::default());
+    let routes = warp::path!("hello").map(|| Response::new("hello".into()));
+    let server = tokio::spawn(serve_until(listener, routes, slots, ending.clone()));
+    for begun in ["", "GET /hello HTTP/1.1\r\nHost: te"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Whether it is told so or just cut off.
+        let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await.expect("it ends");
+    }
+    assert_eq!(get(address, "/hello").await.0, 200);
+    ending.end();
+    server.await.unwrap();
+}

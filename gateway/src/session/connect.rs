@@ -13,18 +13,17 @@ use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use super::Session;
-use super::open::Start;
+use super::start::Beginning;
 use crate::Gateway;
 use crate::auth::{bearer, origin_allowed};
 use crate::metrics::EndLabel;
 use crate::rest::ApiError;
-use crate::server::Connection;
+use crate::roster::Registered;
+use crate::server::{Connection, Full};
 use crate::socket::upgrade::{Handshake, take_stream};
-use crate::socket::{CloseCode, Outbox, SocketEnd, SocketLimits, Waiting, drive};
+use crate::socket::{CloseCode, Meters, Outbox, SocketLimits, Waiting, drive};
 use crate::state::Entered;
 
-/// The most entries that a client is shown first; who asks for more gets so many.
-const MAX_HISTORY: usize = 1000;
 /// How many messages of a client wait for its session before no more are read.
 const INBOX: usize = 16;
 
@@ -32,6 +31,7 @@ const INBOX: usize = 16;
 ///
 /// - `history`: how many entries are shown first, 1000 at most.
 /// - `position`: go on just after the frame that carried it, instead.
+/// - `levels`, `sources`, `components`: lists, separated by commas, and `text`: show only entries that pass.
 /// - `token`: where the gateway allows it; see [`crate::auth`].
 ///
 /// A client that may not connect is answered with 401 or 403 if it asks for no WebSocket, and otherwise let in and
@@ -44,9 +44,9 @@ pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Re
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::get::<Connection>())
-        .map(move |card: String, headers: HeaderMap, query: String, upgrade, connection| {
+        .then(move |card: String, headers: HeaderMap, query: String, upgrade, connection| {
             let request = Request { gateway: gateway.clone(), headers, query, connection };
-            request.answer(&card, upgrade).unwrap_or_else(Reply::into_response)
+            async move { request.answer(&card, upgrade).await.unwrap_or_else(Reply::into_response) }
         })
 }
 
@@ -66,12 +66,19 @@ struct Refusal {
 
 impl From<AccessError> for Refusal {
     fn from(error: AccessError) -> Self {
-        Refusal { code: CloseCode::Policy, reason: error.to_string(), http: error.into() }
+        let code = if error == AccessError::Unavailable { CloseCode::TryLater } else { CloseCode::Policy };
+        Refusal { code, reason: error.to_string(), http: error.into() }
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Refusal { code: CloseCode::TryLater, reason: full.to_string(), http: ApiError::Unavailable }
     }
 }
 
 impl Request {
-    fn answer(self, card: &str, upgrade: Option<OnUpgrade>) -> Result<Response, ApiError> {
+    async fn answer(self, card: &str, upgrade: Option<OnUpgrade>) -> Result<Response, ApiError> {
         let card = percent_decode_str(card).decode_utf8().ok().filter(|card| !card.is_empty());
         let Some(card) = card.map(|card| card.into_owned()) else {
             return Err(ApiError::Invalid("the card in the path is not UTF-8".to_owned()));
@@ -80,7 +87,11 @@ impl Request {
         if !origin_allowed(header(ORIGIN), header(HOST), &self.gateway.config) {
             return Err(ApiError::Denied("pages of this origin may not connect".to_owned()));
         }
-        let admitted = self.admit(&card);
+        // It came in over a connection that was there already.
+        if self.gateway.drain.is_closing() {
+            return Err(ApiError::Unavailable);
+        }
+        let admitted = self.admit(&card).await;
         let handshake = Handshake::check(&self.headers);
         let (Ok(handshake), Some(upgrade)) = (&handshake, upgrade) else {
             if let Err(refusal) = admitted {
@@ -93,17 +104,18 @@ impl Request {
         let response = handshake.response();
         let Request { gateway, query, connection, .. } = self;
         let tasks = connection.tasks.clone();
-        let start = start(&query, gateway.config.history);
+        let beginning = Beginning::of(&query, gateway.config.history);
         // Nothing of the request goes along: its headers are slices of the HTTP parser's whole buffer.
-        let client = Client { gateway, connection, card, start, admitted };
+        let client = Client { gateway, connection, card, beginning, admitted };
         tasks.spawn(client.connect(upgrade));
         Ok(response)
     }
 
     /// Whether the client may have a session, as far as its token says.
-    fn admit(&self, card: &str) -> Result<Claims, Refusal> {
+    async fn admit(&self, card: &str) -> Result<Claims, Refusal> {
         let token = bearer(&self.headers, Some(&self.query), &self.gateway.config)?;
-        let claims = self.gateway.auth.authenticate(&token)?;
+        let claims = self.gateway.auth.authenticate(&token).await?;
+        self.connection.slot.claim(&self.headers)?;
         if !claims.may_read(&claims.workspace, card) {
             let reason = "access denied: the token is not for this card".to_owned();
             return Err(Refusal { code: CloseCode::Policy, http: ApiError::Denied(reason.clone()), reason });
@@ -117,7 +129,7 @@ struct Client {
     gateway: Gateway,
     connection: Connection,
     card: String,
-    start: (Start, Vec<String>),
+    beginning: Beginning,
     admitted: Result<Claims, Refusal>,
 }
 
@@ -130,9 +142,13 @@ impl Client {
             max_message: config.max_message,
             heartbeat: config.heartbeat,
             write_timeout: config.write_timeout,
+            frames_per_second: config.max_messages_per_second,
+            idle_timeout: config.idle_timeout,
         };
+        // Until the connection ends.
+        let slot = Arc::clone(&self.connection.slot);
         let (metrics, remote) = (Arc::clone(&self.gateway.metrics), self.connection.remote);
-        let outbox = Arc::new(Outbox::new(config.max_pending));
+        let outbox = Arc::new(Outbox::new(config.max_pending).on(self.gateway.hub.shard()));
         let (sender, inbox) = mpsc::channel(INBOX);
         let tasks = self.connection.tasks.clone();
         let entered = self.enter(&outbox, inbox);
@@ -140,38 +156,45 @@ impl Client {
         metrics.active_connections.inc();
         // A task of its own, which holds nothing of what led to it.
         tasks.spawn(async move {
-            let end = drive(stream, early, outbox, sender, limits, &metrics).await;
-            drop(entered);
+            let tenant = entered.as_ref().map(|(_, registered)| Arc::clone(registered.presence().tenant()));
+            let meters = Meters { metrics: Arc::clone(&metrics), tenant: tenant.clone() };
+            let end = drive(stream, early, outbox, sender, limits, meters).await;
+            drop((entered, slot));
             metrics.active_connections.dec();
             metrics.connection_ends.get_or_create(&EndLabel { end: end.as_str() }).inc();
-            if let SocketEnd::Fault(code) = end {
+            if let Some(code) = end.code() {
                 metrics.connection_error(code);
+                tenant.inspect(|tenant| tenant.connection_error());
             }
             debug!(%remote, end = end.as_str(), "a connection has ended");
         });
     }
 
     /// Starts the session, or closes the connection if the client may not have one.
-    fn enter(self, outbox: &Arc<Outbox>, inbox: mpsc::Receiver<String>) -> Option<Entered> {
-        let Client { gateway, connection, card, start, admitted } = self;
+    fn enter(self, outbox: &Arc<Outbox>, inbox: mpsc::Receiver<String>) -> Option<(Entered, Registered)> {
+        let Client { gateway, connection, card, beginning, admitted } = self;
+        let limit = gateway.config.max_connections;
         let entered = admitted.and_then(|claims| {
-            let entered = gateway.connections.enter(&claims.workspace, gateway.config.max_connections);
-            let reason = "the workspace has too many connections".to_owned();
+            let entered = gateway.connections.enter(&claims.workspace, limit);
+            let reason = format!("max_connections of a workspace is {limit}");
             let http = ApiError::Unavailable;
             Ok((entered.ok_or(Refusal { code: CloseCode::TryLater, reason, http })?, claims))
         });
         match entered {
             Ok((entered, claims)) => {
                 let closer = CloseOnDrop(Arc::clone(outbox));
+                let tenant = gateway.metrics.tenants.of(&claims.workspace);
                 let outbox = Arc::clone(outbox);
-                let session = Session::new(gateway, claims, card, outbox, inbox, connection.shutdown, start);
+                let registered = gateway.roster.register(&claims, &card, connection.remote, outbox, tenant);
+                let presence = Arc::clone(registered.presence());
+                let session = Session::new(gateway, claims, presence, inbox, connection.shutdown, beginning);
                 // A future holds what is moved into it twice.
                 let mut session = Box::new(session);
                 connection.tasks.spawn(async move {
                     let _closer = closer;
                     session.run().await;
                 });
-                Some(entered)
+                Some((entered, registered))
             }
             Err(refusal) => {
                 gateway.metrics.connection_error(refusal.code);
@@ -188,49 +211,5 @@ struct CloseOnDrop(Arc<Outbox>);
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.close(CloseCode::Internal, "the gateway failed", Waiting::Drop);
-    }
-}
-
-/// What the query says of the beginning, and what of it can't be.
-fn start(query: &str, default: usize) -> (Start, Vec<String>) {
-    let mut start = Start { position: None, history: default };
-    let mut complaints = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "history" => match value.parse::<usize>() {
-                Ok(history) => start.history = history.min(MAX_HISTORY),
-                Err(_) => complaints.push(format!("history is not a number; {default} are shown")),
-            },
-            "position" => match value.parse() {
-                Ok(position) => start.position = Some(position),
-                Err(error) => complaints.push(format!("{error}; the stream begins at its end instead")),
-            },
-            _ => {}
-        }
-    }
-    (start, complaints)
-}
-
-#[cfg(test)]
-mod tests {
-    use agentworks_schemas::Cursor;
-
-    use super::*;
-
-    #[test]
-    fn the_query_says_where_to_begin() {
-        let (begin, complaints) = start("", 100);
-        assert!(begin.position.is_none() && begin.history == 100 && complaints.is_empty());
-        let (begin, complaints) = start(&format!("history=7&position={}&token=x", Cursor::new()), 100);
-        assert!(begin.position == Some(Cursor::new()) && begin.history == 7 && complaints.is_empty());
-    }
-
-    #[test]
-    fn what_can_not_be_is_told() {
-        assert_eq!(start("history=1001", 100).0.history, 1000);
-        for query in ["history=-1", "history=many", "position=%21", "position="] {
-            let (begin, complaints) = start(query, 100);
-            assert!(begin.position.is_none() && begin.history == 100 && complaints.len() == 1, "{query}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The entries of one terminal: history, then live, and back to reading whenever live is too fast.
+//! The entries of one card: history, then live, and back to reading whenever live is too fast.
 //!
 //! ```text
 //! Beginning ──► Opening ──► Pulling ──────────► Live        caught up
@@ -10,35 +10,42 @@
 //! *Beginning* settles the place in the log, after which the client is greeted: what is written from then on is shown.
 //! In *Reading* the stream reads the tiers at its client's pace; in *Pulling* it takes from the hub's tails, at the same
 //! pace; *Live* the hub pushes. A pause ends in *Paused*, which keeps the cursor. Each change of state carries the cursor
-//! over exactly, so that nothing is missed or shown twice.
+//! over exactly, so that nothing is missed or shown twice. Where the client changes what it wants, a stream that is live
+//! or reading goes on from its cursor in *Pulling*, so that all before was shown by the old and all after by the new.
+//!
+//! - [`steps`]: the way from state to state.
+
+mod steps;
 
 use std::collections::VecDeque;
 use std::future::pending;
-use std::mem::replace;
+use std::mem::{replace, take};
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_processors::reader::{ReadError, ReadFilter, ReadItem, ReadStream};
-use agentworks_schemas::protocol::{ErrorCode, Lag, ServerMessage};
+use agentworks_processors::reader::{ReadError, ReadStream};
+use agentworks_schemas::protocol::{FiltersInfo, ServerMessage};
 use agentworks_schemas::{Cursor, Timestamp};
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
 
-use super::batch::Batch;
-use super::error_frame;
-use super::lag::{LagClock, lag};
-use super::open::{Begun, Opened, Source, Start, begin, gap_frame, open};
-use crate::hub::{Reason, Runs, Step, Watch, raise};
-use crate::socket::{CloseCode, Closed, Frame, Waiting};
+use super::lag::LagClock;
+use super::open::{Begun, Opened, Place, Source, begin, open};
+use super::start::Start;
+use crate::hub::{Filters, Runs, Wanted, Watch};
+use crate::roster::Watching;
+use crate::socket::{Closed, Frame};
 
-/// How long to wait after the first fault of reading, and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How often a client that is shown only some of the entries is told its position, if none of them told it.
+const MARK: Duration = Duration::from_secs(5);
+/// So many frames may wait in a stream that doesn't move before no more is asked of it.
+const MAX_QUEUED: usize = 64;
 
-/// The entries of one terminal.
+/// The entries of one card.
 pub(super) struct Feed {
     source: Source,
+    _listed: Watching,
     state: State,
     /// What is said once the stream has begun, before anything else.
     greeting: VecDeque<Frame>,
@@ -46,12 +53,15 @@ pub(super) struct Feed {
     /// Goes out before anything else that is read.
     queue: VecDeque<Frame>,
     watch: Option<Watch>,
-    runs: Runs,
+    wanted: Wanted,
     /// Whether the client has paused the stream. It takes effect when there is a cursor to keep.
     is_paused: bool,
     lag: LagClock,
     /// The record timestamp of the last entry that was read.
     last: Option<Timestamp>,
+    /// The last position that was told without an entry, and when to do it next.
+    told: Cursor,
+    mark_at: Option<Instant>,
     failures: u32,
 }
 
@@ -62,6 +72,8 @@ enum State {
     },
     Opening {
         start: Start,
+        watch: Watch,
+        place: Place,
         opening: BoxFuture<'static, Result<Opened, ReadError>>,
     },
     Pulling(Cursor),
@@ -89,30 +101,47 @@ enum Again {
 
 impl Feed {
     /// A stream that begins with `start`, after the `greeting`.
-    pub(super) fn new(source: Source, start: Start, greeting: VecDeque<Frame>) -> Self {
+    pub(super) fn new(
+        source: Source,
+        start: Start,
+        wanted: Wanted,
+        is_paused: bool,
+        greeting: impl IntoIterator<Item = Frame>,
+    ) -> Self {
         Feed {
+            _listed: source.presence.watch(&source.card),
             state: beginning(&source, start),
             source,
-            greeting,
+            greeting: greeting.into_iter().collect(),
             has_begun: false,
             queue: VecDeque::new(),
             watch: None,
-            runs: None,
-            is_paused: false,
+            wanted,
+            is_paused,
             lag: LagClock::default(),
             last: None,
+            told: Cursor::new(),
+            mark_at: None,
             failures: 0,
         }
     }
 
+    /// The card.
+    pub(super) fn card(&self) -> &str {
+        &self.source.card
+    }
+
     /// Keeps entries flowing. It ends only to say that the client has been greeted, and may be dropped and called again at
-    /// any time.
-    pub(super) async fn run(&mut self) {
+    /// any time. Where it is `one_of_many`, the others get their turn after each of its steps.
+    pub(super) async fn run(&mut self, one_of_many: bool) {
         let had_greeted = self.has_greeted();
         while self.has_greeted() == had_greeted {
             if self.step().await == Err(Closed) {
                 // The session will notice.
                 pending::<()>().await;
+            }
+            if one_of_many {
+                yield_now().await;
             }
         }
     }
@@ -122,43 +151,90 @@ impl Feed {
         self.greeting.is_empty()
     }
 
-    /// Begins anew.
-    pub(super) fn reopen(&mut self, start: Start) {
+    /// Whether so much waits to be said that no more should be asked for.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.queue.len() + self.greeting.len() >= MAX_QUEUED
+    }
+
+    /// Begins anew, after another greeting, and after what was read and not sent yet.
+    pub(super) fn reopen(&mut self, start: Start, greeting: Option<Frame>) {
         self.watch = None;
         self.lag.pause();
+        self.greeting.extend(self.queue.drain(..).chain(greeting));
+        self.has_begun = false;
         self.state = beginning(&self.source, start);
+    }
+
+    /// What waits to be said of the stream's beginning, which is then said by somebody else.
+    pub(super) fn take_greeting(&mut self) -> VecDeque<Frame> {
+        take(&mut self.greeting)
+    }
+
+    /// Says something at this place of the stream.
+    pub(super) fn say(&mut self, frame: Frame) {
+        self.queue.push_back(frame);
     }
 
     /// Stops the stream; the cursor is kept.
     pub(super) fn pause(&mut self) {
         self.is_paused = true;
         self.lag.pause();
-        self.state = match replace(&mut self.state, State::Over) {
-            State::Live => match self.watch.as_ref().and_then(Watch::detach) {
-                Some(cursor) => State::Paused(cursor),
-                // The hub has let go already, and the cursor is among its news.
-                None => State::Live,
-            },
-            State::Pulling(cursor) | State::Reading { cursor, .. } => State::Paused(cursor),
-            State::Waiting { then: Again::Pull(cursor), .. } => State::Paused(cursor),
-            state => state,
-        };
+        // Where there is no cursor yet, it takes effect as soon as there is one.
+        if let Some(cursor) = self.take_cursor() {
+            self.state = State::Paused(cursor);
+        }
     }
 
     /// Goes on where the stream was paused.
     pub(super) fn resume(&mut self) {
         self.is_paused = false;
         if let State::Paused(cursor) = &mut self.state {
-            self.state = State::Pulling(std::mem::take(cursor));
+            self.state = State::Pulling(take(cursor));
         }
     }
 
     /// Shows these runs alone from now on.
     pub(super) fn narrow(&mut self, runs: Runs) {
-        if let (State::Live, Some(watch)) = (&self.state, &self.watch) {
-            watch.narrow(runs.clone());
+        self.wanted.runs = runs;
+        self.want_anew();
+    }
+
+    /// Shows only what passes these filters from now on, and says so.
+    pub(super) fn set_filters(&mut self, filters: Option<Arc<Filters>>) {
+        self.wanted.filters = filters;
+        self.want_anew();
+        let data = FiltersInfo { card_id: self.source.card.clone(), filters: self.wanted.said() };
+        self.queue.push_back(Frame::message(&ServerMessage::FiltersSet { data }));
+    }
+
+    /// Goes on with what is wanted now, from just after what was shown.
+    fn want_anew(&mut self) {
+        self.mark_at = None;
+        if let State::Opening { start, place, opening, .. } = &mut self.state {
+            // What comes first is looked for again, in the same place.
+            *opening = Box::pin(open(self.source.clone(), place.clone(), start.clone(), self.wanted.read()));
+        } else if let Some(cursor) = self.take_cursor() {
+            self.go_on(cursor);
         }
-        self.runs = runs;
+    }
+
+    /// The cursor of a stream that has begun; it goes on in another state. If the hub has let go already, the cursor is
+    /// among its news.
+    fn take_cursor(&mut self) -> Option<Cursor> {
+        match replace(&mut self.state, State::Over) {
+            State::Pulling(cursor) | State::Reading { cursor, .. } | State::Paused(cursor) => Some(cursor),
+            State::Waiting { then: Again::Pull(cursor), .. } => Some(cursor),
+            state => {
+                let is_live = matches!(state, State::Live);
+                self.state = state;
+                self.watch.as_ref().filter(|_| is_live).and_then(Watch::detach)
+            }
+        }
+    }
+
+    /// Goes on from a cursor, unless the client has paused.
+    fn go_on(&mut self, cursor: Cursor) {
+        self.state = if self.is_paused { State::Paused(cursor) } else { State::Pulling(cursor) };
     }
 
     /// One step. All that it knows is in `self` wherever it waits.
@@ -173,12 +249,25 @@ impl Feed {
             return Ok(());
         }
         match (&self.state, &self.watch) {
-            (State::Live | State::Paused(_), Some(watch)) => {
-                watch.changed().await;
-                Ok(())
+            (State::Live, Some(watch)) if self.wanted.is_all() => watch.changed().await,
+            (State::Paused(_), Some(watch)) => watch.changed().await,
+            // In boxes, so that a stream that is live holds no memory for them.
+            (State::Live, Some(_)) => Box::pin(self.mark()).await,
+            _ => Box::pin(self.move_on()).await?,
+        }
+        Ok(())
+    }
+
+    /// Waits for news, and tells the client its position now and then: entries that it isn't shown tell none.
+    async fn mark(&mut self) {
+        let Some(watch) = &self.watch else { return };
+        let due = *self.mark_at.get_or_insert_with(|| Instant::now() + MARK);
+        tokio::select! {
+            () = watch.changed() => {}
+            () = sleep_until(due) => {
+                self.mark_at = None;
+                watch.mark(&mut self.told);
             }
-            // In a box, so that a stream that is live holds no memory for it.
-            _ => Box::pin(self.move_on()).await,
         }
     }
 
@@ -194,217 +283,8 @@ impl Feed {
             }
         }
     }
-
-    /// One step towards live.
-    async fn move_on(&mut self) -> Result<(), Closed> {
-        match &mut self.state {
-            State::Beginning { start, beginning } => {
-                let begun = beginning.await;
-                let start = start.clone();
-                self.has_begun = true;
-                match begun {
-                    Ok(begun) => {
-                        let opening = Box::pin(open(self.source.clone(), begun, start.clone()));
-                        self.state = State::Opening { start, opening };
-                    }
-                    Err(error) => self.failed(error, Again::Open(start)),
-                }
-            }
-            State::Opening { start, opening } => match opening.await {
-                Ok(opened) => self.opened(opened),
-                Err(error) => {
-                    let start = start.clone();
-                    self.failed(error, Again::Open(start));
-                }
-            },
-            State::Pulling(_) => return self.pull().await,
-            State::Reading { .. } => return self.read().await,
-            State::Waiting { until, .. } => {
-                sleep_until(*until).await;
-                if let State::Waiting { then, .. } = replace(&mut self.state, State::Over) {
-                    self.state = match then {
-                        Again::Open(start) => beginning(&self.source, start),
-                        Again::Pull(cursor) => State::Pulling(cursor),
-                    };
-                }
-            }
-            State::Live | State::Paused(_) | State::Over => pending().await,
-        }
-        Ok(())
-    }
-
-    fn opened(&mut self, opened: Opened) {
-        let Opened { watch, complaint, history, active, cursor } = opened;
-        self.failures = 0;
-        if let Some(message) = complaint {
-            self.queue.push_back(error_frame(ErrorCode::InvalidValue, message, None));
-        }
-        let mut batch = Batch::default();
-        for item in history {
-            self.show(item, &mut batch);
-        }
-        // Nothing that is shown lies between the last of them and there.
-        batch.cover(&cursor);
-        self.queue.extend(batch.finish());
-        if let Some(data) = active.filter(|run| self.wants(&run.run_id)) {
-            self.queue.push_back(Frame::message(&ServerMessage::RunSummary { data }));
-        }
-        self.watch = Some(watch);
-        self.go_on(cursor);
-    }
-
-    /// Adds an item to a batch, and queues it if it is full; the cursor after the item.
-    fn show(&mut self, item: ReadItem, batch: &mut Batch) -> Cursor {
-        match item {
-            ReadItem::Entry { entry, cursor } => {
-                self.last = Some(entry.timestamp);
-                let is_wanted = self.wants(&entry.entry.run_id) && self.source.allows(&entry.entry);
-                if is_wanted && batch.push(entry.entry, &cursor) {
-                    self.queue.extend(batch.finish());
-                }
-                cursor
-            }
-            ReadItem::Gap { partition, from, to, cursor } => {
-                self.queue.extend(batch.finish());
-                self.queue.push_back(gap_frame(partition, from, to));
-                cursor
-            }
-        }
-    }
-
-    fn wants(&self, run: &str) -> bool {
-        self.runs.as_ref().is_none_or(|runs| runs.contains(run))
-    }
-
-    /// Goes on from a cursor, unless the client has paused.
-    fn go_on(&mut self, cursor: Cursor) {
-        self.state = if self.is_paused { State::Paused(cursor) } else { State::Pulling(cursor) };
-    }
-
-    /// Looks at what the hub has to tell.
-    fn take_news(&mut self) {
-        let Some(news) = self.watch.as_ref().map(Watch::news) else { return };
-        for (run, frame) in news.summaries {
-            if self.wants(&run) {
-                self.queue.push_back(frame);
-            }
-        }
-        match (news.detached, &self.state) {
-            // Where the log was made again, a position of the old one may look like one of the new.
-            (Some((cursor, Reason::Reset)), State::Live) => {
-                self.reopen(Start { position: Some(cursor), history: 0 });
-            }
-            (Some((cursor, Reason::Overflow | Reason::Extended)), State::Live) => self.go_on(cursor),
-            _ => {}
-        }
-    }
-
-    /// Takes from the hub's tails, and becomes live if that was all.
-    async fn pull(&mut self) -> Result<(), Closed> {
-        let (State::Pulling(cursor), Some(watch)) = (&mut self.state, &self.watch) else { return Ok(()) };
-        let now = Instant::now();
-        self.lag.behind(now);
-        match watch.step(cursor, &self.runs) {
-            Step::Live => {
-                self.state = State::Live;
-                if self.lag.ended() {
-                    self.queue.push_back(lag_frame(Lag { entries: 0, seconds: 0 }));
-                }
-            }
-            Step::More(end) => {
-                if self.lag.is_due(now) {
-                    self.queue.push_back(lag_frame(lag(cursor, &end, self.last, Timestamp::now())));
-                }
-                // Whatever the reason was, others get their turn.
-                yield_now().await;
-                self.source.outbox.room().await?;
-            }
-            Step::Behind(target) => {
-                let (scope, filter) = (self.source.scope(), ReadFilter::default());
-                let stream = self.source.reader.read(scope, filter, cursor.clone(), target.clone());
-                self.state = State::Reading { cursor: std::mem::take(cursor), target, stream };
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the tiers: as many items as are there and go into one frame.
-    async fn read(&mut self) -> Result<(), Closed> {
-        self.source.outbox.room().await?;
-        let (State::Reading { stream, .. }, Some(watch)) = (&mut self.state, &self.watch) else { return Ok(()) };
-        let due = self.lag.due().unwrap_or_else(Instant::now);
-        let mut next = tokio::select! {
-            item = stream.recv() => item.ok_or(TryRecvError::Disconnected),
-            () = sleep_until(due) => Err(TryRecvError::Empty),
-            () = watch.changed() => return Ok(()),
-        };
-        // From here on nothing waits, so that nothing is lost if this is dropped.
-        let state = replace(&mut self.state, State::Over);
-        let State::Reading { mut cursor, target, mut stream } = state else { return Ok(()) };
-        if self.lag.is_due(Instant::now()) {
-            self.queue.push_back(lag_frame(lag(&cursor, &target, self.last, Timestamp::now())));
-        }
-        let mut batch = Batch::default();
-        let queued = self.queue.len();
-        let end = loop {
-            match next {
-                Ok(Ok(item)) => {
-                    self.failures = 0;
-                    cursor = self.show(item, &mut batch);
-                    if self.queue.len() > queued {
-                        break None;
-                    }
-                }
-                Ok(Err(error)) => break Some(Err(error)),
-                Err(TryRecvError::Disconnected) => break Some(Ok(())),
-                Err(TryRecvError::Empty) => break None,
-            }
-            next = stream.try_recv();
-        };
-        if let Some(Ok(())) = end {
-            raise(&mut cursor, &target);
-            batch.cover(&cursor);
-        }
-        self.queue.extend(batch.finish());
-        match end {
-            None => self.state = State::Reading { cursor, target, stream },
-            Some(Ok(())) => self.state = State::Pulling(cursor),
-            Some(Err(error)) => self.failed(error, Again::Pull(cursor)),
-        }
-        Ok(())
-    }
-
-    /// Reading failed; `again` is how it can be tried again.
-    fn failed(&mut self, error: ReadError, again: Again) {
-        warn!(%error, failures = self.failures, "a stream can't be read");
-        let again = if matches!(error, ReadError::Epoch) {
-            let message = format!("{error}; the stream goes on from its end");
-            self.queue.push_back(error_frame(ErrorCode::InvalidValue, message, None));
-            Again::Open(Start { position: None, history: 0 })
-        } else if error.is_transient() {
-            if self.failures == 0 {
-                let message = "the log can't be read at the moment; trying again".to_owned();
-                self.queue.push_back(error_frame(ErrorCode::Internal, message, None));
-            }
-            again
-        } else {
-            self.source.outbox.close(CloseCode::Internal, "the log can't be read", Waiting::Send);
-            self.state = State::Over;
-            return;
-        };
-        let wait = (RETRY.0 * 2u32.saturating_pow(self.failures.min(8))).min(RETRY.1);
-        self.failures += 1;
-        self.state = match again {
-            Again::Pull(cursor) if self.is_paused => State::Paused(cursor),
-            again => State::Waiting { until: Instant::now() + wait, then: again },
-        };
-    }
 }
 
 fn beginning(source: &Source, start: Start) -> State {
     State::Beginning { start, beginning: Box::pin(begin(source.clone())) }
-}
-
-fn lag_frame(data: Lag) -> Frame {
-    Frame::message(&ServerMessage::Lag { data })
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, ReadItem, Scope};
-use agentworks_schemas::access::Claims;
 use agentworks_schemas::protocol::{Gap, RunSummary, ServerMessage};
 use agentworks_schemas::{Cursor, LogEntry, TopicPartition};
 
+use super::start::Start;
+use crate::auth::Grant;
 use crate::hub::{Hub, Watch};
+use crate::roster::Presence;
 use crate::socket::{Frame, Outbox};
 
 /// Whose stream it is and where it goes.
@@ -15,35 +17,33 @@ use crate::socket::{Frame, Outbox};
 pub(super) struct Source {
     pub(super) reader: LogReader,
     pub(super) hub: Hub,
-    pub(super) claims: Arc<Claims>,
+    pub(super) grant: Grant,
     pub(super) card: String,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) presence: Arc<Presence>,
 }
 
 impl Source {
     pub(super) fn scope(&self) -> Scope {
-        Scope::Card { workspace: self.claims.workspace.clone(), card: self.card.clone() }
+        Scope::Card { workspace: self.grant.workspace().to_owned(), card: self.card.clone() }
     }
 
     /// Whether the token allows an entry.
     pub(super) fn allows(&self, entry: &LogEntry<'_>) -> bool {
-        self.claims.may_read(&entry.workspace_id, &entry.card_id)
+        self.grant.may_read(&entry.workspace_id, &entry.card_id)
     }
-}
-
-/// How a stream begins.
-#[derive(Clone, Debug)]
-pub(super) struct Start {
-    /// Where to go on; otherwise it begins at the end of the log.
-    pub(super) position: Option<Cursor>,
-    /// How many entries before the end are shown first, if it begins there.
-    pub(super) history: usize,
 }
 
 /// A stream whose place in the log is settled: from `end` on the hub has everything, however long the rest takes.
 #[derive(Debug)]
 pub(super) struct Begun {
-    watch: Watch,
+    pub(super) watch: Watch,
+    pub(super) place: Place,
+}
+
+/// What there is before a stream's place in the log.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
     floor: Cursor,
     end: Cursor,
 }
@@ -51,7 +51,6 @@ pub(super) struct Begun {
 /// A stream that can be shown.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) watch: Watch,
     /// Why it doesn't go on where it was to.
     pub(super) complaint: Option<String>,
     /// What is shown first.
@@ -67,24 +66,24 @@ pub(super) async fn begin(source: Source) -> Result<Begun, ReadError> {
     let scope = source.scope();
     let floor = source.reader.start(&scope).await?;
     let end = source.reader.end(&scope).await?;
-    let watch = source.hub.watch(&source.claims.workspace, &source.card, &end, Arc::clone(&source.outbox)).await?;
-    Ok(Begun { watch, floor, end })
+    let watch = source.hub.watch(source.grant.workspace(), &source.card, &end, Arc::clone(&source.outbox)).await?;
+    Ok(Begun { watch, place: Place { floor, end } })
 }
 
-/// Finds out what a stream shows first.
-pub(super) async fn open(source: Source, begun: Begun, start: Start) -> Result<Opened, ReadError> {
-    let Begun { watch, floor, end } = begun;
+/// Finds out what a stream shows first, of what `filter` lets pass.
+pub(super) async fn open(source: Source, place: Place, start: Start, filter: ReadFilter) -> Result<Opened, ReadError> {
+    let Place { floor, end } = place;
     let (resumed, complaint) = match start.position.map(|position| resume(&position, &floor, &end)) {
         Some(Ok(cursor)) => (Some(cursor), None),
         Some(Err(reason)) => (None, Some(format!("{reason}; the stream begins at its end instead"))),
         None => (None, None),
     };
     let history = match (&resumed, start.history) {
-        (None, count @ 1..) => source.reader.newest(&source.scope(), &ReadFilter::default(), &end, count).await?,
+        (None, count @ 1..) => source.reader.newest(&source.scope(), &filter, &end, count).await?,
         _ => Vec::new(),
     };
-    let active = source.reader.active_run(&source.claims.workspace, &source.card).await?;
-    Ok(Opened { watch, complaint, history, active, cursor: resumed.unwrap_or(end) })
+    let active = source.reader.active_run(source.grant.workspace(), &source.card).await?;
+    Ok(Opened { complaint, history, active, cursor: resumed.unwrap_or(end) })
 }
 
 /// The cursor at which a stream goes on that a client wants to resume at `position`. Partitions that the client doesn't
@@ -102,10 +101,10 @@ fn resume(position: &Cursor, floor: &Cursor, end: &Cursor) -> Result<Cursor, &'s
     Ok(cursor)
 }
 
-/// Says that a range is gone.
-pub(crate) fn gap_frame(partition: TopicPartition, from: i64, to: i64) -> Frame {
+/// Says that a range of a card's stream is gone.
+pub(super) fn gap_frame(card: &str, partition: TopicPartition, from: i64, to: i64) -> Frame {
     let data = Gap { topic: partition.topic.to_string(), partition: partition.partition, from, to };
-    Frame::message(&ServerMessage::Gap { data })
+    Frame::message(&ServerMessage::Gap { card_id: Some(card.into()), session_id: None, data })
 }
 
 #[cfg(test)]

@@ -10,13 +10,18 @@ use std::fmt;
 /// | 1002 | frames that aren't by RFC 6455 | is at fault |
 /// | 1003 | a binary message | is at fault |
 /// | 1007 | text that isn't UTF-8 | is at fault |
-/// | 1008 | no token, an invalid or expired one, no access to the card, too many messages for too long | gets a token, or slows down |
+/// | 1008 | no token; an invalid, expired or revoked one; no access to the card; too many messages or frames for too long | gets a token, or slows down |
 /// | 1009 | a message larger than the limit | is at fault |
 /// | 1011 | the gateway's own fault | connects again, later |
-/// | 1012 | the gateway restarts | connects again with its last `position` |
-/// | 1013 | too many connections | connects again, later |
+/// | 1012 | the gateway restarts | connects again with its last positions |
+/// | 1013 | too many connections, or the keys of tokens can't be had | connects again, later |
+/// | 4000 | it doesn't read what it is sent | connects again with its last positions |
+/// | 4001 | it doesn't answer pings | likewise |
+/// | 4002 | nothing was said or shown for long | likewise, when it needs to |
+/// | 4004 | an operator has closed it | likewise |
 ///
-/// A client that doesn't read, or doesn't answer pings, is cut off without a code: there is no way to tell it.
+/// Of our own codes, 4000 to 4499 mean that the client may connect again, and 4500 to 4999 that this won't help. A client
+/// that doesn't read, or has gone, may never see its code: it then finds its connection cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 #[allow(missing_docs, reason = "the table says it")]
@@ -30,6 +35,10 @@ pub enum CloseCode {
     Internal = 1011,
     Restart = 1012,
     TryLater = 1013,
+    TooSlow = 4000,
+    NoPong = 4001,
+    Idle = 4002,
+    Operator = 4004,
 }
 
 impl CloseCode {

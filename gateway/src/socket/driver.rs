@@ -4,7 +4,7 @@
 //! system calls as it can, and notices when the peer is gone. It decides nothing else.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +14,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::close::CloseCode;
-use super::frame::{Frame, Stamp};
+use super::frame::Frame;
 use super::outbox::{Outbox, Waiting};
-use super::parser::{Inbound, Parser};
-use crate::metrics::Metrics;
+use super::parser::{Fault, Inbound, Parser};
+use super::rate::{Rate, Verdict};
+use super::writer::{Meters, Progress, Writer};
 
-/// How many frames go into one system call.
-const WRITE_FRAMES: usize = 64;
-/// How many system calls are made before others get their turn.
-const WRITES: usize = 16;
 /// How many bytes are asked for at once.
 const READ_BYTES: usize = 4096;
 /// How long a peer has to answer a close.
@@ -39,6 +36,10 @@ pub struct SocketLimits {
     pub heartbeat: Duration,
     /// How long nothing of what waits may be accepted by the peer.
     pub write_timeout: Duration,
+    /// How many frames that are no messages (pings, pongs, parts of messages) are taken per second, on average over ten.
+    pub frames_per_second: u32,
+    /// How long nothing may be said or shown; zero for ever. It is looked at with each heartbeat.
+    pub idle_timeout: Duration,
 }
 
 /// How a socket ended.
@@ -52,11 +53,24 @@ pub enum SocketEnd {
     Silent,
     /// The peer didn't read.
     Stalled,
+    /// Nothing was said or shown for long.
+    Idle,
     /// What the peer sent wasn't by the protocol.
     Fault(CloseCode),
 }
 
 impl SocketEnd {
+    /// The code with which the gateway closed of its own accord, because of the peer.
+    pub fn code(self) -> Option<CloseCode> {
+        match self {
+            SocketEnd::Closed | SocketEnd::Gone => None,
+            SocketEnd::Silent => Some(CloseCode::NoPong),
+            SocketEnd::Stalled => Some(CloseCode::TooSlow),
+            SocketEnd::Idle => Some(CloseCode::Idle),
+            SocketEnd::Fault(code) => Some(code),
+        }
+    }
+
     /// A short stable name, for metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,6 +78,7 @@ impl SocketEnd {
             SocketEnd::Gone => "gone",
             SocketEnd::Silent => "silent",
             SocketEnd::Stalled => "stalled",
+            SocketEnd::Idle => "idle",
             SocketEnd::Fault(_) => "fault",
         }
     }
@@ -77,24 +92,26 @@ pub async fn drive(
     outbox: Arc<Outbox>,
     inbox: mpsc::Sender<String>,
     limits: SocketLimits,
-    metrics: &Metrics,
+    meters: Meters,
 ) -> SocketEnd {
+    let now = Instant::now();
+    let writer = Arc::new(Writer::new(stream, Arc::clone(&outbox), meters, now));
+    outbox.attach(&writer);
     let mut socket = Socket {
-        stream,
+        writer,
         parser: Parser::new(limits.max_message),
         received: VecDeque::new(),
         inbox: Some(inbox),
-        writing: VecDeque::new(),
-        written: 0,
         is_last: false,
+        frames: Rate::new(limits.frames_per_second, now),
         silent_beats: 0,
+        active: now,
         stalled: None,
         closing: None,
         peer_closed: false,
         end: SocketEnd::Closed,
         outbox,
         limits,
-        metrics,
     };
     socket.received(&early);
     drop(early);
@@ -102,23 +119,25 @@ pub async fn drive(
         Ok(()) => socket.end,
         Err(end) => end,
     };
-    socket.outbox.abandon();
+    socket.writer.abandon();
     end
 }
 
 #[derive(Debug)]
-struct Socket<'m> {
-    stream: TcpStream,
+struct Socket {
+    /// Has the stream.
+    writer: Arc<Writer>,
     parser: Parser,
     /// Messages that the session has not taken yet. While there are any, nothing more is read.
     received: VecDeque<String>,
     inbox: Option<mpsc::Sender<String>>,
-    /// What was taken from the outbox; of the first frame, `written` bytes are through.
-    writing: VecDeque<Frame>,
-    written: usize,
-    /// Whether the last frame in `writing` is the connection's last.
+    /// Whether the connection's last frame is on its way, or through.
     is_last: bool,
+    /// How fast frames come that are no messages.
+    frames: Rate,
     silent_beats: u32,
+    /// When something was last said.
+    active: Instant,
     /// Since when the kernel has taken nothing.
     stalled: Option<Instant>,
     /// Our close is through; until when the peer has to be gone.
@@ -128,7 +147,6 @@ struct Socket<'m> {
     end: SocketEnd,
     outbox: Arc<Outbox>,
     limits: SocketLimits,
-    metrics: &'m Metrics,
 }
 
 /// What a socket was woken by.
@@ -138,21 +156,20 @@ enum Wake {
     Tick,
 }
 
-impl Socket<'_> {
+impl Socket {
     async fn run(&mut self) -> Result<(), SocketEnd> {
         let mut next_beat = Instant::now() + self.limits.heartbeat;
         let mut timer = std::pin::pin!(sleep_until(next_beat));
         loop {
-            let is_blocked = !self.write()?;
-            if self.is_last && self.writing.is_empty() && self.closing.is_none() {
+            let is_left = self.write()?;
+            if self.is_last && !is_left && self.closing.is_none() {
                 if self.peer_closed {
                     return Ok(());
                 }
                 // Until the peer has read our close: data that it sends meanwhile would reset the connection otherwise.
                 self.closing = Some(Instant::now() + CLOSE_TIMEOUT);
             }
-            let soonest = [self.closing, self.stalls_at()].into_iter().flatten().min();
-            if let Some(soonest) = soonest.filter(|soonest| *soonest < timer.deadline()) {
+            if let Some(soonest) = self.closing.or(self.stalls_at()).filter(|soonest| *soonest < timer.deadline()) {
                 timer.as_mut().reset(soonest);
             }
             let wake = tokio::select! {
@@ -164,9 +181,9 @@ impl Socket<'_> {
                     }
                     continue;
                 }
-                _ = self.stream.readable(), if self.received.is_empty() => Wake::Readable,
-                _ = self.stream.writable(), if is_blocked => Wake::Writable,
-                () = self.outbox.filled(), if !is_blocked && !self.is_last => Wake::Writable,
+                _ = self.writer.stream.readable(), if self.received.is_empty() => Wake::Readable,
+                _ = self.writer.stream.writable(), if is_left => Wake::Writable,
+                () = self.outbox.filled(), if !is_left && !self.is_last => Wake::Writable,
                 () = timer.as_mut() => Wake::Tick,
             };
             match wake {
@@ -180,7 +197,7 @@ impl Socket<'_> {
     fn read(&mut self) -> Result<(), SocketEnd> {
         // On the stack of this call, not in the task: an idle connection holds no buffer.
         let mut buffer = [0; READ_BYTES];
-        match self.stream.try_read(&mut buffer) {
+        match self.writer.stream.try_read(&mut buffer) {
             Ok(0) => Err(self.gone()),
             Ok(length) => {
                 self.silent_beats = 0;
@@ -194,21 +211,34 @@ impl Socket<'_> {
 
     /// The peer is no longer there, which after a close is as it should be.
     fn gone(&self) -> SocketEnd {
-        if self.is_last { self.end } else { SocketEnd::Gone }
+        if self.is_last || self.closing.is_some() { self.end } else { SocketEnd::Gone }
     }
 
     fn received(&mut self, bytes: &[u8]) {
-        let Socket { parser, received, inbox, outbox, .. } = self;
-        let mut close = None;
-        let result = parser.feed(bytes, |inbound| match inbound {
-            Inbound::Text(text) => received.push_back(text),
-            Inbound::Ping(payload) => outbox.control(Frame::pong(&payload)),
-            Inbound::Pong => {}
-            Inbound::Close(code) => close = Some(code),
+        let Socket { parser, received, frames, active, outbox, .. } = self;
+        let now = Instant::now();
+        let (mut close, mut flooded) = (None, false);
+        let result = parser.feed(bytes, |inbound| {
+            // What makes no message costs something, too. Messages are counted where they are understood.
+            if matches!(inbound, Inbound::Ping(_) | Inbound::Pong | Inbound::Fragment) {
+                match frames.message(now) {
+                    Verdict::Take => {}
+                    Verdict::Refuse | Verdict::Ignore => return,
+                    Verdict::Close => flooded = true,
+                }
+            }
+            match inbound {
+                Inbound::Text(text) => {
+                    *active = now;
+                    received.push_back(text);
+                }
+                Inbound::Ping(payload) => outbox.control(Frame::pong(&payload)),
+                Inbound::Pong | Inbound::Fragment => {}
+                Inbound::Close(code) => close = Some(code),
+            }
         });
         if let Err(fault) = result {
-            self.end = SocketEnd::Fault(fault.code());
-            outbox.close(fault.code(), &fault.to_string(), Waiting::Drop);
+            self.fault(fault.code(), &self.complaint(fault));
         } else if let Some(code) = close {
             // The peer doesn't want what waits.
             self.peer_closed = true;
@@ -216,66 +246,49 @@ impl Socket<'_> {
                 Some(_) => Frame::close(CloseCode::Normal.number(), ""),
                 None => Frame::close_without_code(),
             };
-            outbox.close_with(answer, Waiting::Drop);
-        } else {
-            return;
+            self.outbox.close_with(answer, Waiting::Drop);
+            self.listen_no_more();
+        } else if flooded {
+            self.fault(CloseCode::Policy, "too many pings, pongs or parts of messages");
         }
-        *inbox = None;
+    }
+
+    /// What is told of a fault.
+    fn complaint(&self, fault: Fault) -> String {
+        match fault {
+            Fault::TooBig => format!("{fault}: max_message is {} bytes", self.limits.max_message),
+            fault => fault.to_string(),
+        }
+    }
+
+    fn fault(&mut self, code: CloseCode, reason: &str) {
+        self.end = SocketEnd::Fault(code);
+        self.outbox.close(code, reason, Waiting::Drop);
+        self.listen_no_more();
+    }
+
+    fn listen_no_more(&mut self) {
+        self.inbox = None;
         self.received.clear();
     }
 
-    /// Writes what there is. Returns whether all of it is through.
+    /// Closes, and waits a little for the peer to see it: nothing is known of it any more.
+    fn give_up(&mut self, end: SocketEnd, reason: &str, now: Instant) {
+        self.end = end;
+        if let Some(code) = end.code() {
+            self.outbox.close(code, reason, Waiting::Drop);
+        }
+        // What was begun has to be ended.
+        self.writer.forget();
+        self.closing = Some(now + CLOSE_TIMEOUT);
+        self.listen_no_more();
+    }
+
+    /// Writes what there is. Returns whether more is left to be written.
     fn write(&mut self) -> Result<bool, SocketEnd> {
-        for _ in 0..WRITES {
-            if self.writing.len() < WRITE_FRAMES / 2 && !self.is_last {
-                self.is_last = self.outbox.take(&mut self.writing, WRITE_FRAMES);
-            }
-            if self.writing.is_empty() {
-                self.stalled = None;
-                return Ok(true);
-            }
-            match self.write_some() {
-                Ok(bytes) => {
-                    self.stalled = None;
-                    self.advance(bytes);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.stalled.get_or_insert_with(Instant::now);
-                    return Ok(false);
-                }
-                Err(_) => return Err(self.gone()),
-            }
-        }
-        Ok(false)
-    }
-
-    fn write_some(&self) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
-        let mut count = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.writing) {
-            let skip = if count == 0 { self.written } else { 0 };
-            *slice = IoSlice::new(&frame.as_bytes()[skip..]);
-            count += 1;
-        }
-        self.stream.try_write_vectored(&slices[..count])
-    }
-
-    /// Moves past bytes that were written.
-    fn advance(&mut self, bytes: usize) {
-        self.written += bytes;
-        let mut frames = 0;
-        let mut oldest: Option<Stamp> = None;
-        while let Some(first) = self.writing.front() {
-            if first.len() > self.written {
-                break;
-            }
-            self.written -= first.len();
-            oldest = oldest.or(first.stamp());
-            frames += 1;
-            self.writing.pop_front();
-        }
-        self.outbox.written(bytes);
-        self.metrics.sent(frames, bytes, oldest);
+        let Ok(Progress { is_left, is_last, stalled }) = self.writer.write() else { return Err(self.gone()) };
+        (self.is_last, self.stalled) = (is_last, stalled);
+        Ok(is_left)
     }
 
     fn stalls_at(&self) -> Option<Instant> {
@@ -285,26 +298,32 @@ impl Socket<'_> {
     /// Looks after what depends on time; says when to look again.
     fn tick(&mut self, next_beat: &mut Instant) -> Result<Instant, SocketEnd> {
         let now = Instant::now();
-        if self.closing.is_some_and(|until| now >= until) {
-            return Err(self.end);
+        if let Some(until) = self.closing {
+            return if now >= until { Err(self.end) } else { Ok(until) };
         }
-        let stalls_at = self.stalls_at();
-        if stalls_at.is_some_and(|at| now >= at) {
-            return Err(SocketEnd::Stalled);
-        }
-        if now >= *next_beat {
+        if self.stalls_at().is_some_and(|at| now >= at) {
+            self.give_up(SocketEnd::Stalled, "what was sent was not read", now);
+        } else if now >= *next_beat {
             *next_beat = now + self.limits.heartbeat;
-            // While the session doesn't take what was read, a pong may wait unread.
-            if self.received.is_empty() {
-                if self.silent_beats >= SILENT_BEATS {
-                    return Err(SocketEnd::Silent);
-                }
-                self.silent_beats += 1;
-                self.outbox.control(Frame::ping());
-            }
+            self.beat(now);
         }
-        let times = [Some(*next_beat), stalls_at, self.closing];
-        Ok(times.into_iter().flatten().min().unwrap_or(*next_beat))
+        let soonest = self.closing.or(self.stalls_at());
+        Ok(soonest.map_or(*next_beat, |soonest| soonest.min(*next_beat)))
+    }
+
+    fn beat(&mut self, now: Instant) {
+        let idle = self.limits.idle_timeout;
+        if !idle.is_zero() && now - self.active.max(self.writer.shown()) >= idle {
+            return self.give_up(SocketEnd::Idle, "nothing was said or shown for long", now);
+        }
+        // While the session doesn't take what was read, a pong may wait unread.
+        if self.received.is_empty() {
+            if self.silent_beats >= SILENT_BEATS {
+                return self.give_up(SocketEnd::Silent, "pings were not answered", now);
+            }
+            self.silent_beats += 1;
+            self.outbox.control(Frame::ping());
+        }
     }
 }
 

@@ -64,6 +64,11 @@ impl Frame {
         self.stamp
     }
 
+    /// Whether it is a ping, a pong or a close: it shows nothing to anybody.
+    pub fn is_control(&self) -> bool {
+        self.bytes.first().is_some_and(|first| first & 0x08 != 0)
+    }
+
     /// Header and payload.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -8,23 +8,29 @@
 //! ones.
 //!
 //! The writer takes frames with [`Outbox::take`] and reports what the kernel accepted with [`Outbox::written`]; until then
-//! they count. Nothing here knows whether a writer serves one connection or many.
+//! they count. It is woken by way of the connection's driver, or where live frames were pushed, of its shard.
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::close::CloseCode;
 use super::frame::Frame;
+use super::shard::Shard;
+use super::writer::Writer;
 
 /// The frames that wait for one connection.
 #[derive(Debug)]
 pub struct Outbox {
     limit: usize,
     state: Mutex<State>,
-    /// There is something to write.
+    /// Who writes what is pushed; the driver, if nobody else does.
+    shard: Option<Arc<Shard>>,
+    writer: OnceLock<Weak<Writer>>,
+    /// There is something for the driver to write.
     filled: Notify,
     /// There is room again, or the connection is over.
     drained: Notify,
@@ -35,6 +41,10 @@ struct State {
     frames: VecDeque<Frame>,
     /// The bytes of `frames` and of what the writer took and has not written yet.
     bytes: usize,
+    /// The bytes written so far.
+    sent: u64,
+    /// The shard knows that there is something to write.
+    is_due: bool,
     /// Goes out before `frames`. A newer one replaces it: only the last ping need be answered.
     control: Option<Frame>,
     end: End,
@@ -67,7 +77,19 @@ pub enum Waiting {
 impl Outbox {
     /// An outbox in which at most `limit` bytes wait, or one frame if that is larger.
     pub fn new(limit: usize) -> Self {
-        Outbox { limit, state: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+        let (filled, drained) = (Notify::new(), Notify::new());
+        Outbox { limit, state: Mutex::default(), shard: None, writer: OnceLock::new(), filled, drained }
+    }
+
+    /// The same, with a shard to write what is pushed.
+    pub(crate) fn on(self, shard: Arc<Shard>) -> Self {
+        Outbox { shard: Some(shard), ..self }
+    }
+
+    /// Says who writes.
+    pub(super) fn attach(&self, writer: &Arc<Writer>) {
+        // There is one to a connection.
+        let _ = self.writer.set(Arc::downgrade(writer));
     }
 
     /// Begins to push live frames; nobody else gets at the outbox until the pusher is dropped.
@@ -149,6 +171,26 @@ impl Outbox {
         }
     }
 
+    /// Queues a frame whether or not there is room. For one that must not wait, and that is said once.
+    pub(crate) fn insist(&self, frame: Frame) {
+        let mut state = self.state.lock();
+        if state.end == End::Open {
+            state.push(frame);
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    /// How many bytes wait to be written.
+    pub fn pending(&self) -> usize {
+        self.state.lock().bytes
+    }
+
+    /// How many bytes have been written so far.
+    pub fn sent(&self) -> u64 {
+        self.state.lock().sent
+    }
+
     /// Closes the connection with a code and a reason. Nothing can be queued any more.
     pub fn close(&self, code: CloseCode, reason: &str, waiting: Waiting) {
         self.close_with(Frame::close(code.number(), reason), waiting);
@@ -179,6 +221,7 @@ impl Outbox {
     /// connection is among what it holds.
     pub(crate) fn take(&self, into: &mut VecDeque<Frame>, max: usize) -> bool {
         let mut state = self.state.lock();
+        state.is_due = false;
         if let Some(control) = state.control.take() {
             state.bytes += control.len();
             // The first one may have been written in part.
@@ -201,6 +244,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let had_room = self.has_room(&state);
         state.bytes -= bytes;
+        state.sent += bytes as u64;
         let has_room = self.has_room(&state);
         drop(state);
         if has_room && !had_room {
@@ -208,9 +252,14 @@ impl Outbox {
         }
     }
 
-    /// Waits until there may be something to take. Only one writer may wait.
+    /// Waits until there may be something for the driver to take. Only one may wait.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
+    }
+
+    /// Says that there is something for the driver to do.
+    pub(super) fn notify_driver(&self) {
+        self.filled.notify_one();
     }
 
     /// Says that nothing will be written any more.
@@ -260,107 +309,20 @@ impl Pusher<'_> {
 
 impl Drop for Pusher<'_> {
     fn drop(&mut self) {
-        if self.pushed {
-            self.outbox.filled.notify_one();
+        if !self.pushed || self.state.is_due {
+            return;
+        }
+        let Outbox { shard, writer, filled, .. } = self.outbox;
+        match (shard, writer.get().and_then(Weak::upgrade)) {
+            (Some(shard), Some(writer)) => {
+                self.state.is_due = true;
+                shard.push(writer);
+            }
+            // What came before the driver began, it finds by itself.
+            _ => filled.notify_one(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    /// A frame of 100 bytes.
-    fn frame(byte: u8) -> Frame {
-        let mut builder = super::super::frame::FrameBuilder::default();
-        let length = builder.text().len() + 98;
-        builder.text().resize(length, byte);
-        builder.finish()
-    }
-
-    fn taken(outbox: &Outbox, max: usize) -> Vec<u8> {
-        let mut frames = VecDeque::new();
-        outbox.take(&mut frames, max);
-        frames.iter().map(|frame| frame.as_bytes()[2]).collect()
-    }
-
-    #[test]
-    fn live_frames_go_up_to_the_limit_and_not_beyond() {
-        let outbox = Outbox::new(350);
-        let mut pusher = outbox.pusher();
-        assert!((b'a'..b'd').all(|byte| pusher.push(&frame(byte))));
-        assert!(!pusher.push(&frame(b'd')));
-        drop(pusher);
-        assert_eq!(taken(&outbox, 2), b"ab");
-        assert!(!outbox.pusher().push(&frame(b'd')), "what is not written counts");
-        outbox.written(200);
-        assert!(outbox.pusher().push(&frame(b'd')));
-        assert_eq!(taken(&outbox, 9), b"cd");
-    }
-
-    #[test]
-    fn a_frame_beyond_the_limit_goes_alone() {
-        let outbox = Outbox::new(50);
-        assert!(outbox.pusher().push(&frame(b'a')));
-        assert!(!outbox.pusher().push(&frame(b'b')));
-    }
-
-    #[tokio::test]
-    async fn those_that_wait_leave_half_to_the_live_ones() {
-        let outbox = Outbox::new(400);
-        outbox.send(frame(b'a')).await.unwrap();
-        outbox.send(frame(b'b')).await.unwrap();
-        let mut third = Box::pin(outbox.send(frame(b'c')));
-        assert!(futures_util::poll!(third.as_mut()).is_pending());
-        assert!(outbox.pusher().push(&frame(b'd')));
-        assert_eq!(taken(&outbox, 9), b"abd");
-        outbox.written(100);
-        assert!(futures_util::poll!(third.as_mut()).is_pending());
-        outbox.written(50);
-        third.await.unwrap();
-        assert_eq!(taken(&outbox, 9), b"c");
-    }
-
-    #[tokio::test]
-    async fn a_pong_goes_ahead_and_the_last_one_counts() {
-        let outbox = Outbox::new(1000);
-        outbox.send(frame(b'a')).await.unwrap();
-        outbox.send(frame(b'b')).await.unwrap();
-        let mut writer = VecDeque::new();
-        outbox.take(&mut writer, 1);
-        outbox.control(Frame::pong(b"1"));
-        outbox.control(Frame::pong(b"2"));
-        outbox.take(&mut writer, 9);
-        let order: Vec<u8> = writer.iter().map(|frame| frame.as_bytes()[2]).collect();
-        assert_eq!(order, b"a2b", "after the one that may be half written");
-    }
-
-    #[tokio::test]
-    async fn after_the_close_nothing_can_be_queued() {
-        for (waiting, left) in [(Waiting::Send, 2), (Waiting::Drop, 1)] {
-            let outbox = Outbox::new(150);
-            outbox.send(frame(b'a')).await.unwrap();
-            let mut second = Box::pin(outbox.send(frame(b'b')));
-            assert!(futures_util::poll!(second.as_mut()).is_pending());
-            outbox.close(CloseCode::Restart, "bye", waiting);
-            assert_eq!(second.await, Err(Closed));
-            assert!(outbox.pusher().push(&frame(b'c')), "nobody misses it");
-            let mut frames = VecDeque::new();
-            assert!(outbox.take(&mut frames, 9));
-            assert_eq!(frames.len(), left);
-            assert_eq!(frames[left - 1].payload(), b"\x03\xf4bye");
-        }
-    }
-
-    #[tokio::test]
-    async fn when_the_writer_is_gone_nobody_waits() {
-        let outbox = Outbox::new(150);
-        outbox.send(frame(b'a')).await.unwrap();
-        let mut second = Box::pin(outbox.send(frame(b'b')));
-        assert!(futures_util::poll!(second.as_mut()).is_pending());
-        outbox.abandon();
-        assert_eq!(second.await, Err(Closed));
-    }
-}
+mod tests;

@@ -19,6 +19,8 @@ pub enum Inbound {
     Ping(Vec<u8>),
     /// The answer to a ping.
     Pong,
+    /// A part of a message, of which more is to come.
+    Fragment,
     /// It closes the connection, with this code if any. Nothing comes after it.
     Close(Option<u16>),
 }
@@ -161,6 +163,7 @@ impl Parser {
                     out(Inbound::Text(String::from_utf8(message).map_err(|_| Fault::Utf8)?));
                 } else {
                     self.message = Some(message);
+                    out(Inbound::Fragment);
                 }
             }
             OpCode::Control(kind) => {

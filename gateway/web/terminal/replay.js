@@ -1,15 +1,13 @@
-// A replay: its session with the gateway, and the bar that controls it.
-//
-// The speed of a session is fixed, so that another speed is another session, moved to the same place; so is the
-// session after a lost connection.
+// A replay: its session with the gateway, and the bar that controls it. After a lost connection it is another session,
+// moved to the same place.
 
 import { clock, count, duration, make, shortId } from './format.js';
 
 const SPEEDS = [[1, '1×'], [4, '4×'], [16, '16×'], [0, 'max']];
 
 export class Replay {
-  #parts; #lines; #send; #ended; #speed = 4; #run = null; #starts = 0;
-  #session = null; #place = 0; #total = 0; #paused = false; #done = false; #seeking = false; #dragging = false;
+  #parts; #lines; #send; #ended; #speed = 4; #asked = 4; #run = null; #starts = 0;
+  #session = null; #place = 0; #total = 0; #paused = false; #done = false; #seeking = false; #dragging = false; #live = false;
 
   /** `send(message)` talks to the gateway; `ended()` is called when the reader leaves the replay. */
   constructor(parts, lines, { send, ended }) {
@@ -26,6 +24,7 @@ export class Replay {
     }
     parts.toggle.onclick = () => this.toggle();
     parts.stop.onclick = () => this.stop();
+    parts.live.onclick = () => this.#jumpLive();
     parts.seek.oninput = () => { this.#dragging = true; this.#show(); };
     parts.seek.onchange = () => { this.#dragging = false; this.#seek(Number(parts.seek.value)); };
   }
@@ -73,6 +72,8 @@ export class Replay {
       case 'replay_paused': if (this.#isOurs(data)) this.#paused = true; break;
       case 'replay_resumed': if (this.#isOurs(data)) this.#paused = false; break;
       case 'replay_seeked': if (this.#isOurs(data)) this.#seeked(data); break;
+      case 'replay_speed_changed': break;
+      case 'replay_live': if (this.#isOurs(data)) this.#goLive(); break;
       case 'replay_completed': if (this.#isOurs(data)) this.#completed(data); break;
       case 'error':
         if (this.#run === null || !data.inReplyTo?.startsWith('replay_')) return false;
@@ -89,11 +90,13 @@ export class Replay {
 
   #begin(place) {
     this.#done = false;
+    this.#live = false;
     this.#session = null;
     this.#place = place;
     this.#starts += 1;
     this.#lines.clear();
     this.#lines.note(place === 0 ? `Replay of run ${this.#run}` : `Replay of run ${this.#run}, from entry ${count(place + 1)}`);
+    this.#asked = this.#speed;
     const options = { speed: this.#speed, includeSystemLogs: true };
     this.#send({ type: 'replay_run', runId: this.#run, options });
     this.#show();
@@ -108,6 +111,7 @@ export class Replay {
     }
     this.#session = data.sessionId;
     this.#total = data.totalLogs;
+    if (this.#asked !== this.#speed) this.#send({ type: 'replay_speed', sessionId: data.sessionId, speed: this.#speed });
     if (this.#place > 0) this.#sendSeek(this.#place);
     if (this.#paused) this.#control('pause');
     this.#show();
@@ -125,6 +129,19 @@ export class Replay {
   #seeked(data) {
     this.#seeking = false;
     this.#place = data.position;
+  }
+
+  #goLive() {
+    if (!this.#live) this.#lines.note('All that the run has yet; from here on as it comes');
+    this.#live = true;
+  }
+
+  #jumpLive() {
+    if (this.#session === null) return;
+    this.#lines.clear();
+    this.#lines.note('The newest entries');
+    this.#seeking = true;
+    this.#send({ type: 'replay_jump_live', sessionId: this.#session });
   }
 
   #completed(data) {
@@ -148,16 +165,15 @@ export class Replay {
 
   #sendSeek(position) {
     this.#seeking = true;
+    this.#live = false;
     this.#send({ type: 'replay_seek', sessionId: this.#session, position });
   }
 
   #setSpeed(speed) {
     if (speed === this.#speed) return;
     this.#speed = speed;
-    if (this.#run !== null && !this.#done) {
-      this.#stopSession();
-      this.#begin(this.#place);
-    }
+    // One that has only been asked for is told when it is there.
+    if (this.#session !== null) this.#send({ type: 'replay_speed', sessionId: this.#session, speed });
     this.#show();
   }
 
@@ -176,12 +192,13 @@ export class Replay {
   }
 
   #show() {
-    const { toggle, speeds, seek, place, bar } = this.#parts;
+    const { toggle, speeds, seek, place, live, bar } = this.#parts;
     bar.setAttribute('aria-label', `Replay of run ${shortId(this.#run ?? '')}`);
     toggle.textContent = this.#done ? 'Again' : this.#paused ? 'Resume' : 'Pause';
     for (const button of speeds.children) {
       button.setAttribute('aria-pressed', String(Number(button.dataset.speed) === this.#speed));
     }
+    live.disabled = this.#session === null || this.#live;
     seek.max = String(Math.max(1, this.#total));
     if (this.#dragging) place.value = `${count(Number(seek.value))} of ${count(this.#total)}`;
     else {

@@ -1,4 +1,5 @@
-// The WebSocket of a card: it reconnects by itself and goes on where it was, by the position of the last frame.
+// The WebSocket of a card: it reconnects by itself and goes on where it was, by the position of the last frame. What the
+// gateway filters out is asked for in the URL, and changed in flight.
 
 import { ApiError, get } from './api.js';
 
@@ -8,19 +9,23 @@ const PING_EVERY = 20_000;
 const PONG_WITHIN = 10_000;
 /** The close code for what a token doesn't allow, or no longer. */
 const POLICY = 1008;
+/** Whether a close code says that connecting again would come to the same. */
+const isFinal = (code) => [1000, 1002, 1003, 1007, 1009].includes(code) || (code >= 4500 && code < 5000);
 
 /**
  * A card's stream. Callbacks: `message(message)` for each of the gateway's; `state(name, detail)` with `connecting`,
  * `open`, `waiting` (detail: milliseconds until the next attempt) and `closed`; `refused(error)`, an `ApiError`, when
- * the token isn't taken or doesn't allow the card, after which the stream is closed; `ping(milliseconds)`.
+ * the token isn't taken or doesn't allow the card, or the gateway closed for good, after which the stream is closed;
+ * `ping(milliseconds)`. `filters` are `{ levels, text }`, either of which may be absent.
  */
 export class Stream {
   #token; #card; #on; #socket = null; #position = null; #failures = 0; #timer = 0; #closed = false;
-  #pings = 0; #pong = 0; #pingedAt = 0;
+  #pings = 0; #pong = 0; #pingedAt = 0; #filters; #moving = 0;
 
-  constructor(token, card, callbacks) {
+  constructor(token, card, filters, callbacks) {
     this.#token = token;
     this.#card = card;
+    this.#filters = filters;
     this.#on = callbacks;
     this.#connect();
   }
@@ -30,6 +35,20 @@ export class Stream {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(message));
     return true;
+  }
+
+  /** Has the gateway send only what passes these filters from now on. */
+  setFilters(filters) {
+    this.#filters = filters;
+    this.send({ type: 'set_filters', cardId: this.#card, filters });
+  }
+
+  /** Begins anew with the newest entries that pass these filters; `card_subscribed` says where. */
+  beginAnew(filters) {
+    this.#filters = filters;
+    this.#position = null;
+    this.send({ type: 'unsubscribe_card', cardId: this.#card });
+    this.send({ type: 'subscribe_card', cardId: this.#card, filters });
   }
 
   /** Tries at once, where a new attempt is being waited for. */
@@ -56,7 +75,9 @@ export class Stream {
     clearTimeout(this.#timer);
     clearInterval(this.#pings);
     clearTimeout(this.#pong);
+    clearTimeout(this.#moving);
     this.#timer = 0;
+    this.#pong = 0;
     const socket = this.#socket;
     this.#socket = null;
     if (socket) {
@@ -72,6 +93,8 @@ export class Stream {
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
     url.hash = '';
     if (this.#position) url.searchParams.set('position', this.#position);
+    if (this.#filters.levels) url.searchParams.set('levels', this.#filters.levels.join(','));
+    if (this.#filters.text) url.searchParams.set('text', this.#filters.text);
     const socket = new WebSocket(url, ['agentworks.v1', `agentworks.bearer.${this.#token}`]);
     this.#socket = socket;
     let opened = false;
@@ -83,7 +106,8 @@ export class Stream {
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => {
       this.#drop();
-      this.#retry(opened && event.code !== POLICY);
+      if (isFinal(event.code)) this.#end(new ApiError(0, 'closed', `The gateway closed the connection: ${event.reason || event.code}`));
+      else this.#retry(opened && event.code !== POLICY);
     };
   }
 
@@ -98,6 +122,11 @@ export class Stream {
         clearTimeout(this.#pong);
         this.#pong = 0;
         this.#on.ping(performance.now() - this.#pingedAt);
+        return;
+      case 'reconnect':
+        // It is about to end, and goes on until then; another one is there already.
+        clearTimeout(this.#moving);
+        this.#moving = setTimeout(() => this.#connect(), message.data.after);
         return;
       case 'log_entry':
       case 'logs_batch':
@@ -122,8 +151,7 @@ export class Stream {
       const refusal = await this.#refusal();
       if (this.#closed || this.#socket) return;
       if (refusal) {
-        this.close();
-        this.#on.refused(refusal);
+        this.#end(refusal);
         return;
       }
     }
@@ -132,6 +160,11 @@ export class Stream {
     this.#failures += 1;
     this.#timer = setTimeout(() => this.#connect(), delay);
     this.#on.state('waiting', delay);
+  }
+
+  #end(reason) {
+    this.close();
+    this.#on.refused(reason);
   }
 
   /** A browser doesn't say why a connection was refused; the card's own route does. */

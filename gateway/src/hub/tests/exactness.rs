@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_schemas::{Cursor, Topic, TopicPartition};
+use agentworks_schemas::protocol::LiveFilters;
+use agentworks_schemas::{Cursor, Level, LogEntry, Topic, TopicPartition};
 use proptest::prelude::*;
 
 use super::super::attach::Step;
 use super::super::core::HubLimits;
 use super::super::testing::{AGENT, Bench, EVENTS, SYSTEM, entry};
+use super::super::wanted::{Filters, Wanted};
 use super::super::watcher::Watcher;
 use crate::socket::Outbox;
 
@@ -47,6 +49,15 @@ enum Op {
     Pause {
         viewer: usize,
     },
+    /// A client wants less from now on, or all again.
+    Want {
+        viewer: usize,
+        errors: bool,
+    },
+    /// A client is told its position.
+    Mark {
+        viewer: usize,
+    },
     /// A client goes away and comes back with the last position that it has read.
     Reconnect {
         viewer: usize,
@@ -70,6 +81,8 @@ fn any_op() -> impl Strategy<Value = Op> {
         5 => (viewer.clone(), 1usize..8).prop_map(|(viewer, frames)| Op::Read { viewer, frames }),
         6 => viewer.clone().prop_map(|viewer| Op::Step { viewer }),
         1 => viewer.clone().prop_map(|viewer| Op::Pause { viewer }),
+        2 => (viewer.clone(), any::<bool>()).prop_map(|(viewer, errors)| Op::Want { viewer, errors }),
+        2 => viewer.clone().prop_map(|viewer| Op::Mark { viewer }),
         1 => viewer.clone().prop_map(|viewer| Op::Reconnect { viewer }),
         2 => viewer.prop_map(|viewer| Op::Join { viewer }),
         1 => Just(Op::Extend),
@@ -89,6 +102,10 @@ struct Client {
     watcher: Arc<Watcher>,
     outbox: Arc<Outbox>,
     state: State,
+    wanted: Wanted,
+    /// From which cursor on it wanted errors alone, or everything: the last one that has not passed an entry counts.
+    eras: Vec<(Cursor, bool)>,
+    told: Cursor,
     /// Where it began, and the position of the last frame that it has read.
     start: Cursor,
     last: Cursor,
@@ -138,7 +155,8 @@ impl World {
         let ends = (&self.bench.end, &events);
         let (channel, id) = self.bench.core.watch("w", "c", ends, Arc::clone(&watcher));
         let (state, last) = (State::Pulling(start.clone()), start.clone());
-        Client { channel, id, watcher, outbox, state, start, last, shown: Vec::new() }
+        let (wanted, eras, told) = (Wanted::default(), vec![(start.clone(), false)], Cursor::new());
+        Client { channel, id, watcher, outbox, state, wanted, eras, told, start, last, shown: Vec::new() }
     }
 
     fn append(&mut self, partition: TopicPartition, record: Record) {
@@ -156,7 +174,9 @@ impl World {
             let Record { is_hole, watched, keyed } = *record;
             if !is_hole {
                 let message = format!("{} {} {offset}", partition.topic as u8, partition.partition);
-                let entry = if watched { entry("w", "c", "r", &message) } else { entry("v", "c", "r", &message) };
+                let entry = entry(if watched { "w" } else { "v" }, "c", "r", &message);
+                let level = if is_error(offset as i64) { Level::Error } else { Level::Info };
+                let entry = LogEntry { level, ..entry };
                 self.bench.take(partition, offset as i64, &entry, keyed);
             }
         }
@@ -186,7 +206,7 @@ impl World {
             client.state = State::Pulling(cursor);
         }
         let State::Pulling(cursor) = &mut client.state else { return };
-        match self.bench.core.step(client.channel, client.id, cursor, &None) {
+        match self.bench.core.step(client.channel, client.id, cursor, &client.wanted) {
             Step::Live => client.state = State::Live,
             Step::More(_) => {}
             Step::Behind(target) => {
@@ -195,7 +215,8 @@ impl World {
                 self.drain(index, usize::MAX);
                 let read = self.read_log(&from, &target);
                 let client = &mut self.clients[index];
-                client.shown.extend(read);
+                let filtered = client.wanted.filters.is_some();
+                client.shown.extend(read.into_iter().filter(|(_, offset)| !filtered || is_error(*offset)));
                 let mut reached = from;
                 super::super::channel::raise(&mut reached, &target);
                 client.last = reached.clone();
@@ -211,17 +232,27 @@ impl World {
         for frame in taken {
             client.outbox.written(frame.len());
             let value: serde_json::Value = serde_json::from_slice(frame.payload()).unwrap();
+            // In a batch each entry has its own position, and the last one has the batch's.
+            let single = [serde_json::json!({"position": value["position"], "message": value["data"]["message"]})];
+            let entries = value["data"].as_array().map_or(&single[..], Vec::as_slice);
             let position: Cursor = value["position"].as_str().unwrap().parse().unwrap();
-            let message = value["data"]["message"].as_str().unwrap();
-            let place: Vec<i64> = message.split(' ').map(|number| number.parse().unwrap()).collect();
-            let topic = Topic::from_u8(place[0] as u8).unwrap();
-            let (partition, offset) = (TopicPartition::new(topic, place[1] as i32), place[2]);
-            assert_eq!(position.get(partition), Some((0, offset + 1)), "the position is just after the entry");
-            client.shown.push((partition, offset));
-            for (partition, _, next) in client.last.iter() {
-                assert!(position.get(partition).is_some_and(|(_, after)| after >= next), "a position never goes back");
+            if entries.is_empty() {
+                assert!(covers(&position, &client.last), "a position never goes back");
+                client.last = position;
+                continue;
             }
-            client.last = position;
+            for entry in entries {
+                let position: Cursor = entry["position"].as_str().unwrap().parse().unwrap();
+                let place = entry["message"].as_str().unwrap().split(' ').map(|number| number.parse().unwrap());
+                let place: Vec<i64> = place.collect();
+                let topic = Topic::from_u8(place[0] as u8).unwrap();
+                let (partition, offset) = (TopicPartition::new(topic, place[1] as i32), place[2]);
+                assert_eq!(position.get(partition), Some((0, offset + 1)), "the position is just after the entry");
+                client.shown.push((partition, offset));
+                assert!(covers(&position, &client.last), "a position never goes back");
+                client.last = position;
+            }
+            assert_eq!(position, client.last, "a batch has the position of its last");
         }
     }
 
@@ -251,11 +282,27 @@ impl World {
                     client.state = State::Pulling(cursor);
                 }
             }
+            Op::Want { viewer, errors } => {
+                let client = &mut self.clients[viewer];
+                let detached = self.bench.core.detach(client.channel, client.id);
+                let let_go = client.watcher.take().detached.map(|(cursor, _)| cursor);
+                if let Some(cursor) = detached.or(let_go) {
+                    client.state = State::Pulling(cursor);
+                }
+                let State::Pulling(cursor) = &client.state else { unreachable!("who is live has a cursor") };
+                client.eras.push((cursor.clone(), errors));
+                client.wanted = wanted(errors);
+            }
+            Op::Mark { viewer } => {
+                let client = &mut self.clients[viewer];
+                self.bench.core.mark(client.channel, client.id, &mut client.told);
+            }
             Op::Reconnect { viewer } => {
-                let Client { channel, id, start, last, shown, .. } = self.clients.remove(viewer);
+                let Client { channel, id, start, last, shown, wanted, mut eras, .. } = self.clients.remove(viewer);
                 self.bench.core.unwatch(channel, id, self.bench.now);
+                eras.push((last.clone(), wanted.filters.is_some()));
                 let client = self.connect(last);
-                self.clients.insert(viewer, Client { start, shown, ..client });
+                self.clients.insert(viewer, Client { start, shown, wanted, eras, ..client });
             }
             Op::Join { viewer } => {
                 let Client { channel, id, .. } = self.clients.remove(viewer);
@@ -290,6 +337,11 @@ impl World {
             let client = &self.clients[index];
             assert!(matches!(client.state, State::Live), "{:?}", client.state);
             let mut expected = self.read_log(&client.start, &end);
+            expected.retain(|(partition, offset)| {
+                let is_in = |(from, _): &&(Cursor, bool)| from.get(*partition).map_or(0, |(_, next)| next) <= *offset;
+                let errors = client.eras.iter().rev().find(is_in).is_some_and(|(_, errors)| *errors);
+                !errors || is_error(*offset)
+            });
             let mut by_partition: BTreeMap<TopicPartition, Vec<i64>> = BTreeMap::new();
             for (partition, offset) in &client.shown {
                 by_partition.entry(*partition).or_default().push(*offset);
@@ -301,6 +353,20 @@ impl World {
             assert_eq!(shown, expected);
         }
     }
+}
+
+/// Two of three entries.
+fn is_error(offset: i64) -> bool {
+    offset % 3 != 1
+}
+
+fn wanted(errors: bool) -> Wanted {
+    let said = LiveFilters { levels: errors.then(|| vec![Level::Error]), ..LiveFilters::default() };
+    Wanted { runs: None, filters: Filters::new(said).unwrap() }
+}
+
+fn covers(cursor: &Cursor, other: &Cursor) -> bool {
+    other.iter().all(|(partition, _, next)| cursor.get(partition).is_some_and(|(_, after)| after >= next))
 }
 
 proptest! {

@@ -4,15 +4,22 @@ use agentworks_schemas::protocol::ServerMessage;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use super::*;
+use crate::metrics::Metrics;
+use crate::socket::shard::Shards;
 
-const LIMITS: SocketLimits =
-    SocketLimits { max_message: 1000, heartbeat: Duration::from_secs(30), write_timeout: Duration::from_secs(30) };
+const LIMITS: SocketLimits = SocketLimits {
+    max_message: 1000,
+    heartbeat: Duration::from_secs(30),
+    write_timeout: Duration::from_secs(30),
+    frames_per_second: 50,
+    idle_timeout: Duration::ZERO,
+};
 
 struct Driven {
     client: TcpStream,
@@ -23,14 +30,18 @@ struct Driven {
 }
 
 async fn drive_with(limits: SocketLimits, early: &'static [u8]) -> Driven {
+    drive_on(Outbox::new(256 * 1024), limits, early).await
+}
+
+async fn drive_on(outbox: Outbox, limits: SocketLimits, early: &'static [u8]) -> Driven {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let (outbox, metrics) = (Arc::new(Outbox::new(256 * 1024)), Arc::new(Metrics::default()));
+    let (outbox, metrics) = (Arc::new(outbox), Arc::new(Metrics::default()));
     let (sender, inbox) = mpsc::channel(2);
     let early = Bytes::from_static(early);
-    let (theirs, counted) = (Arc::clone(&outbox), Arc::clone(&metrics));
-    let driver = tokio::spawn(async move { drive(stream, early, theirs, sender, limits, &counted).await });
+    let meters = Meters { metrics: Arc::clone(&metrics), tenant: None };
+    let driver = tokio::spawn(drive(stream, early, Arc::clone(&outbox), sender, limits, meters));
     Driven { client, outbox, inbox, driver, metrics }
 }
 
@@ -58,6 +69,50 @@ async fn what_is_queued_arrives_in_order() {
     }
     sender.await.unwrap();
     assert_eq!(metrics.frames_sent.get(), 5000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_pushed_and_what_is_sent_arrive_each_in_order_however_slowly_it_is_read() {
+    const EACH: i64 = 20_000;
+    let mut tasks = JoinSet::new();
+    let shards = Shards::start(&mut tasks);
+    // So little room that the kernel and the outbox are full again and again.
+    let outbox = Outbox::new(16 * 1024).on(shards.next());
+    let Driven { client, outbox, driver, metrics, .. } = drive_on(outbox, LIMITS, b"").await;
+    let mut client = websocket(client).await;
+    let pushing = tokio::spawn({
+        let outbox = Arc::clone(&outbox);
+        async move {
+            for number in 0..EACH {
+                while !outbox.pusher().push(&frame(number)) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    });
+    let sending = tokio::spawn(async move {
+        for number in 0..EACH {
+            outbox.send(frame(-1 - number)).await.unwrap();
+        }
+        outbox.close(CloseCode::Restart, "", Waiting::Send);
+    });
+    let (mut pushed, mut sent) = (0, 0);
+    while pushed < EACH || sent < EACH {
+        let text = client.next().await.unwrap().unwrap().into_text().unwrap();
+        match ServerMessage::parse(&text).unwrap() {
+            ServerMessage::Pong { timestamp } if timestamp == pushed => pushed += 1,
+            ServerMessage::Pong { timestamp } if timestamp == -1 - sent => sent += 1,
+            other => panic!("{other:?} after {pushed} and {sent}"),
+        }
+        if (pushed + sent) % 5_000 == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    drop(client);
+    pushing.await.unwrap();
+    sending.await.unwrap();
+    driver.await.unwrap();
+    assert!(metrics.frames_sent.get() >= 2 * EACH as u64);
 }
 
 #[tokio::test]
@@ -158,7 +213,8 @@ async fn a_peer_that_does_not_answer_pings_is_cut_off_and_one_that_does_is_not()
     let began = Instant::now();
     let mut pings = Vec::new();
     client.read_to_end(&mut pings).await.unwrap();
-    assert_eq!(pings, b"\x89\x00\x89\x00");
+    assert_eq!(&pings[..4], b"\x89\x00\x89\x00");
+    assert_eq!(pings[4..8], [&[0x88, 25], &4001u16.to_be_bytes()[..]].concat());
     assert!(began.elapsed() >= Duration::from_millis(290));
     assert_eq!(driver.await.unwrap(), SocketEnd::Silent);
 
@@ -167,4 +223,67 @@ async fn a_peer_that_does_not_answer_pings_is_cut_off_and_one_that_does_is_not()
     let answering = tokio::time::timeout(Duration::from_millis(800), async { while client.next().await.is_some() {} });
     assert!(answering.await.is_err());
     assert!(!driver.is_finished());
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_gone_sees_why_it_was_given_up() {
+    let limits = SocketLimits { heartbeat: Duration::from_millis(100), ..LIMITS };
+    let Driven { client, driver, metrics, .. } = drive_with(limits, b"").await;
+    let mut client = websocket(client).await;
+    // It reads after all, but too late.
+    driver_gives_up(&metrics).await;
+    while !matches!(client.next().await, Some(Ok(Message::Close(Some(close)))) if u16::from(close.code) == 4001) {}
+    assert_eq!(driver.await.unwrap(), SocketEnd::Silent);
+}
+
+/// Waits until two pings and a close have been written.
+async fn driver_gives_up(metrics: &Metrics) {
+    while metrics.frames_sent.get() < 3 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_said_or_shown_for_long_the_connection_ends() {
+    let heartbeat = Duration::from_millis(100);
+    let limits = SocketLimits { heartbeat, idle_timeout: Duration::from_millis(500), ..LIMITS };
+    let Driven { client, driver, outbox, mut inbox, .. } = drive_with(limits, b"").await;
+    let mut client = websocket(client).await;
+    let began = Instant::now();
+    // Pings are answered all the while; that alone is no reason to go on.
+    for number in 0..3 {
+        let _ = tokio::time::timeout(Duration::from_millis(300), client.next()).await;
+        outbox.send(frame(number)).await.unwrap();
+        client.send(Message::text("hello")).await.unwrap();
+        assert_eq!(inbox.recv().await.unwrap(), "hello");
+    }
+    let code = loop {
+        if let Message::Close(Some(close)) = client.next().await.unwrap().unwrap() {
+            break u16::from(close.code);
+        }
+    };
+    assert_eq!(code, 4002);
+    assert!(began.elapsed() >= Duration::from_millis(500));
+    assert!(client.next().await.is_none());
+    assert_eq!(driver.await.unwrap(), SocketEnd::Idle);
+}
+
+#[tokio::test]
+async fn frames_that_are_no_messages_are_counted() {
+    // The same number again and again: a ping, a pong, an empty part of a message that goes on and on.
+    for (first, rest) in [
+        (b"\x89\x80\0\0\0\0", b"\x89\x80\0\0\0\0"),
+        (b"\x8a\x80\0\0\0\0", b"\x8a\x80\0\0\0\0"),
+        (b"\x01\x80\0\0\0\0", b"\x00\x80\0\0\0\0"),
+    ] {
+        let limits = SocketLimits { frames_per_second: 5, ..LIMITS };
+        let Driven { mut client, driver, mut inbox, .. } = drive_with(limits, b"").await;
+        client.write_all(&[&first[..], &rest.repeat(200)].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        let close = answer.windows(2).position(|pair| pair == 1008u16.to_be_bytes());
+        assert_eq!(answer[close.expect("a close") - 2], 0x88);
+        assert_eq!(inbox.recv().await, None);
+        assert_eq!(driver.await.unwrap(), SocketEnd::Fault(CloseCode::Policy));
+    }
 }

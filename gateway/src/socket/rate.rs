@@ -1,4 +1,4 @@
-//! How fast a client may send messages.
+//! How fast a client may send messages, and frames that are no messages.
 
 use tokio::time::Instant;
 
@@ -7,7 +7,7 @@ const BURST: f64 = 10.0;
 
 /// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Take it.
     Take,
     /// Drop it, and say so.
@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 
 /// A bucket of tokens, one for a message.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     per_second: f64,
     tokens: f64,
     at: Instant,
@@ -31,13 +31,13 @@ pub(super) struct Rate {
 
 impl Rate {
     /// At most `per_second` messages a second, on average over ten.
-    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second);
         Rate { per_second, tokens: per_second * BURST, at: now, dropped: 0, said: None }
     }
 
     /// Counts a message.
-    pub(super) fn message(&mut self, now: Instant) -> Verdict {
+    pub(crate) fn message(&mut self, now: Instant) -> Verdict {
         let full = self.per_second * BURST;
         self.tokens = (self.tokens + (now - self.at).as_secs_f64() * self.per_second).min(full);
         self.at = now;
