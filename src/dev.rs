@@ -86,9 +86,8 @@ fn announce(args: &Args, folder: &DataFolder, brokers: &str, url: &str, secret: 
         workspace: args.workspace.clone(),
         subject: "dev".into(),
         role: Role::Operator,
-        cards: None,
-        // Counted from the minting on.
-        expires: 0,
+        // It ends `ttl` after its minting.
+        ..Claims::default()
     };
     let token = mint(secret, &claims, TOKEN_TTL)?;
     let variables = [

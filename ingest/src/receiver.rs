@@ -182,7 +182,7 @@ impl Shared {
         headers: &HeaderMap,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Result<Accepted, Refusal> {
-        let claims = self.claims(headers)?;
+        let claims = self.claims(headers).await?;
         let body = body::read(headers, body, &self.config, &self.memory).await?;
         self.metrics.received(kind, body.len());
         let lines = lines::split(headers, &body, self.config.lines)?;
@@ -190,12 +190,12 @@ impl Shared {
     }
 
     /// Who it is, if they may write.
-    fn claims(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
+    async fn claims(&self, headers: &HeaderMap) -> Result<Claims, Refusal> {
         let token = || {
             let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         };
-        let claims = self.auth.authenticate(token().ok_or(AccessError::Missing)?)?;
+        let claims = self.auth.authenticate(token().ok_or(AccessError::Missing)?).await?;
         if claims.role < Role::Writer {
             return Err(Refusal::MayNotWrite);
         }

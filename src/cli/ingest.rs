@@ -20,7 +20,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) async fn execute(self) -> anyhow::Result<ExitCode> {
         let loaded = self.role.config.load(&[("--listen", "ingest.listen", self.role.listen.as_deref())])?;
-        loaded.auth_secret()?;
+        loaded.known_keys()?;
         if self.role.check {
             return Ok(ExitCode::SUCCESS);
         }

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::time::Duration;
 
 use agentworks_schemas::protocol::{
-    ClientMessage, ErrorCode, ErrorInfo, ReplayComplete, ReplayOptions, ReplaySeeked, ReplayStartInfo, RunSummary,
-    SeekPosition,
+    ClientMessage, ErrorCode, ErrorInfo, ReconnectInfo, ReplayComplete, ReplayOptions, ReplaySeeked, ReplayStartInfo,
+    RunSummary, SeekPosition, SeekTo,
 };
 use clap::Parser;
 use serde::Deserialize;
@@ -128,6 +129,8 @@ impl Replay {
             self.printer.flush()?;
             match ended {
                 Ended::Failed(failure) => return Err(failure),
+                // It is there still, and asked to be left in good time.
+                Ended::Left => continue,
                 Ended::Lost(reason) if is_lost => tracing::debug!(reason, "still no connection"),
                 Ended::Lost(reason) => eprintln!("replay: the connection was lost ({reason}); trying again"),
             }
@@ -158,6 +161,8 @@ impl Replay {
             let frame: Frame<'_> = serde_json::from_str(&text).map_err(anyhow::Error::from)?;
             if frame.kind == "replay_started" {
                 self.begin(&frame.read()?, &mut stream).await?;
+            } else if frame.kind == "reconnect" {
+                stream.leave_after(Duration::from_millis(frame.read::<ReconnectInfo>()?.after));
             } else if let Shown::End = self.show(&frame)? {
                 stream.close().await;
                 return Ok(());
@@ -170,8 +175,8 @@ impl Replay {
         self.session = Some(start.session_id.clone());
         self.is_moving = self.next > 0;
         if self.is_moving {
-            let (session_id, position) = (start.session_id.clone(), SeekPosition::Ordinal(self.next));
-            stream.send(&ClientMessage::ReplaySeek { session_id, position }).await?;
+            let (session_id, to) = (start.session_id.clone(), SeekTo::Position(SeekPosition::Ordinal(self.next)));
+            stream.send(&ClientMessage::ReplaySeek { session_id, to }).await?;
         }
         Ok(())
     }

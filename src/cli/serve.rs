@@ -26,7 +26,8 @@ impl Args {
             ("--listen", "gateway.listen", self.role.listen.as_deref()),
             ("--store", "store.url", self.store.as_deref()),
         ])?;
-        loaded.auth_secret()?;
+        loaded.known_keys()?;
+        loaded.has_name()?;
         if self.role.check {
             return Ok(ExitCode::SUCCESS);
         }

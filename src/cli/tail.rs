@@ -1,12 +1,14 @@
 //! `agentworks tail`: a card in the shell.
 
+mod filter;
 mod history;
 mod levels;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use agentworks_schemas::protocol::{ClientMessage, ErrorInfo, Gap, Lag};
-use agentworks_schemas::{Cursor, Level};
+use agentworks_schemas::Cursor;
+use agentworks_schemas::protocol::{ClientMessage, ErrorInfo, Gap, Lag, ReconnectInfo};
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,7 +18,7 @@ use super::client::backoff::Backoff;
 use super::client::print::{Output, Printer};
 use super::client::stream::{Ended, Frame, Stream};
 use super::client::{Endpoint, Failure, GatewayArgs, exit_on_interrupt, finish};
-use levels::Levels;
+use filter::{Filter, Names};
 
 /// Watch a card: its newest lines, then those that come.
 ///
@@ -38,9 +40,8 @@ pub(crate) struct Args {
     /// Only the lines of this run
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
-    /// Only lines of these levels: `warn+` (and graver), `error`, `info,warn`
-    #[arg(long, value_name = "LEVEL")]
-    level: Option<Levels>,
+    #[command(flatten)]
+    filter: Filter,
     /// How lines are printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -63,7 +64,7 @@ impl Args {
             printer: Printer::stdout(self.output),
             card: self.card,
             run: self.run,
-            levels: self.level,
+            filter: self.filter,
             cursor: Cursor::new(),
         };
         tail.check_run().await?;
@@ -81,7 +82,7 @@ struct Tail {
     printer: Printer,
     card: String,
     run: Option<String>,
-    levels: Option<Levels>,
+    filter: Filter,
     cursor: Cursor,
 }
 
@@ -89,7 +90,6 @@ struct Tail {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Passing<'a> {
-    level: Level,
     #[serde(borrow)]
     run_id: std::borrow::Cow<'a, str>,
 }
@@ -119,6 +119,8 @@ impl Tail {
             self.printer.flush()?;
             match ended {
                 Ended::Failed(failure) => return Err(failure),
+                // It is there still, and asked to be left in good time.
+                Ended::Left => continue,
                 Ended::Lost(reason) if is_lost => tracing::debug!(reason, "still no connection"),
                 Ended::Lost(reason) => eprintln!("tail: the connection was lost ({reason}); trying again"),
             }
@@ -128,7 +130,8 @@ impl Tail {
     }
 
     async fn connect(&self) -> Result<Stream, Ended> {
-        let query = [("position", self.cursor.to_string())];
+        let mut query = self.filter.query(Names::Stream);
+        query.push(("position", self.cursor.to_string()));
         let mut stream = Stream::open(&self.endpoint, &self.card, &query).await?;
         if let Some(run) = &self.run {
             stream.send(&ClientMessage::SubscribeRun { run_id: run.clone() }).await?;
@@ -147,7 +150,7 @@ impl Tail {
                 },
                 Err(ended) => Err(ended),
             };
-            let shown = text.and_then(|text| self.show(&text).map_err(Ended::Failed));
+            let shown = text.and_then(|text| self.show(&text, &mut stream).map_err(Ended::Failed));
             match shown {
                 Ok(()) => backoff.reset(),
                 Err(ended) => return ended,
@@ -155,7 +158,7 @@ impl Tail {
         }
     }
 
-    fn show(&mut self, text: &str) -> Result<(), Failure> {
+    fn show(&mut self, text: &str, stream: &mut Stream) -> Result<(), Failure> {
         let frame: Frame<'_> = serde_json::from_str(text).map_err(anyhow::Error::from)?;
         match frame.kind.as_ref() {
             "log_entry" => {
@@ -180,6 +183,11 @@ impl Tail {
                     tracing::info!(entries = lag.entries, seconds = lag.seconds, "behind the log");
                 }
             }
+            "reconnect" => {
+                let ReconnectInfo { after, reason } = frame.read()?;
+                tracing::info!(after, reason, "the gateway asks to connect again");
+                stream.leave_after(Duration::from_millis(after));
+            }
             "error" => eprintln!("tail: {}", frame.read::<ErrorInfo>()?.message),
             _ => {}
         }
@@ -193,8 +201,8 @@ impl Tail {
         }
         self.cursor = position.clone();
         let passing: Passing<'_> = serde_json::from_str(entry.get()).map_err(anyhow::Error::from)?;
-        let passes = self.levels.as_ref().is_none_or(|levels| levels.contains(passing.level))
-            && self.run.as_ref().is_none_or(|run| *run == passing.run_id);
+        // The gateway filters, but what it sent before it was asked for the run alone may be of others.
+        let passes = self.run.as_ref().is_none_or(|run| *run == passing.run_id);
         if passes {
             self.printer.entry(entry, splice)?;
         }

@@ -72,8 +72,8 @@ impl Args {
             subject: self.subject,
             role: self.role.into(),
             cards: self.cards,
-            // Counted from the minting on.
-            expires: 0,
+            // It ends `ttl` after its minting.
+            ..Claims::default()
         };
         println!("{}", mint(&secret, &claims, self.ttl)?);
         Ok(ExitCode::SUCCESS)

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use agentworks_gateway::auth::Secret;
+use agentworks_gateway::auth::jwks::check_url;
+use agentworks_gateway::auth::{Revoked, Secret};
+use agentworks_gateway::routing::Peer;
 use agentworks_kafka::KafkaError;
 use rdkafka::consumer::BaseConsumer;
 use tracing_subscriber::EnvFilter;
@@ -126,6 +128,11 @@ impl Check<'_> {
     fn refused(&mut self, error: &rdkafka::error::KafkaError) {
         let (key, reason) = match error {
             rdkafka::error::KafkaError::ClientConfig(_, reason, name, _) => (setting(name), reason.clone()),
+            rdkafka::error::KafkaError::ClientCreation(_) if !cfg!(feature = "kafka-tls") => {
+                let reason = "this agentworks was built without TLS and SCRAM towards Kafka; one that was built with \
+                    `--features kafka-tls` has them";
+                return self.fault("kafka.security_protocol", reason);
+            }
             rdkafka::error::KafkaError::ClientCreation(reason) => ("kafka.sasl_mechanism".to_owned(), reason.clone()),
             // Without values, which may be passwords.
             error => ("kafka.extra".to_owned(), KafkaError::from_client(error, "the settings").to_string()),
@@ -198,14 +205,44 @@ impl Check<'_> {
         self.range("gateway.max_messages_per_second", gateway.max_messages_per_second, 1, 1_000_000);
         self.range("gateway.max_pending", gateway.max_pending, Size(16 << 10), Size(1 << 30));
         self.range("gateway.heartbeat", gateway.heartbeat, Time::seconds(1), Time::seconds(600));
+        self.range("gateway.max_depth", gateway.max_depth, 8, 100);
+        self.range("gateway.max_connections_per_address", gateway.max_connections_per_address, 1, 100_000_000);
+        self.range("gateway.max_total_connections", gateway.max_total_connections, 1, 100_000_000);
+        self.range("gateway.handshake_timeout", gateway.handshake_timeout, Time::seconds(1), Time::seconds(600));
+        self.range("gateway.idle_timeout", gateway.idle_timeout, Time::seconds(0), Time::seconds(7 * 86_400));
+        if let Err(error) = gateway.limits() {
+            self.fault("gateway.trusted_proxies", error.to_string());
+        }
         self.range("gateway.write_timeout", gateway.write_timeout, Time::seconds(1), Time::seconds(600));
         self.range("gateway.tail_bytes", gateway.tail_bytes, Size(1 << 20), Size(64 << 30));
         self.range("gateway.tail_age", gateway.tail_age, Time::seconds(1), Time::seconds(3600));
         self.range("gateway.tail_linger", gateway.tail_linger, Time::seconds(0), Time::seconds(3600));
         self.range("gateway.readers", gateway.readers, 1, 256);
+        self.routing();
+        self.range("gateway.drain_delay", gateway.drain_delay, Time::seconds(0), Time::seconds(300));
+        self.range("gateway.drain_jitter", gateway.drain_jitter, Time::seconds(0), Time::seconds(300));
+        let steps = Time(gateway.drain_delay.0 + gateway.drain_jitter.0);
+        self.range("gateway.drain_deadline", gateway.drain_deadline, steps, Time::seconds(600));
         let origin = |origin: &String| origin == "*" || origin.starts_with("http://") || origin.starts_with("https://");
         let listed = gateway.allowed_origins.0.iter().all(origin);
         self.require(listed, "gateway.allowed_origins", "expected origins as browsers send them: https://HOST; or *");
+    }
+
+    fn routing(&mut self) {
+        let gateway = &self.loaded.config.gateway;
+        let peers = gateway.peers.0.iter().map(|peer| ("gateway.peers", peer));
+        for (key, peer) in peers.chain(gateway.peers_dns.iter().map(|name| ("gateway.peers_dns", name))) {
+            if let Err(error) = peer.parse::<Peer>() {
+                self.fault(key, error.to_string());
+            }
+        }
+        let (least, most) = (Time(Duration::from_millis(100)), Time::seconds(60));
+        self.range("gateway.peers_interval", gateway.peers_interval, least, most);
+        if let Some(url) = &gateway.advertise {
+            let authority = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let fits = authority.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_graphic()));
+            self.require(fits, "gateway.advertise", "expected a URL that clients reach this gateway by: https://HOST");
+        }
     }
 
     fn ingest(&mut self) {
@@ -226,6 +263,19 @@ impl Check<'_> {
         self.either("auth.secret", auth.secret.is_some(), auth.secret_file.as_deref());
         if let Some(Err(error)) = auth.secret.as_ref().map(|secret| Secret::new(secret.expose(), "it")) {
             self.fault("auth.secret", error.to_string());
+        }
+        self.require(!auth.audience.is_empty(), "auth.audience", "tokens are for somebody");
+        let named = auth.issuer.as_deref() != Some("");
+        self.require(named, "auth.issuer", "an issuer has a name; leave it out for any");
+        if let Some(Err(error)) = auth.jwks_url.as_ref().map(|url| check_url(url, auth.jwks_insecure)) {
+            self.fault("auth.jwks_url", error.to_string());
+        }
+        self.readable("auth.jwks_ca_file", auth.jwks_ca_file.as_deref());
+        self.range("auth.jwks_refresh", auth.jwks_refresh, Time::seconds(1), Time::seconds(86_400));
+        self.range("auth.jwks_cooldown", auth.jwks_cooldown, Time::seconds(1), Time::seconds(3600));
+        self.range("auth.jwks_max_age", auth.jwks_max_age, auth.jwks_refresh, Time::seconds(30 * 86_400));
+        if let Err(error) = Revoked::parse(auth.revoked.0.iter().map(String::as_str)) {
+            self.fault("auth.revoked", error.to_string());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agentworks_gateway::auth::Secret;
+use agentworks_gateway::auth::{Jwks, JwksConfig, JwtAuth, Policy, Revoked, Secret};
 use agentworks_kafka::KafkaSettings;
 use agentworks_schemas::Topics;
 use agentworks_store_cql::{ConfigError, CqlConfig, Password};
@@ -80,19 +80,75 @@ impl Loaded {
         Ok(StoreAddress::Cql(Box::new(cql)))
     }
 
-    /// What tokens are signed with.
+    /// What verifies tokens. It begins to fetch keys, where some are published.
     ///
     /// # Errors
-    /// If there is no secret, or it can't be read, or it is too short.
-    pub(crate) fn auth_secret(&self) -> Result<Secret, Fault> {
+    /// If there is neither a secret nor an address of keys, or one of them can't be used.
+    pub(crate) fn auth(&self) -> Result<JwtAuth, Fault> {
         let auth = &self.config.auth;
-        let Some(secret) = self.secret("auth.secret", &auth.secret, &auth.secret_file)? else {
-            let reason =
-                "needed to verify tokens: set AGENTWORKS__AUTH__SECRET, or auth.secret_file to a file that holds it";
+        let revoked = Revoked::parse(auth.revoked.0.iter().map(String::as_str));
+        let revoked = revoked.map_err(|error| self.fault("auth.revoked", error.to_string()))?;
+        let policy = Policy { audience: auth.audience.clone(), issuer: auth.issuer.clone(), revoked };
+        let mut verifier = JwtAuth::with_policy(policy);
+        if let Some(secret) = self.known_keys()? {
+            verifier = verifier.secret(&secret);
+        }
+        if let Some(jwks) = self.jwks() {
+            let jwks = Jwks::start(&jwks).map_err(|error| self.fault("auth.jwks_url", error.to_string()))?;
+            return Ok(verifier.jwks(jwks));
+        }
+        Ok(verifier)
+    }
+
+    /// The shared secret, if there is one.
+    ///
+    /// # Errors
+    /// If there is neither a secret nor an address of keys, or the secret can't be used.
+    pub(crate) fn known_keys(&self) -> Result<Option<Secret>, Fault> {
+        let secret = self.auth_secret()?;
+        if secret.is_none() && self.config.auth.jwks_url.is_none() {
+            let reason = "needed to verify tokens: set AGENTWORKS__AUTH__SECRET, or auth.secret_file to a file that holds it, or auth.jwks_url to where public keys are published";
             return Err(self.fault("auth.secret", reason));
-        };
+        }
+        Ok(secret)
+    }
+
+    fn jwks(&self) -> Option<JwksConfig> {
+        let auth = &self.config.auth;
+        auth.jwks_url.clone().map(|url| JwksConfig {
+            url,
+            insecure: auth.jwks_insecure,
+            ca_file: auth.jwks_ca_file.clone(),
+            refresh: auth.jwks_refresh.0,
+            cooldown: auth.jwks_cooldown.0,
+            max_age: auth.jwks_max_age.0,
+        })
+    }
+
+    /// What tokens are signed with, if there is a shared secret.
+    ///
+    /// # Errors
+    /// If it can't be read, or it is too short.
+    pub(crate) fn auth_secret(&self) -> Result<Option<Secret>, Fault> {
+        let auth = &self.config.auth;
+        let Some(secret) = self.secret("auth.secret", &auth.secret, &auth.secret_file)? else { return Ok(None) };
         let key = if auth.secret_file.is_some() { "auth.secret_file" } else { "auth.secret" };
-        Secret::new(secret.expose(), "it").map_err(|error| self.fault(key, error.to_string()))
+        let secret = Secret::new(secret.expose(), "it").map_err(|error| self.fault(key, error.to_string()))?;
+        Ok(Some(secret))
+    }
+
+    /// Fails if there are other gateways, and this one has no name among them.
+    ///
+    /// # Errors
+    /// Then.
+    pub(crate) fn has_name(&self) -> Result<(), Fault> {
+        let gateway = &self.config.gateway;
+        let has_peers = !gateway.peers.0.is_empty() || gateway.peers_dns.is_some();
+        if has_peers && gateway.advertise.is_none() {
+            let reason = "needed where there are gateway.peers: the URL that clients reach this one by";
+            return Err(self.fault("gateway.advertise", reason));
+        }
+        Ok(())
     }
 
     /// A secret that is given itself or in the file of the key with `_file` behind it.

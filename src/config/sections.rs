@@ -6,9 +6,10 @@ mod sinks;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use agentworks_gateway::auth::AUDIENCE;
 use serde::{Deserialize, Serialize};
 
-use super::forms::{Hidden, Named};
+use super::forms::{Hidden, List, Named, Time};
 
 pub(crate) use http::{Gateway, Ingest};
 pub(crate) use sinks::{Hot, Runs, Runtime, SINKS, Warm};
@@ -90,12 +91,46 @@ impl Default for StoreSection {
 }
 
 /// Whose tokens are taken, by `ingest` and by `serve`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Auth {
     /// What tokens are signed with, of 32 bytes at least.
     pub(crate) secret: Option<Hidden>,
     pub(crate) secret_file: Option<PathBuf>,
+    pub(crate) audience: String,
+    /// Who must have made a token; whoever has a key, if not given.
+    pub(crate) issuer: Option<String>,
+    /// Where public keys are published, that tokens may be signed with instead.
+    pub(crate) jwks_url: Option<String>,
+    /// Whom to trust there; the system's authorities if not given.
+    pub(crate) jwks_ca_file: Option<PathBuf>,
+    /// Whether the keys may come from another machine without TLS.
+    pub(crate) jwks_insecure: bool,
+    pub(crate) jwks_refresh: Time,
+    /// How long after a fetch a token with an unknown key may cause another one.
+    pub(crate) jwks_cooldown: Time,
+    /// How long keys are kept while they can't be fetched.
+    pub(crate) jwks_max_age: Time,
+    /// Tokens that aren't taken any more: `kid:KEY`, `jti:TOKEN`, `sub:WORKSPACE/SUBJECT`.
+    pub(crate) revoked: List,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Auth {
+            secret: None,
+            secret_file: None,
+            audience: AUDIENCE.into(),
+            issuer: None,
+            jwks_url: None,
+            jwks_ca_file: None,
+            jwks_insecure: false,
+            jwks_refresh: Time::seconds(300),
+            jwks_cooldown: Time::seconds(10),
+            jwks_max_age: Time::seconds(86_400),
+            revoked: List::default(),
+        }
+    }
 }
 
 /// What the process says of itself, on standard error.

@@ -52,7 +52,7 @@ fn each_layer_lies_over_the_one_before() {
     assert_eq!((config.runtime.memory.0, config.runtime.drain.0), (16 << 20, Duration::from_secs(30)));
     assert_eq!(config.runtime.sinks.0, ["hot"]);
     let shown = Shown(&loaded).to_string();
-    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(&format!("{key} "))).unwrap().to_owned();
     assert!(line("brokers").ends_with("# the variable AGENTWORKS__KAFKA__BROKERS"), "{shown}");
     assert!(line("topic_prefix").ends_with("agentworks.toml:3"), "{shown}");
     assert!(line("drain").ends_with("# the flag --set runtime.drain"), "{shown}");
@@ -141,6 +141,21 @@ fn every_fault_names_key_value_source_and_what_to_do() {
             &[],
             "auth.secret_file = \"/nowhere/secret\" (/agentworks.toml:2): the file can't be read: No such file",
         ),
+        (
+            "[auth]\njwks_url = \"http://login.example/keys\"\n",
+            &[],
+            "auth.jwks_url = \"http://login.example/keys\" (/agentworks.toml:2): keys may come over http from this machine",
+        ),
+        (
+            "[auth]\nrevoked = \"ann\"\n",
+            &[],
+            "auth.revoked = \"ann\" (/agentworks.toml:2): expected kid:KEY, jti:TOKEN or sub:WORKSPACE/SUBJECT",
+        ),
+        (
+            "[gateway]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy\"]\n",
+            &[],
+            "gateway.trusted_proxies = \"10.0.0.0/8,proxy\" (/agentworks.toml:2): expected an address, or a network",
+        ),
         ("[log]\nfilter = \"info,x=loud\"\n", &[], "log.filter = \"info,x=loud\" (/agentworks.toml:2)"),
     ];
     for (file, variables, expected) in cases {
@@ -160,7 +175,7 @@ fn all_faults_are_told_at_once() {
 fn secrets_are_never_shown() {
     let file = "[kafka]\nsecurity_protocol = \"sasl_plaintext\"\nsasl_username = \"me\"\nsasl_password = \"hunter2\"\n[kafka.extra]\n\"client.rack\" = \"hunter2\"\n";
     let loaded = load(file, &[("AGENTWORKS__AUTH__SECRET", SECRET)], &[]).unwrap();
-    assert_eq!(loaded.auth_secret().unwrap(), agentworks_gateway::auth::Secret::new(SECRET, "here").unwrap());
+    assert_eq!(loaded.auth_secret().unwrap(), agentworks_gateway::auth::Secret::new(SECRET, "here").ok());
     let extra = loaded.kafka().unwrap().extra;
     assert!(extra.contains(&("sasl.password".to_owned(), "hunter2".to_owned())));
     for shown in [Shown(&loaded).to_string(), format!("{loaded:?}")] {
@@ -183,7 +198,7 @@ fn secrets_come_from_files() {
     std::fs::write(&path, format!("{SECRET}\n")).unwrap();
     let path = path.display().to_string();
     let loaded = load("", &[("AGENTWORKS__AUTH__SECRET_FILE", &path)], &[]).unwrap();
-    assert_eq!(loaded.auth_secret().unwrap(), agentworks_gateway::auth::Secret::new(SECRET, "here").unwrap());
+    assert_eq!(loaded.auth_secret().unwrap(), agentworks_gateway::auth::Secret::new(SECRET, "here").ok());
     let both = [("AGENTWORKS__AUTH__SECRET_FILE", path.as_str()), ("AGENTWORKS__AUTH__SECRET", SECRET)];
     assert!(load("", &both, &[]).unwrap_err().contains("give either auth.secret or auth.secret_file, not both"));
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentworks_gateway::Gateway;
 use agentworks_gateway::auth::{JwtAuth, Secret};
-use agentworks_gateway::server::{self, Probes};
+use agentworks_gateway::server::{self, Ending, Probes, Slots};
 use agentworks_ingest::producer::Producer;
 use agentworks_kafka::{KafkaSettings, create_topics};
-use agentworks_schemas::access::Authenticate;
 use anyhow::{Context, bail};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -38,8 +38,9 @@ pub(super) struct Pipeline {
     ingest: Ingest,
     process: Process,
     demo: Option<JoinHandle<()>>,
+    gateway: Gateway,
     server: JoinHandle<()>,
-    shutdown: CancellationToken,
+    ending: Ending,
 }
 
 impl Pipeline {
@@ -54,26 +55,35 @@ impl Pipeline {
     ) -> anyhow::Result<Self> {
         create_topics(settings, args.partitions, 1).await.context("cannot create the topics")?;
         let mut config = Config::default();
+        // Nobody else takes over here, and whoever has stopped it is waiting.
+        config.gateway.drain_delay = Duration::ZERO.into();
+        config.gateway.drain_jitter = Duration::from_millis(500).into();
+        config.gateway.drain_deadline = Duration::from_secs(2).into();
         config.runtime.instance = Some(INSTANCE.to_owned());
         let store = store::open(&StoreAddress::Embedded(folder.store()), &Note::new()).await?;
         let mut registry = Registry::default();
         ProcessMetrics::register("dev", &mut registry);
-        let auth: Arc<dyn Authenticate> = Arc::new(JwtAuth::new(secret));
+        let auth = Arc::new(JwtAuth::new(secret));
+        auth.register(&mut registry);
         let process = Process::start(&config, settings, &store, &mut registry)?;
         let ingest = Ingest::start(&config.ingest, settings, auth.clone(), &mut registry)?;
-        let gateway = serve::gateway(&config.gateway, settings, store, auth, &mut registry)?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        let gateway = serve::gateway(&config.gateway, settings, store, auth, address, &mut registry)?;
 
         let sinks = process.clone();
         let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));
+        serve::follow_peers(&gateway, ready.clone(), &mut registry)?;
+        let slots = Slots::new(gateway.config.server.clone());
+        slots.register(&mut registry);
         let probes = Probes { ready: ready.clone(), registry: Arc::new(registry) };
-        let routes = ingest.routes().or(gateway.routes(probes)).unify().boxed();
-        let url = format!("http://{}", listener.local_addr().context("the listener has no address")?);
-        let shutdown = CancellationToken::new();
-        let server = tokio::spawn(server::serve(listener, routes, shutdown.clone()));
+        let routes = ingest.routes().or(gateway.clone().routes(probes)).unify().boxed();
+        let url = format!("http://{address}");
+        let ending = Ending::default();
+        let server = tokio::spawn(server::serve_until(listener, routes, slots, ending.clone()));
         wait_until(&*ready).await?;
 
-        let demo = args.demo.then(|| start_demo(ingest.producer(), &args.workspace, &shutdown));
-        Ok(Pipeline { url, ingest, process, demo, server, shutdown })
+        let demo = args.demo.then(|| start_demo(ingest.producer(), &args.workspace, &ending.shutdown));
+        Ok(Pipeline { url, ingest, process, demo, gateway, server, ending })
     }
 
     /// Where the terminal and the API are.
@@ -83,7 +93,8 @@ impl Pipeline {
 
     /// Ends everything in the order of the flow, so that what was taken in reaches the log, and what was read the store.
     pub(super) async fn stop(self) {
-        self.shutdown.cancel();
+        self.gateway.drain(&self.ending).await;
+        self.ending.end();
         if let Some(demo) = self.demo {
             let _ = demo.await;
         }

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_gateway::auth::JwtAuth;
 use agentworks_gateway::server::Probes;
 use agentworks_ingest::producer::{Metrics, Producer, Undelivered};
 use agentworks_ingest::receiver::{Receiver, ReceiverMetrics};
@@ -70,16 +69,17 @@ impl Ingest {
 
 /// Runs the role until it is told to stop.
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
-    let auth: Arc<dyn Authenticate> = Arc::new(JwtAuth::new(&loaded.auth_secret()?));
+    let auth = Arc::new(loaded.auth()?);
     let settings = loaded.kafka()?;
     let mut service = Service::listen("ingest", loaded.config.ingest.listen)?;
     let note = service.note();
     let Some(kafka) = service.until_stopped(KafkaWatch::start(&settings, &note)).await? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let ingest = Ingest::start(&loaded.config.ingest, &settings, auth, service.registry())?;
+    auth.register(service.registry());
+    let ingest = Ingest::start(&loaded.config.ingest, &settings, auth.clone(), service.registry())?;
     let routes = ingest.routes();
-    let ready = Arc::new(move || kafka.check());
+    let ready = Arc::new(move || kafka.check().and_then(|()| auth.ready()));
     let mut serving = service.serve(ready, |probes: Probes| routes.or(probes.routes()).unify().boxed());
     serving.until_stopped(std::future::pending()).await?;
     serving

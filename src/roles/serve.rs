@@ -1,10 +1,13 @@
 //! Streams, REST, the terminal.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agentworks_gateway::auth::JwtAuth;
+use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
+use agentworks_gateway::roster::Roster;
+use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
 use agentworks_gateway::{Connections, Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_processors::erasure::Eraser;
@@ -27,6 +30,7 @@ pub(crate) fn gateway(
     kafka: &KafkaSettings,
     store: Arc<dyn Store>,
     auth: Arc<dyn Authenticate>,
+    address: SocketAddr,
     registry: &mut Registry,
 ) -> anyhow::Result<Gateway> {
     let seek = SeekPool::new(kafka.clone(), config.readers);
@@ -38,18 +42,31 @@ pub(crate) fn gateway(
     metrics.register(registry);
     let hub = Hub::start(kafka.clone(), config.hub(), reader.clone(), seek, metrics.clone());
     Ok(Gateway {
-        config: Arc::new(config.limits()),
+        config: Arc::new(config.limits()?),
         auth,
         reader,
         hub: hub.context("cannot start the live hub")?,
         metrics,
         connections: Connections::default(),
+        roster: Roster::default(),
+        router: Router::new(config.routing(address)?),
+        drain: Drain::default(),
     })
+}
+
+/// Keeps up with the other gateways, for as long as the process lives.
+pub(crate) fn follow_peers(gateway: &Gateway, ready: Ready, registry: &mut Registry) -> anyhow::Result<()> {
+    let metrics = RoutingMetrics::default();
+    metrics.register(registry);
+    let (router, reader, roster) = (gateway.router.clone(), gateway.reader.clone(), gateway.roster.clone());
+    let upkeep = Upkeep::new(router, ready, reader, roster, metrics).context("cannot probe the other gateways")?;
+    tokio::spawn(upkeep.work());
+    Ok(())
 }
 
 /// Runs the role until it is told to stop.
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
-    let auth: Arc<dyn Authenticate> = Arc::new(JwtAuth::new(&loaded.auth_secret()?));
+    let auth = Arc::new(loaded.auth()?);
     let (settings, address) = (loaded.kafka()?, loaded.store()?);
     let mut service = Service::listen("serve", loaded.config.gateway.listen)?;
     let note = service.note();
@@ -59,18 +76,24 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     };
     let Some((kafka, store)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let watch = StoreWatch::start(store.clone());
-    let gateway = gateway(&loaded.config.gateway, &settings, store, auth, service.registry())?;
+    let address = service.address()?;
+    auth.register(service.registry());
+    let gateway = gateway(&loaded.config.gateway, &settings, store, auth.clone(), address, service.registry())?;
+    service.limit(gateway.config.server.clone());
     let hub = gateway.hub.clone();
     let ready: Ready = Arc::new(move || {
         if !hub.is_running() {
             return Err("the live hub has failed".into());
         }
-        kafka.check().and_then(|()| watch.check())
+        kafka.check().and_then(|()| watch.check()).and_then(|()| auth.ready())
     });
-    let mut serving = service.serve(ready, |probes| gateway.routes(probes).boxed());
+    follow_peers(&gateway, ready.clone(), service.registry())?;
+    let routes = gateway.clone();
+    let mut serving = service.serve(ready, |probes| routes.routes(probes).boxed());
     serving.until_stopped(std::future::pending()).await?;
     serving
         .finish(async |server| {
+            gateway.drain(server.ending()).await;
             server.end().await;
             Ok(())
         })

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agentworks_gateway::server::{self, Probes};
+use agentworks_gateway::server::{self, Ending, Probes, ServerLimits, Slots};
 use anyhow::Context;
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
@@ -16,7 +16,6 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -56,6 +55,7 @@ pub(super) struct Service {
     registry: Registry,
     note: Note,
     stop: Stop,
+    limits: ServerLimits,
     waiting: Server,
 }
 
@@ -78,10 +78,15 @@ impl Service {
         let ready: Ready = Arc::new(move || Err(reason.get()));
         let probes = Probes { ready, registry: Arc::new(registry) };
         let routes = probes.routes().or(warp::any().map(not_yet)).unify().boxed();
-        let waiting = Server::start(early, routes);
+        let waiting = Server::start(early, routes, Slots::default());
         let mut registry = Registry::default();
         ProcessMetrics::register(role, &mut registry);
-        Ok(Service { role, listener, registry, note, stop, waiting })
+        Ok(Service { role, listener, registry, note, stop, limits: ServerLimits::default(), waiting })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
+        self.listener.local_addr().context("the listener has no address")
     }
 
     /// Where to write what is waited for.
@@ -92,6 +97,11 @@ impl Service {
     /// Where the role shows its metrics.
     pub(super) fn registry(&mut self) -> &mut Registry {
         &mut self.registry
+    }
+
+    /// Serves within these limits.
+    pub(super) fn limit(&mut self, limits: ServerLimits) {
+        self.limits = limits;
     }
 
     /// What `starting` comes to; `None` if the process is told to stop before.
@@ -106,11 +116,13 @@ impl Service {
     }
 
     /// Serves the role's routes from now on.
-    pub(super) fn serve(self, ready: Ready, routes: impl FnOnce(Probes) -> BoxedFilter<(Response,)>) -> Serving {
+    pub(super) fn serve(mut self, ready: Ready, routes: impl FnOnce(Probes) -> BoxedFilter<(Response,)>) -> Serving {
+        let slots = Slots::new(self.limits);
+        slots.register(&mut self.registry);
         let probes = Probes { ready, registry: Arc::new(self.registry) };
-        let server = Server::start(self.listener, routes(probes));
+        let server = Server::start(self.listener, routes(probes), slots);
         // Its last answers may go out beside the first ones of the other.
-        self.waiting.shutdown.cancel();
+        self.waiting.ending.end();
         info!(role = self.role, "serving");
         Serving { stop: self.stop, server }
     }
@@ -150,20 +162,25 @@ impl Serving {
 
 /// Routes being served.
 pub(super) struct Server {
-    shutdown: CancellationToken,
+    ending: Ending,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    fn start(listener: TcpListener, routes: BoxedFilter<(Response,)>) -> Self {
-        let shutdown = CancellationToken::new();
-        let task = tokio::spawn(server::serve(listener, routes, shutdown.clone()));
-        Server { shutdown, task }
+    fn start(listener: TcpListener, routes: BoxedFilter<(Response,)>, slots: Slots) -> Self {
+        let ending = Ending::default();
+        let task = tokio::spawn(server::serve_until(listener, routes, slots, ending.clone()));
+        Server { ending, task }
+    }
+
+    /// How it is told to end.
+    pub(super) fn ending(&self) -> &Ending {
+        &self.ending
     }
 
     /// Takes no more requests, and waits for those that are under way.
     pub(super) async fn end(self) {
-        self.shutdown.cancel();
+        self.ending.end();
         // A panic in it has been printed.
         let _ = self.task.await;
     }

@@ -98,10 +98,10 @@ pub(super) enum Refusal {
 impl Refusal {
     fn parts(&self) -> (StatusCode, &'static str) {
         match self {
-            Refusal::Access(AccessError::Missing) => (StatusCode::UNAUTHORIZED, "missing_token"),
-            Refusal::Access(AccessError::Invalid) => (StatusCode::UNAUTHORIZED, "invalid_token"),
-            Refusal::Access(AccessError::Expired) => (StatusCode::UNAUTHORIZED, "expired_token"),
-            Refusal::Access(AccessError::Audience) => (StatusCode::UNAUTHORIZED, "wrong_audience"),
+            Refusal::Access(AccessError::Unavailable) => {
+                (StatusCode::SERVICE_UNAVAILABLE, AccessError::Unavailable.code())
+            }
+            Refusal::Access(error) => (StatusCode::UNAUTHORIZED, error.code()),
             Refusal::MayNotWrite => (StatusCode::FORBIDDEN, "access_denied"),
             Refusal::InvalidBody(_) => (StatusCode::BAD_REQUEST, "invalid_body"),
             Refusal::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
@@ -118,6 +118,7 @@ impl Refusal {
         match self {
             // RFC 6750, 3.1: without a token there is nothing to say about it.
             Refusal::Access(AccessError::Missing) => Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\"")),
+            Refusal::Access(AccessError::Unavailable) => Some((RETRY_AFTER, "1")),
             Refusal::Access(_) => Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\", error=\"invalid_token\"")),
             Refusal::MayNotWrite => {
                 Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\", error=\"insufficient_scope\""))

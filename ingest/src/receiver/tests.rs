@@ -7,21 +7,29 @@ use std::io::Write;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
+use agentworks_schemas::access::Later;
+
 use super::*;
 
 struct Tokens;
 
 impl Authenticate for Tokens {
-    fn authenticate(&self, token: &str) -> Result<Claims, AccessError> {
-        let (role, cards) = match token {
-            "writer" => (Role::Writer, None),
-            "limited" => (Role::Writer, Some(vec!["card-1".to_owned()])),
-            "viewer" => (Role::Viewer, None),
-            "expired" => return Err(AccessError::Expired),
-            _ => return Err(AccessError::Invalid),
-        };
-        Ok(Claims { workspace: "acme".into(), subject: "test".into(), role, cards, expires: i64::MAX })
+    fn authenticate<'a>(&'a self, token: &'a str) -> Later<'a, Result<Claims, AccessError>> {
+        Box::pin(std::future::ready(claims(token)))
     }
+}
+
+fn claims(token: &str) -> Result<Claims, AccessError> {
+    let (role, cards) = match token {
+        "writer" => (Role::Writer, None),
+        "limited" => (Role::Writer, Some(vec!["card-1".to_owned()])),
+        "viewer" => (Role::Viewer, None),
+        "expired" => return Err(AccessError::Expired),
+        "unknown" => return Err(AccessError::Unavailable),
+        _ => return Err(AccessError::Invalid),
+    };
+    let (workspace, subject) = ("acme".into(), "test".into());
+    Ok(Claims { workspace, subject, role, cards, expires: i64::MAX, ..Claims::default() })
 }
 
 fn mocked() -> Producer {

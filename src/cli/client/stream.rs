@@ -53,6 +53,8 @@ impl Frame<'_> {
 pub(crate) enum Ended {
     /// It broke, or the gateway goes away: another may be had.
     Lost(String),
+    /// The gateway asked to be left, and it was time: another can be had at once.
+    Left,
     /// There is no use in trying again.
     Failed(Failure),
 }
@@ -79,6 +81,8 @@ impl From<std::io::Error> for Ended {
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// When to leave.
+    leave: Option<Instant>,
 }
 
 impl Stream {
@@ -88,7 +92,7 @@ impl Stream {
         let mut request = url.into_client_request().context("the URL can't be a WebSocket's")?;
         request.headers_mut().insert(http::header::AUTHORIZATION, endpoint.bearer.clone());
         match timeout(CONNECT_TIMEOUT, connect_async(request)).await {
-            Ok(Ok((socket, _))) => Ok(Stream { socket }),
+            Ok(Ok((socket, _))) => Ok(Stream { socket, leave: None }),
             Ok(Err(error)) => Err(refused(error)),
             Err(_) => Err(Ended::Lost(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
         }
@@ -100,8 +104,14 @@ impl Stream {
         self.socket.send(Message::text(text)).await.map_err(lost)
     }
 
+    /// Leaves the gateway so much later; until then it goes on.
+    pub(crate) fn leave_after(&mut self, wait: Duration) {
+        self.leave.get_or_insert(Instant::now() + wait);
+    }
+
     /// The next frame if it is there already.
     pub(crate) fn ready(&mut self) -> Result<Option<Utf8Bytes>, Ended> {
+        self.check_leave()?;
         while let Some(message) = self.socket.next().now_or_never() {
             if let Some(text) = text_of(message)? {
                 return Ok(Some(text));
@@ -115,7 +125,9 @@ impl Stream {
         let mut asked = false;
         let mut deadline = Instant::now() + SILENCE;
         loop {
-            let Ok(message) = timeout_at(deadline, self.socket.next()).await else {
+            let wake = self.leave.map_or(deadline, |leave| leave.min(deadline));
+            let Ok(message) = timeout_at(wake, self.socket.next()).await else {
+                self.check_leave()?;
                 if asked {
                     return Err(Ended::Lost("the gateway is silent".to_owned()));
                 }
@@ -132,6 +144,13 @@ impl Stream {
         }
     }
 
+    fn check_leave(&self) -> Result<(), Ended> {
+        match self.leave {
+            Some(leave) if leave <= Instant::now() => Err(Ended::Left),
+            _ => Ok(()),
+        }
+    }
+
     /// Says goodbye, without waiting long for an answer.
     pub(crate) async fn close(mut self) {
         let _ = timeout(Duration::from_secs(1), self.socket.close(None)).await;
@@ -145,14 +164,23 @@ fn text_of(message: Option<tungstenite::Result<Message>>) -> Result<Option<Utf8B
             Err(Ended::Failed(Failure::Refused(close.reason.to_string())))
         }
         Some(Ok(Message::Close(close))) => {
-            let reason = close.map_or_else(String::new, |close| close.reason.to_string());
+            let (code, reason) =
+                close.map_or((1005, String::new()), |close| (close.code.into(), close.reason.to_string()));
             let reason = if reason.is_empty() { "the gateway closed it".to_owned() } else { reason };
-            Err(Ended::Lost(reason))
+            match is_final(code) {
+                true => Err(Ended::Failed(anyhow::anyhow!("{reason} (close code {code})").into())),
+                false => Err(Ended::Lost(reason)),
+            }
         }
         Some(Ok(_)) => Ok(None),
         Some(Err(error)) => Err(lost(error)),
         None => Err(Ended::Lost("the gateway closed it".to_owned())),
     }
+}
+
+/// Whether a close code says that connecting again would come to the same.
+fn is_final(code: u16) -> bool {
+    matches!(code, 1000 | 1002 | 1003 | 1007..=1009 | 4500..=4999)
 }
 
 fn lost(error: tungstenite::Error) -> Ended {
@@ -191,6 +219,16 @@ mod tests {
         let frame: Frame<'_> = serde_json::from_str(text).unwrap();
         assert_eq!((frame.kind.as_ref(), frame.position.as_ref()), ("log_entry", Some(&Cursor::new())));
         assert_eq!(frame.data.unwrap().get(), r#"{"n":1.10,"é":"\u00e9"}"#);
+    }
+
+    #[test]
+    fn close_codes_say_whether_to_come_back() {
+        for code in [1001, 1005, 1006, 1011, 1012, 1013, 4000, 4001, 4499] {
+            assert!(!is_final(code), "{code}");
+        }
+        for code in [1000, 1002, 1003, 1007, 1008, 1009, 4500, 4999] {
+            assert!(is_final(code), "{code}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use agentworks_schemas::protocol::{Gap, RunSummary};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::filter::Names;
 use super::{Tail, report_gap};
 use crate::cli::client::Failure;
 use crate::cli::client::http::get;
@@ -72,7 +73,7 @@ impl Tail {
 
     async fn page(&self, place: (&'static str, String), limit: usize) -> Result<Page, Failure> {
         let mut query = vec![place, ("limit", limit.to_string())];
-        query.extend(self.levels.as_ref().map(|levels| ("level", levels.names())));
+        query.extend(self.filter.query(Names::Page));
         match &self.run {
             Some(run) => {
                 query.push(("card", self.card.clone()));

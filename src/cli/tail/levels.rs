@@ -9,11 +9,6 @@ use agentworks_schemas::Level;
 pub(super) struct Levels(Vec<Level>);
 
 impl Levels {
-    /// Whether a level is one of them.
-    pub(super) fn contains(&self, level: Level) -> bool {
-        self.0.contains(&level)
-    }
-
     /// Their names, separated by commas.
     pub(super) fn names(&self) -> String {
         self.0.iter().map(|level| level.as_str()).collect::<Vec<_>>().join(",")
