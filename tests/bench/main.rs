@@ -3,10 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "what can't be done here ends the benchmark")]
 #![allow(unreachable_pub, reason = "the tests share the support")]
 
+mod connections;
 mod consume;
+mod crowd;
+mod fanout;
 mod latency;
 mod memory;
+mod proc;
 mod producer;
+mod replay;
+mod servers;
 mod sinks;
 mod store;
 #[path = "../support/mod.rs"]
@@ -14,16 +20,19 @@ mod store;
 mod support;
 
 fn main() {
-    if memory::is_child() {
+    if memory::is_child() || servers::is_child() {
         return;
     }
-    let all: [(&str, fn()); 6] = [
+    let all: [(&str, fn()); 9] = [
         ("producer", producer::run),
         ("consume", consume::run),
         ("sinks", sinks::run),
         ("latency", latency::run),
         ("memory", memory::run),
         ("store", store::run),
+        ("fanout", fanout::run),
+        ("connections", connections::run),
+        ("replay", replay::run),
     ];
     // Cargo adds flags of its own.
     let chosen: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -33,4 +42,9 @@ fn main() {
             run();
         }
     }
+}
+
+/// Whether it is to be seen only that a benchmark works.
+fn is_small() -> bool {
+    std::env::var_os("AGENTWORKS_BENCH_SMALL").is_some()
 }

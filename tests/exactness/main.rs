@@ -5,6 +5,7 @@
 //! - [`member`] is a processor as a process; [`remote`] gives all of them one store, [`failpoint`] kills them at a write.
 //! - [`failpoints`] kills at every boundary between two writes; [`storm`] kills, stops and adds at random; in [`outage`] it
 //!   is Kafka that stands still.
+//! - [`gapfree`]: what clients are shown equals what the topics held, whatever becomes of them and of gateways.
 //! - [`workspaces`] looks for what one workspace might see of another.
 //! - [`mutations`] checks the checker, with stores that are [`broken`] and sinks that are driven by [`hands`].
 //! - [`world`], [`log`], [`recorder`]: what tests are made of.
@@ -18,6 +19,7 @@ mod broken;
 mod checker;
 mod failpoint;
 mod failpoints;
+mod gapfree;
 mod hands;
 mod log;
 mod member;

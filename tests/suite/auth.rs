@@ -28,13 +28,8 @@ const ROUTES: [&str; 8] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_good_token_there_is_nothing() {
     let stack = Stack::start(&unique_prefix(), 1).await;
-    let claims = Claims {
-        workspace: "acme".to_owned(),
-        subject: "eve".to_owned(),
-        role: Role::Operator,
-        cards: None,
-        expires: 0,
-    };
+    let claims =
+        Claims { workspace: "acme".to_owned(), subject: "eve".to_owned(), role: Role::Operator, ..Claims::default() };
     let forged =
         mint(&Secret::new("another secret, as long as it has to be", "the test").unwrap(), &claims, HOUR).unwrap();
     let expired = stack.token_with("acme", Role::Viewer, None, Duration::ZERO);

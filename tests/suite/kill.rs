@@ -51,11 +51,11 @@ async fn terminal(card: String, mut address: watch::Receiver<Address>, seen: wat
                         position = Some(at);
                         seen.send_modify(|seen| seen.push(Seen::of(&data)));
                     }
-                    ServerMessage::LogsBatch { position: at, data } => {
+                    ServerMessage::LogsBatch { position: at, data, .. } => {
                         position = Some(at);
                         seen.send_modify(|seen| seen.extend(data.iter().map(|one| Seen::of(&one.entry))));
                     }
-                    ServerMessage::Gap { data } => panic!("{data:?}"),
+                    ServerMessage::Gap { data, .. } => panic!("{data:?}"),
                     _ => {}
                 }
             }

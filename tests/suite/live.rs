@@ -1,5 +1,8 @@
 //! Terminals on real Kafka: history, live, and everything in between.
 
+mod cards;
+mod filters;
+mod flow;
 mod protocol;
 mod streams;
 

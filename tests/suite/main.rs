@@ -6,13 +6,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
+mod attacks;
 mod auth;
 mod broker;
 mod cli;
 mod compose;
 mod config;
+mod conformance;
 mod dlq;
 mod erase;
+mod fleet;
+mod isolation;
 mod kafka;
 mod kill;
 mod live;

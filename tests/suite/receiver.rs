@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentworks_ingest::producer::Producer;
 use agentworks_ingest::receiver::{Receiver, ReceiverConfig, ReceiverMetrics};
-use agentworks_schemas::access::{AccessError, Authenticate, Claims, Role};
+use agentworks_schemas::access::{AccessError, Authenticate, Claims, Later, Role};
 use agentworks_schemas::{Level, RunEventKind, Topic, Topics};
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -18,9 +18,10 @@ use crate::written::{entries, events};
 struct Anyone;
 
 impl Authenticate for Anyone {
-    fn authenticate(&self, _: &str) -> Result<Claims, AccessError> {
+    fn authenticate<'a>(&'a self, _: &'a str) -> Later<'a, Result<Claims, AccessError>> {
         let (workspace, subject) = ("acme".into(), "test".into());
-        Ok(Claims { workspace, subject, role: Role::Writer, cards: None, expires: i64::MAX })
+        let claims = Claims { workspace, subject, role: Role::Writer, expires: i64::MAX, ..Claims::default() };
+        Box::pin(std::future::ready(Ok(claims)))
     }
 }
 

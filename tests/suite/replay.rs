@@ -1,5 +1,12 @@
 //! Replays on real Kafka.
 
+/// Clients that don't read, tokens that end, and many replays at once.
+mod crowd;
+/// Runs that go on.
+mod live;
+/// Moving a replay, changing its pace, and what becomes of what was read ahead.
+mod seeks;
+
 use std::time::Duration;
 
 use agentworks_gateway::GatewayConfig;
@@ -10,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
 use crate::support::stack::{Stack, StackConfig};
-use crate::support::terminal::Terminal;
+use crate::support::terminal::{Terminal, shown};
 use crate::support::{kafka, unique_prefix};
 
 const BEGAN: i64 = 1_764_670_530_000;
@@ -25,6 +32,19 @@ async fn write(run: &RunHandle, lines: impl IntoIterator<Item = Line>) {
         let line = run.log(level, source, "test", &number).timestamp(Timestamp(BEGAN + at));
         // One after the other: the log's own clock orders them over the topics.
         line.send().await.unwrap().await.unwrap();
+    }
+}
+
+/// Writes lines as [`write`] does, but all of one topic, in as few batches as may be.
+async fn pour(run: &RunHandle, lines: impl IntoIterator<Item = Line>) {
+    let mut deliveries = Vec::new();
+    for (number, (source, level, at)) in lines.into_iter().enumerate() {
+        let number = number.to_string();
+        let line = run.log(level, source, "test", &number).timestamp(Timestamp(BEGAN + at));
+        deliveries.push(line.send().await.unwrap());
+    }
+    for delivery in deliveries {
+        delivery.await.unwrap();
     }
 }
 
@@ -47,6 +67,7 @@ struct Played {
     started: Value,
     lines: Vec<usize>,
     ordinals: Vec<u64>,
+    totals: Vec<u64>,
     positions: Vec<String>,
     completed: Value,
 }
@@ -58,8 +79,8 @@ async fn play(terminal: &mut Terminal, run: &str, options: Value) -> Played {
 }
 
 async fn rest(terminal: &mut Terminal, started: Value) -> Played {
-    let (lines, ordinals, positions) = (Vec::new(), Vec::new(), Vec::new());
-    let mut played = Played { started, lines, ordinals, positions, completed: Value::Null };
+    let (lines, ordinals, totals, positions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut played = Played { started, lines, ordinals, totals, positions, completed: Value::Null };
     loop {
         let message = terminal.message().await;
         match message["type"].as_str().unwrap() {
@@ -67,6 +88,7 @@ async fn rest(terminal: &mut Terminal, started: Value) -> Played {
                 let data = &message["data"];
                 played.lines.push(data["message"].as_str().unwrap().parse().unwrap());
                 played.ordinals.push(data["replayPosition"].as_u64().unwrap());
+                played.totals.push(data["replayTotal"].as_u64().unwrap());
                 played.positions.push(message["position"].as_str().unwrap().to_owned());
             }
             "replay_completed" => {
@@ -243,7 +265,7 @@ async fn live_flows_beside_replays_and_there_are_only_so_many() {
     write(&run, (0..5).map(agent)).await;
     let mut live = 0;
     while live < 5 {
-        live += usize::from(terminal.message().await["type"] == "log_entry");
+        live += shown(&terminal.message().await).len();
     }
     assert!(began.elapsed() < Duration::from_secs(3), "replays are no delay");
     terminal.close().await;

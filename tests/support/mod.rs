@@ -2,6 +2,7 @@
 //!
 //! - [`cassandra`]: one real Cassandra for all tests, and others of a test's own.
 //! - [`dev`]: `agentworks dev`, as a user starts it.
+//! - [`issuer`]: somebody who signs tokens, and publishes keys.
 //! - [`kafka`]: one real Kafka for all tests of this binary, and others of a test's own.
 //! - [`records`]: topics, and raw records in and out of them, with nothing of ours in between.
 //! - [`stack`]: producer, sinks, reader and gateway, composed in this process.
@@ -13,6 +14,7 @@
 
 pub mod cassandra;
 pub mod dev;
+pub mod issuer;
 pub mod kafka;
 pub mod process;
 pub mod records;

@@ -27,7 +27,12 @@ impl Role {
     /// Starts `agentworks ARGS` on a free port, with these variables and none of this process's own configuration.
     /// Returns when it listens.
     pub async fn start(args: &[&str], variables: &[(&str, &str)]) -> Role {
-        let mut child = command(args, variables).args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
+        Role::start_at("127.0.0.1:0", args, variables).await
+    }
+
+    /// The same, at an address that others are to know before.
+    pub async fn start_at(address: &str, args: &[&str], variables: &[(&str, &str)]) -> Role {
+        let mut child = command(args, variables).args(["--listen", address]).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let log = tokio::spawn(async move {
             let mut log = String::new();
@@ -56,6 +61,11 @@ impl Role {
     /// `127.0.0.1:PORT`
     pub fn address(&self) -> &str {
         self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// The status of a route, and its answer.
@@ -106,8 +116,18 @@ impl Role {
     }
 
     /// SIGTERM. Returns its status, and what it has said on standard error.
-    pub async fn terminate(mut self) -> (ExitStatus, String) {
-        process::signal(self.child.id().unwrap(), Signal::TERM);
+    pub async fn terminate(self) -> (ExitStatus, String) {
+        self.begin_to_terminate();
+        self.ended().await
+    }
+
+    /// SIGTERM alone.
+    pub fn begin_to_terminate(&self) {
+        process::signal(self.pid(), Signal::TERM);
+    }
+
+    /// Waits for its end. Returns its status, and what it has said on standard error.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
         let status = timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").unwrap();
         (status, self.log.await.unwrap())
     }

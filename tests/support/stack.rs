@@ -1,13 +1,17 @@
-//! The whole way of an entry, composed from its parts in this process: producer, sinks, reader, gateway.
+//! The whole way of an entry, composed from its parts in this process: producer, receiver, sinks, reader, gateway.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_gateway::auth::{JwtAuth, Secret, mint};
+use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::{Hub, HubLimits};
-use agentworks_gateway::server::{self, Probes};
+use agentworks_gateway::roster::Roster;
+use agentworks_gateway::routing::{Router, RoutingConfig};
+use agentworks_gateway::server::{self, Ending, Probes, Slots};
 use agentworks_gateway::{Connections, Gateway, GatewayConfig, Metrics};
 use agentworks_ingest::producer::Producer;
+use agentworks_ingest::receiver::{Receiver, ReceiverConfig, ReceiverMetrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_processors::erasure::Eraser;
 use agentworks_processors::hot::{HotConfig, HotSink};
@@ -16,11 +20,11 @@ use agentworks_processors::runs::{RunsConfig, RunsSink};
 use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_processors::sink::Sink;
 use agentworks_processors::warm::{WarmConfig, WarmSink};
-use agentworks_schemas::access::{Claims, Role};
+use agentworks_schemas::access::{Authenticate, Claims, Role};
 use agentworks_store::{EmbeddedStore, Store};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use warp::Filter;
 
 use super::records::create_topics;
 use super::{Scratch, eventually, kafka};
@@ -37,6 +41,8 @@ pub struct StackConfig {
     pub warm: WarmConfig,
     /// Further settings of librdkafka, for all but the producer.
     pub kafka: Vec<(String, String)>,
+    /// Where the tiers lie; in an embedded store of the stack's own, if nothing is said.
+    pub store: Option<Arc<dyn Store>>,
 }
 
 impl Default for StackConfig {
@@ -44,7 +50,14 @@ impl Default for StackConfig {
         // Blocks are written soon, so that what is read comes from hot and from the log.
         let hot = HotConfig { block_age: Duration::from_millis(700), ..HotConfig::default() };
         let warm = WarmConfig { block_age: Duration::from_millis(1500), ..WarmConfig::default() };
-        StackConfig { gateway: GatewayConfig::default(), hub: HubLimits::default(), hot, warm, kafka: Vec::new() }
+        StackConfig {
+            gateway: GatewayConfig::default(),
+            hub: HubLimits::default(),
+            hot,
+            warm,
+            kafka: Vec::new(),
+            store: None,
+        }
     }
 }
 
@@ -62,8 +75,9 @@ pub struct Stack {
     secret: Secret,
     runtime: RuntimeHandle,
     eraser: JoinHandle<()>,
-    shutdown: CancellationToken,
-    server: JoinHandle<()>,
+    gateway: Gateway,
+    ending: Ending,
+    server: Option<JoinHandle<()>>,
     _folder: Scratch,
 }
 
@@ -77,7 +91,7 @@ impl Stack {
         let topics = create_topics(bootstrap, prefix, partitions).await;
         let settings = KafkaSettings { extra: config.kafka, ..KafkaSettings::new(bootstrap, topics.clone()) };
         let folder = Scratch::new("stack");
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap());
+        let store = config.store.unwrap_or_else(|| Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap()));
         let mut registry = Registry::default();
 
         let hot = HotSink::new(store.clone(), config.hot, &mut registry).unwrap();
@@ -95,20 +109,26 @@ impl Stack {
         metrics.register(&mut registry);
         let hub = Hub::start(settings.clone(), config.hub, reader.clone(), seek, metrics.clone()).unwrap();
         let secret = Secret::new(SECRET, "the tests").unwrap();
+        let auth: Arc<dyn Authenticate> = Arc::new(JwtAuth::new(&secret));
         let gateway = Gateway {
             config: Arc::new(config.gateway),
-            auth: Arc::new(JwtAuth::new(&secret)),
+            auth: auth.clone(),
             reader: reader.clone(),
             hub,
             metrics: metrics.clone(),
             connections: Connections::default(),
+            roster: Roster::default(),
+            router: Router::new(RoutingConfig::alone("http://127.0.0.1")),
+            drain: Drain::default(),
         };
         let probes = Probes { ready: Arc::new(|| Ok(())), registry: Arc::new(registry) };
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let shutdown = CancellationToken::new();
-        let server = tokio::spawn(server::serve(listener, gateway.routes(probes), shutdown.clone()));
         let producer = Producer::builder(bootstrap).topics(topics).linger(Duration::from_millis(1)).build().unwrap();
+        let receiver = Receiver::new(producer.clone(), auth, ReceiverConfig::default(), ReceiverMetrics::new());
+        let routes = receiver.routes().or(gateway.clone().routes(probes)).unify().boxed();
+        let ending = Ending::default();
+        let server = tokio::spawn(server::serve_until(listener, routes, Slots::default(), ending.clone()));
         let url = format!("http://{address}");
         let stack = Stack {
             address,
@@ -121,8 +141,9 @@ impl Stack {
             secret,
             runtime,
             eraser,
-            shutdown,
-            server,
+            gateway,
+            ending,
+            server: Some(server),
             _folder: folder,
         };
         eventually(Duration::from_secs(30), async || stack.runtime.is_ready().then_some(())).await;
@@ -136,14 +157,23 @@ impl Stack {
 
     pub fn token_with(&self, workspace: &str, role: Role, cards: Option<&[&str]>, ttl: Duration) -> String {
         let cards = cards.map(|cards| cards.iter().map(|card| (*card).to_owned()).collect());
-        let claims = Claims { workspace: workspace.to_owned(), subject: "test".to_owned(), role, cards, expires: 0 };
+        let (workspace, subject) = (workspace.to_owned(), "test".to_owned());
+        let claims = Claims { workspace, subject, role, cards, ..Claims::default() };
         mint(&self.secret, &claims, ttl).unwrap()
     }
 
     /// Ends the gateway alone, as for a restart.
     pub async fn stop_gateway(&mut self) {
-        self.shutdown.cancel();
-        (&mut self.server).await.unwrap();
+        self.ending.end();
+        if let Some(server) = self.server.take() {
+            server.await.unwrap();
+        }
+    }
+
+    /// Ends the gateway alone, and has its clients go elsewhere before.
+    pub async fn drain_gateway(&mut self) {
+        self.gateway.drain(&self.ending).await;
+        self.stop_gateway().await;
     }
 
     pub async fn stop(mut self) {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use super::stack::Stack;
 
@@ -60,6 +60,22 @@ impl Terminal {
         Terminal { socket, position: None }
     }
 
+    /// The same through a small buffer, so that a client that doesn't read is soon one that can't be written to.
+    pub async fn connect_narrow(stack: &Stack, token: &str, card: &str) -> Terminal {
+        let mut request = format!("ws://{}/v1/cards/{card}/stream", stack.address).into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8192).unwrap();
+        let stream = socket.connect(stack.address.parse().unwrap()).await.unwrap();
+        let (socket, _) = client_async(request, MaybeTlsStream::Plain(stream)).await.unwrap();
+        Terminal { socket, position: None }
+    }
+
+    /// One whose connection was made elsewhere.
+    pub fn of(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Terminal {
+        Terminal { socket, position: None }
+    }
+
     /// The next thing that it is told.
     pub async fn told(&mut self) -> Told {
         loop {
@@ -99,6 +115,9 @@ impl Terminal {
             let message = self.message().await;
             assert_ne!(message["type"], "gap", "{message}");
             let shown = shown(&message);
+            if message["type"] == "logs_batch" {
+                self.position = message["position"].as_str().map(str::to_owned);
+            }
             if let Some(last) = shown.last() {
                 self.position = Some(last.position.clone());
                 return shown;
@@ -165,6 +184,9 @@ pub fn shown(message: &Value) -> Vec<Shown> {
         "logs_batch" => {
             let entries = message["data"].as_array().unwrap();
             let mut shown: Vec<Shown> = entries.iter().map(|entry| of(entry, &entry["position"])).collect();
+            for one in &mut shown {
+                one.entry.as_object_mut().unwrap().remove("position");
+            }
             if let Some(last) = shown.last_mut() {
                 last.position = message["position"].as_str().unwrap().to_owned();
             }

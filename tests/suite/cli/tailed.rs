@@ -109,6 +109,34 @@ async fn lines_come_live_and_an_interrupt_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_leaves_out_what_is_not_wanted() {
+    let stack = Stack::start(&unique_prefix(), 2).await;
+    let run = stack.producer.run("acme", "card", "run");
+    let log = async |level, source, component: &str, line: &str| {
+        run.log(level, source, component, line).send().await.unwrap().await.unwrap();
+    };
+    log(Level::Warn, Source::Agent, "disks", "Disk a is FULL").await;
+    log(Level::Warn, Source::System, "disks", "disk b is full").await;
+    log(Level::Info, Source::Agent, "disks", "disk c is full").await;
+    let args = ["tail", "card", "--output", "json", "--level", "warn+", "--source", "agent", "--grep", "is full"];
+    let mut tail = Running::start(command(&stack, &args));
+    assert_eq!(tail.messages(1).await, ["Disk a is FULL"]);
+    for (level, source, component, line) in [
+        (Level::Debug, Source::Agent, "disks", "disk d is full"),
+        (Level::Error, Source::System, "disks", "disk e is full"),
+        (Level::Error, Source::Agent, "other", "nothing of the kind"),
+        (Level::Fatal, Source::Agent, "other", "everything IS FULL"),
+    ] {
+        log(level, source, component, line).await;
+    }
+    assert_eq!(tail.messages(1).await, ["everything IS FULL"]);
+    assert_eq!(tail.interrupt().await, Some(130));
+    let component = ["tail", "card", "--output", "json", "--no-follow", "--component", "other"];
+    assert_eq!(messages(&printed(&stack, &component).await), ["nothing of the kind", "everything IS FULL"]);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_closes_its_output_ends_it_quietly() {
     let stack = Stack::start(&unique_prefix(), 1).await;
     let run = stack.producer.run("acme", "card", "run");

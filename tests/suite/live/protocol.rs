@@ -27,7 +27,7 @@ async fn history_then_the_active_run_then_live() {
     let established = terminal.message().await;
     assert_eq!(established["type"], "connection_established");
     assert_eq!(established["data"]["cardId"], "card");
-    assert_eq!(established["data"]["capabilities"], json!(["live_logs", "replay"]));
+    assert_eq!(established["data"]["capabilities"], json!(["live_logs", "replay", "filters", "multi_card"]));
     let history = terminal.message().await;
     assert_eq!(history["type"], "logs_batch");
     assert_eq!(history["data"].as_array().unwrap().len(), 4);
@@ -54,6 +54,13 @@ async fn a_card_that_nobody_wrote_to_is_an_empty_stream_that_waits() {
     let token = stack.token("acme", Role::Viewer);
     let mut terminal = Terminal::connect(&stack, &token, "nobody%27s%20card", "").await;
     assert_eq!(terminal.message().await["data"]["cardId"], "nobody's card");
+    // It is told where it stands, so that it can come back there.
+    let begun = terminal.message().await;
+    assert_eq!(
+        (&begun["type"], &begun["cardId"], &begun["data"]),
+        (&json!("logs_batch"), &json!("nobody's card"), &json!([]))
+    );
+    assert!(begun["position"].is_string());
     assert_eq!(terminal.settle().await, Vec::<serde_json::Value>::new());
     write(&stack.producer.run("acme", "nobody's card", "r"), numbered(0..1)).await;
     assert_eq!(terminal.lines(1).await, ["line 0"]);
@@ -138,7 +145,10 @@ async fn every_message_has_its_answer() {
     answer(json!([1]), "invalid_message").await;
     answer(json!({"type": "ping", "timestamp": "noon"}), "invalid_value").await;
     answer(json!({"type": "search_logs", "query": {"text": "x"}}), "search_unavailable").await;
-    answer(json!({"type": "subscribe_card", "cardId": "secret"}), "invalid_value").await;
+    answer(json!({"type": "subscribe_card", "cardId": "secret"}), "access_denied").await;
+    answer(json!({"type": "unsubscribe_card", "cardId": "secret"}), "not_found").await;
+    answer(json!({"type": "set_filters", "cardId": "secret"}), "not_found").await;
+    answer(json!({"type": "set_filters", "filters": {"text": "x".repeat(1500)}}), "invalid_value").await;
     answer(json!({"type": "unsubscribe_run", "runId": "r"}), "not_found").await;
     answer(json!({"type": "get_run_summary", "runId": "nobody's"}), "not_found").await;
     answer(json!({"type": "get_run_summary", "runId": "run-x"}), "not_found").await;

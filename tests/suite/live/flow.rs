@@ -1,0 +1,118 @@
+//! Readers that are slow, or don't read at all, and what that is to others.
+
+use std::time::Duration;
+
+use agentworks_gateway::GatewayConfig;
+use agentworks_gateway::metrics::CodeLabel;
+use agentworks_schemas::access::Role;
+use agentworks_schemas::{Level, Source};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{assert_complete, numbered, write};
+use crate::support::stack::{Stack, StackConfig};
+use crate::support::terminal::{Terminal, Told, shown};
+use crate::support::{eventually, kafka, unique_prefix};
+
+async fn stack(gateway: GatewayConfig) -> Stack {
+    let config = StackConfig { gateway, ..StackConfig::default() };
+    Stack::start_with(&kafka().await.bootstrap(), &unique_prefix(), 2, config).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_slow_reader_delays_no_other() {
+    let stack = stack(GatewayConfig { max_pending: 32 * 1024, ..GatewayConfig::default() }).await;
+    let token = stack.token("acme", Role::Viewer);
+    let mut slow = Vec::new();
+    for _ in 0..10 {
+        let mut terminal = Terminal::connect(&stack, &token, "card", "").await;
+        terminal.settle().await;
+        slow.push(terminal);
+    }
+    let mut quick = Terminal::connect(&stack, &token, "card", "").await;
+    quick.settle().await;
+    let run = stack.producer.run("acme", "card", "r");
+    let long = "y".repeat(2000);
+    // Enough to fill the kernel's buffers on both sides, and their outboxes.
+    write(&run, (0..6000).map(|number| format!("line {number} {long}"))).await;
+    let overflown =
+        stack.metrics.detached.get_or_create_owned(&agentworks_gateway::metrics::ReasonLabel { reason: "overflow" });
+    let mut lines = Vec::new();
+    while lines.len() < 6000 {
+        lines.extend(quick.entries().await.iter().map(|shown| shown.message().replace(&format!(" {long}"), "")));
+    }
+    assert_complete(lines, 0..6000);
+    eventually(Duration::from_secs(20), async || (overflown.get() >= 10).then_some(())).await;
+    // While ten others are far behind, it is shown each line as it comes.
+    for number in 6000..6050 {
+        let began = Instant::now();
+        let line = format!("line {number}");
+        run.log(Level::Info, Source::Agent, "test", &line).send().await.unwrap().await.unwrap();
+        assert_eq!(timeout(Duration::from_secs(2), quick.lines(1)).await.expect("at once"), [line]);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    // And they have missed nothing.
+    for mut terminal in slow.into_iter().take(2) {
+        let mut lines = Vec::new();
+        while lines.len() < 6050 {
+            lines.extend(terminal.entries().await.iter().map(|shown| shown.message().replace(&format!(" {long}"), "")));
+        }
+        assert_complete(lines, 0..6050);
+    }
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_at_all_is_told_to_come_back() {
+    let stack = stack(GatewayConfig { write_timeout: Duration::from_secs(3), ..GatewayConfig::default() }).await;
+    let token = stack.token("acme", Role::Viewer);
+    let run = stack.producer.run("acme", "card", "r");
+    let mut terminal = Terminal::connect_narrow(&stack, &token, "card").await;
+    terminal.settle().await;
+    let too_slow = stack.metrics.connection_errors.get_or_create_owned(&CodeLabel { code: 4000 });
+    let long = "y".repeat(10_000);
+    // It reads again when it was given up, which is 3 s after it could take no more, and before it is cut off, 3 s later:
+    // what was written before is there, and then the code.
+    let lines = (0..2000).map(|number| format!("line {number} {long}"));
+    tokio::join!(write(&run, lines), sleep(Duration::from_secs(5)));
+    let (mut lines, mut position) = (Vec::new(), None);
+    let code = loop {
+        match terminal.told().await {
+            Told::Message(message) => {
+                for shown in shown(&message) {
+                    lines.push(shown.message().replace(&format!(" {long}"), ""));
+                    position = Some(shown.position);
+                }
+            }
+            Told::Closed(code, _) => break code,
+            Told::Gone => panic!("it was cut off without a word"),
+        }
+    };
+    assert_eq!(code, 4000);
+    eventually(Duration::from_secs(10), async || (too_slow.get() == 1).then_some(())).await;
+    let mut terminal = Terminal::connect(&stack, &token, "card", &format!("?position={}", position.unwrap())).await;
+    while lines.len() < 2000 {
+        lines.extend(terminal.entries().await.iter().map(|shown| shown.message().replace(&format!(" {long}"), "")));
+    }
+    assert_complete(lines, 0..2000);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_come_fast_share_frames() {
+    let stack = stack(GatewayConfig::default()).await;
+    let token = stack.token("acme", Role::Viewer);
+    let mut terminal = Terminal::connect(&stack, &token, "card", "").await;
+    terminal.settle().await;
+    write(&stack.producer.run("acme", "card", "r"), numbered(0..2000)).await;
+    let (mut lines, mut frames) = (Vec::new(), 0);
+    while lines.len() < 2000 {
+        let message = terminal.message().await;
+        let shown = shown(&message);
+        assert!(message["type"] != "log_entry" || shown.len() == 1);
+        frames += usize::from(!shown.is_empty());
+        lines.extend(shown.iter().map(|shown| shown.message().to_owned()));
+    }
+    assert_complete(lines, 0..2000);
+    assert!(frames < 1000, "{frames} frames for 2000 entries");
+    stack.stop().await;
+}
