@@ -119,11 +119,12 @@ impl Tickets {
                 None
             }
         };
+        // Before anybody can look at the result.
+        self.finished();
         drop(slab);
         if let Some(waker) = waker {
             waker.wake();
         }
-        self.finished();
     }
 
     fn finished(&self) {
