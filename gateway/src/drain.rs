@@ -147,7 +147,8 @@ mod tests {
             Claims { workspace, subject, role: Role::Viewer, cards: None, expires: 0, key: None, token_id: None };
         let register = |_| {
             let outbox = Arc::new(Outbox::new(1000));
-            roster.register(&claims, "card", "127.0.0.1:9".parse().unwrap(), outbox, tenants.of("space"))
+            let remote = "127.0.0.1:9".parse().unwrap();
+            roster.register(&claims, usize::MAX, "card", remote, outbox, tenants.of("space")).unwrap()
         };
         let registered = (0..count).map(register).collect();
         (roster, registered)

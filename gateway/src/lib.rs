@@ -32,4 +32,4 @@ pub mod tenants;
 pub mod web;
 
 pub use metrics::Metrics;
-pub use state::{Connections, Gateway, GatewayConfig};
+pub use state::{Gateway, GatewayConfig};

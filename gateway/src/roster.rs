@@ -88,21 +88,26 @@ impl Watched {
 
 impl Roster {
     /// Lists a connection that was opened for `card`, until the answer is dropped. It is counted among its workspace's.
+    /// `None` if that has `limit` already.
     pub fn register(
         &self,
         claims: &Claims,
+        limit: usize,
         card: &str,
         remote: SocketAddr,
         outbox: Arc<Outbox>,
         tenant: Arc<Tenant>,
-    ) -> Registered {
-        tenant.connected();
+    ) -> Option<Registered> {
         let now = Timestamp::now();
         let mut by_workspace = self.0.by_workspace.lock();
-        let workspace = match by_workspace.get_key_value(claims.workspace.as_str()) {
-            Some((workspace, _)) => Arc::clone(workspace),
-            None => Arc::from(claims.workspace.as_str()),
+        let (workspace, count) = match by_workspace.get_key_value(claims.workspace.as_str()) {
+            Some((workspace, own)) => (Arc::clone(workspace), own.len()),
+            None => (Arc::from(claims.workspace.as_str()), 0),
         };
+        if count >= limit {
+            return None;
+        }
+        tenant.connected();
         let presence = Arc::new(Presence {
             id: ConnectionId(Uuid::now_v7()),
             workspace: Arc::clone(&workspace),
@@ -117,7 +122,7 @@ impl Roster {
             watched: Mutex::new(vec![Watched::new(card)]),
         });
         by_workspace.entry(workspace).or_default().insert(presence.id, Arc::clone(&presence));
-        Registered { roster: self.clone(), presence }
+        Some(Registered { roster: self.clone(), presence })
     }
 
     /// The connections of a workspace, oldest first, from just after `after`, that `wanted` takes; at most `limit`.
@@ -315,10 +320,30 @@ mod tests {
     use crate::tenants::Tenants;
 
     fn register(roster: &Roster, workspace: &str, card: &str) -> Registered {
+        register_within(roster, workspace, card, usize::MAX).unwrap()
+    }
+
+    fn register_within(roster: &Roster, workspace: &str, card: &str, limit: usize) -> Option<Registered> {
         let (workspace, subject) = (workspace.to_owned(), "somebody".to_owned());
         let claims = Claims { workspace, subject, ..Claims::default() };
         let tenant = Tenants::default().of(&claims.workspace);
-        roster.register(&claims, card, "127.0.0.1:9".parse().unwrap(), Arc::new(Outbox::new(1000)), tenant)
+        let outbox = Arc::new(Outbox::new(1000));
+        roster.register(&claims, limit, card, "127.0.0.1:9".parse().unwrap(), outbox, tenant)
+    }
+
+    #[test]
+    fn a_workspace_has_as_many_connections_as_it_may() {
+        let roster = Roster::default();
+        let enter = |roster: &Roster, workspace, limit| register_within(roster, workspace, "card", limit);
+        let first = enter(&roster, "a", 2).unwrap();
+        let second = enter(&roster.clone(), "a", 2).unwrap();
+        assert!(enter(&roster, "a", 2).is_none());
+        assert!(enter(&roster, "b", 2).is_some());
+        drop(first);
+        assert!(enter(&roster, "a", 2).is_some());
+        drop(second);
+        assert!(roster.0.by_workspace.lock().is_empty());
+        assert!(enter(&roster, "c", 0).is_none());
     }
 
     fn ids(listed: &[Arc<Presence>]) -> Vec<ConnectionId> {

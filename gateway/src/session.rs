@@ -88,14 +88,7 @@ impl Session {
     ) -> Self {
         let grant = Grant::new(claims);
         let (card, outbox) = (presence.card().to_owned(), Arc::clone(presence.outbox()));
-        let source = Source {
-            reader: gateway.reader.clone(),
-            hub: gateway.hub.clone(),
-            grant: grant.clone(),
-            card: card.clone(),
-            outbox: Arc::clone(&outbox),
-            presence: Arc::clone(&presence),
-        };
+        let source = Source::new(&gateway, grant.clone(), &presence, card.clone());
         let rate = Rate::new(gateway.config.max_messages_per_second, Instant::now());
         let replays = Replays::new(&gateway, grant.clone(), Arc::clone(&outbox));
         let bearer = Bearer::new(grant, Arc::clone(&gateway.auth));
@@ -159,14 +152,7 @@ impl Session {
 
     /// What a stream of a card needs.
     fn source(&self, card: String) -> Source {
-        Source {
-            reader: self.gateway.reader.clone(),
-            hub: self.gateway.hub.clone(),
-            grant: self.bearer.grant(),
-            card,
-            outbox: Arc::clone(&self.outbox),
-            presence: Arc::clone(&self.presence),
-        }
+        Source::new(&self.gateway, self.bearer.grant(), &self.presence, card)
     }
 
     /// Queues the answers as far as there is room; false when the connection is over.

@@ -1,13 +1,11 @@
 //! What all routes share.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
 use http::HeaderValue;
-use parking_lot::Mutex;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
@@ -96,8 +94,6 @@ pub struct Gateway {
     /// What is measured. The hub has the same.
     pub metrics: Arc<Metrics>,
     /// Who is connected.
-    pub connections: Connections,
-    /// What they are and do.
     pub roster: Roster,
     /// Which gateway is a card's home.
     pub router: Router,
@@ -127,63 +123,5 @@ impl Gateway {
     /// server's that serves this gateway: it is told to take nothing new on the way, and is yet to be ended.
     pub async fn drain(&self, ending: &Ending) {
         self.drain.run(self.config.drain, &self.roster, &self.router, ending).await;
-    }
-}
-
-/// Counts the connections of each workspace. Clones count together.
-#[derive(Clone, Debug, Default)]
-pub struct Connections {
-    by_workspace: Arc<Mutex<HashMap<String, usize>>>,
-}
-
-impl Connections {
-    /// Counts one more, until the answer is dropped; `None` if the workspace has `limit` already.
-    pub fn enter(&self, workspace: &str, limit: usize) -> Option<Entered> {
-        let mut counts = self.by_workspace.lock();
-        if counts.get(workspace).copied().unwrap_or(0) >= limit {
-            return None;
-        }
-        *counts.entry(workspace.to_owned()).or_default() += 1;
-        Some(Entered { connections: self.clone(), workspace: workspace.to_owned() })
-    }
-}
-
-/// A connection that is counted.
-#[derive(Debug)]
-pub struct Entered {
-    connections: Connections,
-    workspace: String,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let mut counts = self.connections.by_workspace.lock();
-        if let Some(count) = counts.get_mut(&self.workspace) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.workspace);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn a_workspace_has_as_many_connections_as_it_may() {
-        let connections = Connections::default();
-        let first = connections.enter("a", 2).unwrap();
-        let second = connections.clone().enter("a", 2).unwrap();
-        assert!(connections.enter("a", 2).is_none());
-        assert!(connections.enter("b", 2).is_some());
-        drop(first);
-        assert!(connections.enter("a", 2).is_some());
-        drop(second);
-        assert!(connections.by_workspace.lock().is_empty());
-        assert!(connections.enter("c", 0).is_none());
     }
 }

@@ -8,7 +8,7 @@ use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
-use agentworks_gateway::{Connections, Gateway, Metrics};
+use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_processors::erasure::Eraser;
 use agentworks_processors::reader::LogReader;
@@ -47,7 +47,6 @@ pub(crate) fn gateway(
         reader,
         hub: hub.context("cannot start the live hub")?,
         metrics,
-        connections: Connections::default(),
         roster: Roster::default(),
         router: Router::new(config.routing(address)?),
         drain: Drain::default(),

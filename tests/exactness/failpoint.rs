@@ -99,7 +99,7 @@ impl Failpoint {
             self.behind.write(applied).await?;
         }
         let written: Vec<_> = written.into_iter().collect();
-        crate::member::tell(&format!("died: {}: {some} of {rows} rows of {}", self.plan, written.join(" ")));
+        crate::child::tell(&format!("died: {}: {some} of {rows} rows of {}", self.plan, written.join(" ")));
         process::kill_9(std::process::id());
         std::future::pending().await
     }

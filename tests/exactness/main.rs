@@ -2,7 +2,7 @@
 //! processes of it.
 //!
 //! - [`checker`] compares, with [`truth`], which is read from the topics.
-//! - [`member`] is a processor as a process; [`remote`] gives all of them one store, [`failpoint`] kills them at a write.
+//! - [`child`] is a process of its own; [`member`] a processor as one; [`remote`] gives all of them one store, [`failpoint`] kills them at a write.
 //! - [`failpoints`] kills at every boundary between two writes; [`storm`] kills, stops and adds at random; in [`outage`] it
 //!   is Kafka that stands still.
 //! - [`gapfree`]: what clients are shown equals what the topics held, whatever becomes of them and of gateways.
@@ -17,6 +17,7 @@
 
 mod broken;
 mod checker;
+mod child;
 mod failpoint;
 mod failpoints;
 mod gapfree;

@@ -1,9 +1,8 @@
 //! A processor as a process of its own: this test binary, started again.
 
 use std::collections::HashMap;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,21 +20,14 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 
+use crate::child::{self, Child, tell};
 use crate::failpoint::{Failpoint, Plan};
 use crate::log::Log;
 use crate::remote::RemoteStore;
-use crate::support::{eventually, process};
+use crate::support::eventually;
 use crate::world::PATIENCE;
-
-/// Where a child finds its [`Order`].
-const ORDER: &str = "AGENTWORKS_EXACTNESS_MEMBER";
-
-/// What a line begins with by which a child tells its parent something.
-const TOLD: &str = "@member ";
 
 /// When sinks write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,40 +71,17 @@ impl Order {
     }
 }
 
-/// A running child. It is killed when this is dropped.
+/// A running processor. It is killed when this is dropped.
 #[derive(Debug)]
-pub struct Member {
-    child: Child,
-    stdin: ChildStdin,
-    told: mpsc::UnboundedReceiver<String>,
-}
+pub struct Member(Child);
 
 impl Member {
     pub fn start(order: &Order) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "member::process_of_other_tests", "--ignored", "--nocapture"])
-            .env(ORDER, serde_json::to_string(order).unwrap())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let (teller, told) = mpsc::unbounded_channel();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Some(line) = line.strip_prefix(TOLD)
-                    && teller.send(line.to_owned()).is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Member { stdin: child.stdin.take().unwrap(), child, told }
+        Member(Child::start("member::process_of_other_tests", order))
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id().expect("it runs")
+        self.0.pid()
     }
 
     /// The most memory that it has had, in KiB.
@@ -124,49 +93,40 @@ impl Member {
 
     /// Has its plan count from now on.
     pub async fn arm(&mut self) {
-        self.stdin.write_all(b"arm\n").await.unwrap();
-        assert_eq!(self.told.recv().await.as_deref(), Some("armed"));
+        self.0.say("arm").await.unwrap();
+        assert_eq!(self.0.told().await.as_deref(), Some("armed"));
     }
 
     /// Has it leave its group in order.
     pub async fn leave(&mut self) {
         // It may have died.
-        let _ = self.stdin.write_all(b"leave\n").await;
+        let _ = self.0.say("leave").await;
     }
 
     pub fn signal(&self, signal: Signal) {
-        process::signal(self.pid(), signal);
+        self.0.signal(signal);
     }
 
     /// `kill -9`, and waits until it is gone.
-    pub async fn kill_9(mut self) {
-        self.child.start_kill().unwrap();
-        self.child.wait().await.unwrap();
+    pub async fn kill_9(self) {
+        self.0.kill_9().await;
     }
 
     /// Waits until it has ended by itself, for at most so long. Returns what it told last, if it has ended.
     pub async fn ended(&mut self, within: Duration) -> Option<Option<String>> {
-        tokio::time::timeout(within, self.child.wait()).await.ok()?.unwrap();
+        tokio::time::timeout(within, self.0.wait()).await.ok()?;
         let mut last = None;
-        while let Some(line) = self.told.recv().await {
+        while let Some(line) = self.0.told().await {
             last = Some(line);
         }
         Some(last)
     }
 }
 
-/// Tells the parent.
-pub fn tell(line: &str) {
-    let mut out = std::io::stdout().lock();
-    // The parent may be gone.
-    let _ = writeln!(out, "{TOLD}{line}").and_then(|()| out.flush());
-}
-
 #[test]
 #[ignore = "a process that other tests start"]
 fn process_of_other_tests() {
-    let Ok(order) = std::env::var(ORDER) else { return };
-    let order: Order = serde_json::from_str(&order).unwrap();
+    let Some(order) = child::order::<Order>() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(work(order));
     // Nothing that is left matters, and a thread still reads from the parent.

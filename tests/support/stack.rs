@@ -9,7 +9,7 @@ use agentworks_gateway::hub::{Hub, HubLimits};
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingConfig};
 use agentworks_gateway::server::{self, Ending, Probes, Slots};
-use agentworks_gateway::{Connections, Gateway, GatewayConfig, Metrics};
+use agentworks_gateway::{Gateway, GatewayConfig, Metrics};
 use agentworks_ingest::producer::Producer;
 use agentworks_ingest::receiver::{Receiver, ReceiverConfig, ReceiverMetrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
@@ -116,7 +116,6 @@ impl Stack {
             reader: reader.clone(),
             hub,
             metrics: metrics.clone(),
-            connections: Connections::default(),
             roster: Roster::default(),
             router: Router::new(RoutingConfig::alone("http://127.0.0.1")),
             drain: Drain::default(),

@@ -95,11 +95,8 @@ impl Filters {
     }
 
     fn passes(&self, traits: &Traits) -> bool {
-        let ReadFilter { levels, sources, components, text, .. } = &self.read;
-        levels.as_ref().is_none_or(|levels| levels.contains(&traits.level))
-            && sources.as_ref().is_none_or(|sources| sources.contains(&traits.source))
-            && components.as_ref().is_none_or(|components| components.contains(&traits.component))
-            && text.as_ref().is_none_or(|text| text.is_in_folded(&traits.message))
+        self.read.names(traits.level, traits.source, &traits.component)
+            && self.read.text.as_ref().is_none_or(|text| text.is_in_folded(&traits.message))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
 
 use super::*;
 
@@ -55,11 +56,15 @@ async fn the_probes_say_how_it_is_and_faults_have_one_form() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
-#[tokio::test]
-async fn a_request_that_is_being_answered_is_answered_to_its_end() {
-    let (entered, mut is_entered) = tokio::sync::mpsc::channel(1);
-    let (release, released) = tokio::sync::watch::channel(false);
-    let slow = warp::path!("slow").then(move || {
+/// A route that takes its time: it says that it was entered, and is left when it is released.
+fn slow() -> (
+    impl Filter<Extract = (Response,), Error = Rejection, Future: Send> + Clone + Send + Sync + 'static,
+    mpsc::Receiver<()>,
+    watch::Sender<bool>,
+) {
+    let (entered, is_entered) = mpsc::channel(1);
+    let (release, released) = watch::channel(false);
+    let route = warp::path!("slow").then(move || {
         let (entered, mut released) = (entered.clone(), released.clone());
         async move {
             entered.send(()).await.unwrap();
@@ -67,6 +72,12 @@ async fn a_request_that_is_being_answered_is_answered_to_its_end() {
             Response::new("done".into())
         }
     });
+    (route, is_entered, release)
+}
+
+#[tokio::test]
+async fn a_request_that_is_being_answered_is_answered_to_its_end() {
+    let (slow, mut is_entered, release) = slow();
     let (address, shutdown, server) = start(slow).await;
     let request = tokio::spawn(async move { get(address, "/slow").await });
     is_entered.recv().await.unwrap();
@@ -90,16 +101,7 @@ async fn routes_know_the_connection() {
 
 #[tokio::test]
 async fn in_two_steps_what_is_under_way_goes_on_and_nothing_new_is_taken() {
-    let (entered, mut is_entered) = tokio::sync::mpsc::channel(1);
-    let (release, released) = tokio::sync::watch::channel(false);
-    let slow = warp::path!("slow").then(move || {
-        let (entered, mut released) = (entered.clone(), released.clone());
-        async move {
-            entered.send(()).await.unwrap();
-            released.wait_for(|is_released| *is_released).await.unwrap();
-            Response::new("done".into())
-        }
-    });
+    let (slow, mut is_entered, release) = slow();
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let ending = Ending::default();

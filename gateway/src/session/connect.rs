@@ -22,7 +22,6 @@ use crate::roster::Registered;
 use crate::server::{Connection, Full};
 use crate::socket::upgrade::{Handshake, take_stream};
 use crate::socket::{CloseCode, Meters, Outbox, SocketLimits, Waiting, drive};
-use crate::state::Entered;
 
 /// How many messages of a client wait for its session before no more are read.
 const INBOX: usize = 16;
@@ -151,15 +150,15 @@ impl Client {
         let outbox = Arc::new(Outbox::new(config.max_pending).on(self.gateway.hub.shard()));
         let (sender, inbox) = mpsc::channel(INBOX);
         let tasks = self.connection.tasks.clone();
-        let entered = self.enter(&outbox, inbox);
+        let registered = self.enter(&outbox, inbox);
         metrics.connections.inc();
         metrics.active_connections.inc();
         // A task of its own, which holds nothing of what led to it.
         tasks.spawn(async move {
-            let tenant = entered.as_ref().map(|(_, registered)| Arc::clone(registered.presence().tenant()));
+            let tenant = registered.as_ref().map(|registered| Arc::clone(registered.presence().tenant()));
             let meters = Meters { metrics: Arc::clone(&metrics), tenant: tenant.clone() };
             let end = drive(stream, early, outbox, sender, limits, meters).await;
-            drop((entered, slot));
+            drop((registered, slot));
             metrics.active_connections.dec();
             metrics.connection_ends.get_or_create(&EndLabel { end: end.as_str() }).inc();
             if let Some(code) = end.code() {
@@ -171,21 +170,19 @@ impl Client {
     }
 
     /// Starts the session, or closes the connection if the client may not have one.
-    fn enter(self, outbox: &Arc<Outbox>, inbox: mpsc::Receiver<String>) -> Option<(Entered, Registered)> {
+    fn enter(self, outbox: &Arc<Outbox>, inbox: mpsc::Receiver<String>) -> Option<Registered> {
         let Client { gateway, connection, card, beginning, admitted } = self;
         let limit = gateway.config.max_connections;
-        let entered = admitted.and_then(|claims| {
-            let entered = gateway.connections.enter(&claims.workspace, limit);
+        let registered = admitted.and_then(|claims| {
+            let (outbox, tenant) = (Arc::clone(outbox), gateway.metrics.tenants.of(&claims.workspace));
+            let registered = gateway.roster.register(&claims, limit, &card, connection.remote, outbox, tenant);
             let reason = format!("max_connections of a workspace is {limit}");
             let http = ApiError::Unavailable;
-            Ok((entered.ok_or(Refusal { code: CloseCode::TryLater, reason, http })?, claims))
+            Ok((registered.ok_or(Refusal { code: CloseCode::TryLater, reason, http })?, claims))
         });
-        match entered {
-            Ok((entered, claims)) => {
+        match registered {
+            Ok((registered, claims)) => {
                 let closer = CloseOnDrop(Arc::clone(outbox));
-                let tenant = gateway.metrics.tenants.of(&claims.workspace);
-                let outbox = Arc::clone(outbox);
-                let registered = gateway.roster.register(&claims, &card, connection.remote, outbox, tenant);
                 let presence = Arc::clone(registered.presence());
                 let session = Session::new(gateway, claims, presence, inbox, connection.shutdown, beginning);
                 // A future holds what is moved into it twice.
@@ -194,7 +191,7 @@ impl Client {
                     let _closer = closer;
                     session.run().await;
                 });
-                Some((entered, registered))
+                Some(registered)
             }
             Err(refusal) => {
                 gateway.metrics.connection_error(refusal.code);

@@ -7,6 +7,7 @@ use agentworks_schemas::protocol::{Gap, RunSummary, ServerMessage};
 use agentworks_schemas::{Cursor, LogEntry, TopicPartition};
 
 use super::start::Start;
+use crate::Gateway;
 use crate::auth::Grant;
 use crate::hub::{Hub, Watch};
 use crate::roster::Presence;
@@ -24,6 +25,11 @@ pub(super) struct Source {
 }
 
 impl Source {
+    pub(super) fn new(gateway: &Gateway, grant: Grant, presence: &Arc<Presence>, card: String) -> Self {
+        let (reader, hub) = (gateway.reader.clone(), gateway.hub.clone());
+        Source { reader, hub, grant, card, outbox: Arc::clone(presence.outbox()), presence: Arc::clone(presence) }
+    }
+
     pub(super) fn scope(&self) -> Scope {
         Scope::Card { workspace: self.grant.workspace().to_owned(), card: self.card.clone() }
     }

@@ -88,12 +88,17 @@ pub struct ReadFilter {
 impl ReadFilter {
     /// Whether an entry passes. Its topic is none of the entry's: see [`ReadFilter::reads`].
     pub fn passes(&self, entry: &LogEntry<'_>) -> bool {
-        self.levels.as_ref().is_none_or(|levels| levels.contains(&entry.level))
-            && self.sources.as_ref().is_none_or(|sources| sources.contains(&entry.source))
-            && self.components.as_ref().is_none_or(|list| list.iter().any(|name| entry.component == name.as_str()))
+        self.names(entry.level, entry.source, &entry.component)
             && self.since.is_none_or(|since| entry.timestamp >= since)
             && self.until.is_none_or(|until| entry.timestamp <= until)
             && self.text.as_ref().is_none_or(|text| text.is_in(&entry.message))
+    }
+
+    /// Whether an entry's level, source and component are among those named.
+    pub fn names(&self, level: Level, source: Source, component: &str) -> bool {
+        self.levels.as_ref().is_none_or(|levels| levels.contains(&level))
+            && self.sources.as_ref().is_none_or(|sources| sources.contains(&source))
+            && self.components.as_ref().is_none_or(|list| list.iter().any(|name| name == component))
     }
 
     /// Whether any of a block's entries may pass, as far as that can be seen.

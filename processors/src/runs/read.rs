@@ -106,14 +106,9 @@ impl RunReader {
         epoch: u32,
         ordinal: u64,
     ) -> Result<Option<Mark>, SinkError> {
-        let scan = Scan {
-            from: Bound::Included(tables::mark_bound(partition, epoch, None)),
-            to: Bound::Included(tables::mark_bound(partition, epoch, Some(ordinal))),
-            order: Order::Descending,
-            limit: 1,
-            ..Scan::partition(&tables::MARKS, vec![workspace.into(), run.into()])
-        };
-        self.store.scan(scan).await?.first().map(|row| Mark::from_row(run, row)).transpose()
+        let from = Bound::Included(tables::mark_bound(partition, epoch, None));
+        let to = Bound::Included(tables::mark_bound(partition, epoch, Some(ordinal)));
+        self.mark_within(workspace, run, from, to, Order::Descending).await
     }
 
     /// The first mark of a run in a partition whose ordinal is beyond `ordinal`; `None` after the last.
@@ -125,13 +120,23 @@ impl RunReader {
         epoch: u32,
         ordinal: u64,
     ) -> Result<Option<Mark>, SinkError> {
-        let scan = Scan {
-            from: Bound::Excluded(tables::mark_bound(partition, epoch, Some(ordinal))),
-            to: Bound::Included(tables::mark_bound(partition, epoch, Some(u64::MAX))),
-            limit: 1,
-            ..Scan::partition(&tables::MARKS, vec![workspace.into(), run.into()])
-        };
-        self.store.scan(scan).await?.first().map(|row| Mark::from_row(run, row)).transpose()
+        let from = Bound::Excluded(tables::mark_bound(partition, epoch, Some(ordinal)));
+        let to = Bound::Included(tables::mark_bound(partition, epoch, Some(u64::MAX)));
+        self.mark_within(workspace, run, from, to, Order::Ascending).await
+    }
+
+    /// The first mark of a run between bounds, in this order.
+    async fn mark_within(
+        &self,
+        workspace: &str,
+        run: &str,
+        from: Bound<Vec<Part>>,
+        to: Bound<Vec<Part>>,
+        order: Order,
+    ) -> Result<Option<Mark>, SinkError> {
+        let marks = Scan::partition(&tables::MARKS, vec![workspace.into(), run.into()]);
+        let rows = self.store.scan(Scan { from, to, order, limit: 1, ..marks }).await?;
+        rows.first().map(|row| Mark::from_row(run, row)).transpose()
     }
 
     /// A page of runs, newest first; `after` is the `next` of the page before.

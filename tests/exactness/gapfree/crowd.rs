@@ -1,27 +1,21 @@
 //! Clients in a process of their own: this test binary, started again. So all of them can be stopped at once, as when a
 //! laptop is closed.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::check::Account;
 use super::client::{Client, Last};
-use crate::support::{eventually, process};
+use crate::child::{self, Child, tell};
+use crate::support::eventually;
 
-/// Where a child finds its [`Order`].
-const ORDER: &str = "AGENTWORKS_EXACTNESS_CROWD";
-/// What a line begins with by which a child tells its parent something.
-const TOLD: &str = "@crowd ";
 const BEGUN: &str = "begun";
 const ENDED: &str = "ended";
 /// How long clients may take to catch up; where everything runs on two cores, that is as long as it was written.
@@ -54,41 +48,20 @@ pub struct News {
 #[derive(Debug)]
 pub struct Crowd {
     child: Child,
-    stdin: ChildStdin,
-    told: mpsc::UnboundedReceiver<String>,
     file: PathBuf,
 }
 
 impl Crowd {
     pub fn start(order: &Order) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "gapfree::crowd::process_of_other_tests", "--ignored", "--nocapture"])
-            .env(ORDER, serde_json::to_string(order).unwrap())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let (teller, told) = mpsc::unbounded_channel();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Some(line) = line.strip_prefix(TOLD)
-                    && teller.send(line.to_owned()).is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Crowd { stdin: child.stdin.take().unwrap(), child, told, file: order.file.clone() }
+        Crowd { child: Child::start("gapfree::crowd::process_of_other_tests", order), file: order.file.clone() }
     }
 
     pub fn signal(&self, signal: Signal) {
-        process::signal(self.child.id().expect("it runs"), signal);
+        self.child.signal(signal);
     }
 
     pub async fn tell(&mut self, news: &News) {
-        self.stdin.write_all(format!("{}\n", serde_json::to_string(news).unwrap()).as_bytes()).await.unwrap();
+        self.child.say(&serde_json::to_string(news).unwrap()).await.unwrap();
     }
 
     /// Waits until every client has been shown something.
@@ -109,22 +82,15 @@ impl Crowd {
     }
 
     async fn hears(&mut self, words: &str) -> Option<()> {
-        let heard = async { while self.told.recv().await.expect("it lives") != words {} };
+        let heard = async { while self.child.told().await.expect("it lives") != words {} };
         timeout(PATIENCE, heard).await.ok()
     }
-}
-
-fn tell(line: &str) {
-    let mut out = std::io::stdout().lock();
-    // The parent may be gone.
-    let _ = writeln!(out, "{TOLD}{line}").and_then(|()| out.flush());
 }
 
 #[test]
 #[ignore = "a process that other tests start"]
 fn process_of_other_tests() {
-    let Ok(order) = std::env::var(ORDER) else { return };
-    let order: Order = serde_json::from_str(&order).unwrap();
+    let Some(order) = child::order::<Order>() else { return };
     let (sender, news) = watch::channel(order.news.clone());
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {

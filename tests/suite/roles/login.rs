@@ -1,26 +1,32 @@
 //! A Kafka that asks for a password.
 
+use std::path::Path;
+
 use agentworks_broker::{Broker, Config};
 use futures_util::future::join_all;
 
 use super::*;
 use crate::support::dev::free_port;
 
-/// One that lets `me` in at another port than everybody else.
-async fn kafka_with_login(folder: &std::path::Path) -> (Broker, String) {
+/// One with another listener than everybody else's, at the address returned, that asks for a login over this protocol; with
+/// further properties.
+pub(super) async fn kafka_with_login(
+    folder: &Path,
+    protocol: &str,
+    mechanism: &str,
+    further: &[(&str, String)],
+) -> (Broker, String) {
     let (port, login, controller) = (free_port(), free_port(), free_port());
     let at = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
     let clients = format!("{},{}", at("PLAINTEXT", port), at("LOGIN", login));
-    let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
-    let properties = [
+    let own = [
         ("listeners", format!("{clients},{}", at("CONTROLLER", controller))),
         ("advertised.listeners", clients),
         ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT".to_owned()),
-        ("sasl.enabled.mechanisms", "PLAIN".to_owned()),
-        ("listener.name.login.plain.sasl.jaas.config", format!("{module} required user_me=\"the password\";")),
+        ("listener.security.protocol.map", format!("CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:{protocol}")),
+        ("sasl.enabled.mechanisms", mechanism.to_owned()),
     ];
-    let properties = properties.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let properties = own.iter().chain(further).map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     let config = Config { port, properties, ..Config::new(folder) };
     let broker = Broker::start(config).await.unwrap_or_else(|error| panic!("{error}"));
     (broker, format!("127.0.0.1:{login}"))
@@ -29,7 +35,10 @@ async fn kafka_with_login(folder: &std::path::Path) -> (Broker, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_told_and_the_right_one_is_used_by_all_clients() {
     let scratch = Scratch::new("login");
-    let (broker, brokers) = kafka_with_login(&scratch.path().join("kafka")).await;
+    let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+    let users = format!("{module} required user_me=\"the password\";");
+    let users = [("listener.name.login.plain.sasl.jaas.config", users)];
+    let (broker, brokers) = kafka_with_login(&scratch.path().join("kafka"), "SASL_PLAINTEXT", "PLAIN", &users).await;
     create_topics(&broker.bootstrap(), "", 2).await;
     let mut installation = Installation::with(&brokers, "");
     installation.set("AGENTWORKS__KAFKA__SECURITY_PROTOCOL", "sasl_plaintext".to_owned());

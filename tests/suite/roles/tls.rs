@@ -2,34 +2,24 @@
 
 use std::path::Path;
 
+use agentworks_broker::Broker;
 use agentworks_broker::jars::{self, Jars};
 use agentworks_broker::java::Java;
-use agentworks_broker::{Broker, Config};
 
+use super::login::kafka_with_login;
 use super::*;
 use crate::support::cassandra::{KEY_PASSWORD, make_certificate};
-use crate::support::dev::free_port;
 
 /// One that lets `me` in at another port than everybody else.
 async fn kafka_with_tls(folder: &Path) -> (Broker, String) {
-    let (port, login, controller) = (free_port(), free_port(), free_port());
-    let at = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
-    let clients = format!("{},{}", at("PLAINTEXT", port), at("LOGIN", login));
     let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
-    let properties = [
-        ("listeners", format!("{clients},{}", at("CONTROLLER", controller))),
-        ("advertised.listeners", clients),
-        ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
-        ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LOGIN:SASL_SSL".to_owned()),
-        ("sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
+    let keys = [
         ("listener.name.login.scram-sha-512.sasl.jaas.config", format!("{module} required;")),
         ("ssl.keystore.type", "PKCS12".to_owned()),
         ("ssl.keystore.location", folder.join("keys.p12").display().to_string()),
         ("ssl.keystore.password", KEY_PASSWORD.to_owned()),
     ];
-    let properties = properties.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let config = Config { port, properties, ..Config::new(folder.join("kafka")) };
-    let broker = Broker::start(config).await.unwrap_or_else(|error| panic!("{error}"));
+    let (broker, login) = kafka_with_login(&folder.join("kafka"), "SASL_SSL", "SCRAM-SHA-512", &keys).await;
 
     let (java, jars) = (Java::find().unwrap(), Jars::find_or_fetch(&jars::default_cache(), &jars::KAFKA).unwrap());
     let made = tokio::process::Command::new(java.program())
@@ -42,7 +32,7 @@ async fn kafka_with_tls(folder: &Path) -> (Broker, String) {
         .await
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    (broker, format!("127.0.0.1:{login}"))
+    (broker, login)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
