@@ -94,7 +94,6 @@ async fn what_is_pushed_and_what_is_sent_arrive_each_in_order_however_slowly_it_
         for number in 0..EACH {
             outbox.send(frame(-1 - number)).await.unwrap();
         }
-        outbox.close(CloseCode::Restart, "", Waiting::Send);
     });
     let (mut pushed, mut sent) = (0, 0);
     while pushed < EACH || sent < EACH {
