@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_secs(20);
 const RETRIES: usize = 4;
 /// How long a request may take: a whole split of some hundred MB over a slow line.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// The bytes of a part of a large object.
+const PART: usize = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A store and the prefix in it under which our objects lie. Cheap to clone.
@@ -168,6 +170,39 @@ impl Objects {
     /// The store's.
     pub async fn put(&self, name: &str, contents: Bytes) -> Result<(), ObjectsError> {
         self.store.put(&self.path(name), contents.into()).await.map(drop).map_err(self.error())
+    }
+
+    /// Writes an object that may be large, over what is there: in parts, if it has many bytes.
+    ///
+    /// # Errors
+    /// The store's; then nothing of it is there under its name.
+    pub async fn put_large(&self, name: &str, contents: Bytes) -> Result<(), ObjectsError> {
+        if contents.len() <= PART {
+            return self.put(name, contents).await;
+        }
+        let mut upload = self.store.put_multipart(&self.path(name)).await.map_err(self.error())?;
+        let parts = (0..contents.len()).step_by(PART).map(|at| contents.slice(at..contents.len().min(at + PART)));
+        let mut result = Ok(());
+        for part in parts {
+            result = upload.put_part(part.into()).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        match result {
+            Ok(()) => upload.complete().await.map(drop).map_err(self.error()),
+            Err(error) => {
+                // What stays of it, the store's own rules for unfinished uploads remove.
+                let _ = upload.abort().await;
+                Err(self.error()(error))
+            }
+        }
+    }
+
+    /// The local file that an object is, if the store is a folder.
+    pub fn file(&self, name: &str) -> Option<std::path::PathBuf> {
+        let folder = self.url.to_file_path().ok()?;
+        Some(folder.join(name))
     }
 
     /// Makes an object that must not be there. Of several that try, one succeeds; so contents are to be such that no

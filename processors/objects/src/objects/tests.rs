@@ -75,3 +75,16 @@ fn a_folder_that_cannot_be_used_is_named() {
     let error = Objects::folder(&file.path().join("x")).unwrap_err().to_string();
     assert!(error.contains(file.path().to_str().unwrap()), "{error}");
 }
+
+#[tokio::test]
+async fn large_objects_are_written_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = Objects::folder(folder.path()).unwrap();
+    for bytes in [0, PART, PART + 1, 2 * PART + 7] {
+        let contents: Bytes = (0..bytes).map(|n| n as u8).collect::<Vec<_>>().into();
+        objects.put_large("large", contents.clone()).await.unwrap();
+        assert!(objects.get("large").await.unwrap() == contents, "{bytes}");
+    }
+    let file = objects.file("large").unwrap();
+    assert_eq!(std::fs::metadata(file).unwrap().len(), 2 * PART as u64 + 7);
+}

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use agentworks_schemas::text::Text;
-use tantivy::schema::{Field, ReferenceValue, ReferenceValueLeaf};
+use tantivy::schema::Field;
+use tantivy::schema::document::{ReferenceValue, ReferenceValueLeaf};
 
 use super::{EntryDocument, Json};
 use crate::schema::{fields, lane_number};
