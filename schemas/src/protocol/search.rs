@@ -1,8 +1,10 @@
 //! Search messages.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Level, Source};
+use crate::entry::{Level, LogEntry, Source};
 use crate::time::Timestamp;
 
 /// A range of time, both ends inclusive.
@@ -26,6 +28,9 @@ pub struct LogSearchQuery {
     pub run_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The same in the query language, beyond the reference: `level:error "rate limit" since:2h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub q: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<Vec<Level>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,4 +51,38 @@ pub struct LogSearchQuery {
     pub sort_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sort_order: Option<String>,
+    /// Where the last page ended, beyond the reference: the `cursor` of its result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What was found. The reference's, and where the next page begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the names are the reference's own")]
+pub struct LogSearchResult<'a> {
+    #[serde(borrow)]
+    pub logs: Vec<LogEntry<'a>>,
+    pub total_count: u64,
+    pub query: LogSearchQuery,
+    /// In milliseconds.
+    pub execution_time: u64,
+    pub level_distribution: BTreeMap<String, u64>,
+    pub source_distribution: BTreeMap<String, u64>,
+    pub timeline_data: Vec<TimelinePoint>,
+    /// For the next page; absent after the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// What could not be searched, in words; absent if all was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
+}
+
+/// A bucket of the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are the reference's own")]
+pub struct TimelinePoint {
+    /// Its first instant.
+    pub timestamp: Timestamp,
+    pub count: u64,
 }

@@ -57,6 +57,7 @@ pub(super) fn client() -> Vec<ClientMessage> {
         card_id: Some("c".into()),
         run_id: Some("r".into()),
         text: Some("disk".into()),
+        q: Some("since:2h".into()),
         level: Some(vec![Level::Error]),
         source: Some(vec![Source::Agent]),
         time_range: Some(TimeRange { start: NOW, end: NOW }),
@@ -67,6 +68,7 @@ pub(super) fn client() -> Vec<ClientMessage> {
         offset: Some(0),
         sort_by: Some("relevance".into()),
         sort_order: Some("desc".into()),
+        cursor: Some("AA".into()),
     };
     let options = ReplayOptions {
         speed: 0.0,

@@ -1,0 +1,131 @@
+//! How often each value of a field was found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use agentworks_schemas::LogEntry;
+use serde::{Deserialize, Serialize};
+
+/// The most values that a part of an answer tells of one field.
+pub const MAX_VALUES: usize = 65_536;
+
+/// The fields that have a column of their values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names are the entry's own")]
+pub enum FacetField {
+    Level,
+    Source,
+    Component,
+    Provider,
+    Model,
+    Card,
+    Run,
+}
+
+impl FacetField {
+    /// All of them.
+    pub const ALL: [FacetField; 7] = [
+        FacetField::Level,
+        FacetField::Source,
+        FacetField::Component,
+        FacetField::Provider,
+        FacetField::Model,
+        FacetField::Card,
+        FacetField::Run,
+    ];
+
+    /// Its name, which is the one in the index, too.
+    pub fn name(self) -> &'static str {
+        match self {
+            FacetField::Level => "level",
+            FacetField::Source => "source",
+            FacetField::Component => "component",
+            FacetField::Provider => "provider",
+            FacetField::Model => "model",
+            FacetField::Card => "card",
+            FacetField::Run => "run",
+        }
+    }
+
+    /// The entry's value; `None` if it has none.
+    pub fn of<'e>(self, entry: &'e LogEntry<'_>) -> Option<&'e str> {
+        match self {
+            FacetField::Level => Some(entry.level.as_str()),
+            FacetField::Source => Some(entry.source.as_str()),
+            FacetField::Component => Some(&entry.component),
+            FacetField::Provider => entry.provider.as_deref(),
+            FacetField::Model => entry.model.as_deref(),
+            FacetField::Card => Some(&entry.card_id),
+            FacetField::Run => Some(&entry.run_id),
+        }
+    }
+}
+
+impl fmt::Display for FacetField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The values of a field, each with how many entries have it.
+///
+/// Exact, unless a part of the answer found more than [`MAX_VALUES`] different ones: the rarest of that part are then left
+/// out, and it is told how much that is at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FacetCounts {
+    /// By value.
+    pub counts: BTreeMap<String, u64>,
+    /// How many entries have a value that is left out.
+    pub omitted: u64,
+    /// By how much a count may be too low: 0 if it is exact.
+    pub error: u64,
+}
+
+impl FacetCounts {
+    /// The counts of one part, of which the `max` most frequent are kept.
+    pub fn new(counts: impl IntoIterator<Item = (String, u64)>, max: usize) -> Self {
+        let mut counts: Vec<(String, u64)> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+        let (mut omitted, mut error) = (0, 0);
+        if counts.len() > max {
+            counts.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+            let rest = counts.split_off(max);
+            omitted = rest.iter().map(|(_, count)| count).sum();
+            error = rest.first().map_or(0, |(_, count)| *count);
+        }
+        FacetCounts { counts: counts.into_iter().collect(), omitted, error }
+    }
+
+    /// Adds those of another part.
+    pub fn add(&mut self, other: FacetCounts) {
+        for (value, count) in other.counts {
+            *self.counts.entry(value).or_default() += count;
+        }
+        self.omitted += other.omitted;
+        self.error += other.error;
+    }
+
+    /// The `n` most frequent values, the most frequent first; of those that are as frequent, by value.
+    pub fn top(&self, n: usize) -> Vec<(&str, u64)> {
+        let mut all: Vec<(&str, u64)> = self.counts.iter().map(|(value, count)| (value.as_str(), *count)).collect();
+        all.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+        all.truncate(n);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        let of = |counts: &[(&str, u64)], max| FacetCounts::new(counts.iter().map(|(v, n)| ((*v).to_owned(), *n)), max);
+        let mut counts = of(&[("a", 5), ("b", 2), ("c", 3), ("d", 0), ("e", 2)], 2);
+        assert_eq!((counts.omitted, counts.error), (4, 2));
+        assert_eq!(counts.top(9), [("a", 5), ("c", 3)]);
+        counts.add(of(&[("b", 7), ("c", 2)], 2));
+        assert_eq!((counts.omitted, counts.error), (4, 2));
+        assert_eq!(counts.top(2), [("b", 7), ("a", 5)]);
+    }
+}

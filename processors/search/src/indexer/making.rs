@@ -1,0 +1,197 @@
+//! The split in the making. All of it blocks, and runs on threads that may.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use agentworks_schemas::Position;
+use tantivy::directory::RamDirectory;
+use tantivy::{Index, IndexMeta, Searcher, SingleSegmentIndexWriter};
+
+use super::page::Page;
+use super::{IndexerConfig, MAX_SEGMENTS};
+use crate::document::EntryDocument;
+use crate::error::SearchError;
+use crate::schema::{fields, settings, tokenizers};
+use crate::split::{Packed, SplitWriter, WorkspaceMeta, open_files};
+
+/// The split in the making: segments that are written, and one that is built in memory.
+pub(super) struct Making {
+    scratch: PathBuf,
+    segment_docs: usize,
+    segment_bytes: usize,
+    split: Option<SplitWriter>,
+    segment: Option<Segment>,
+    /// A segment that could not be written yet.
+    built: Option<(IndexMeta, RamDirectory)>,
+    docs: u64,
+    workspaces: BTreeMap<String, WorkspaceMeta>,
+    /// Set if what is being built is lost.
+    lost: Option<String>,
+}
+
+struct Segment {
+    writer: SingleSegmentIndexWriter<EntryDocument>,
+    directory: RamDirectory,
+    docs: usize,
+    /// Bytes of the entries in it.
+    bytes: usize,
+}
+
+/// What a split has, once it is packed.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) packed: Packed,
+    pub(super) docs: u64,
+    pub(super) workspaces: BTreeMap<String, WorkspaceMeta>,
+}
+
+impl Making {
+    pub(super) fn new(config: &IndexerConfig) -> Self {
+        Making {
+            scratch: config.scratch.clone(),
+            segment_docs: config.segment_docs.max(1),
+            segment_bytes: config.segment_bytes,
+            split: None,
+            segment: None,
+            built: None,
+            docs: 0,
+            workspaces: BTreeMap::new(),
+            lost: None,
+        }
+    }
+
+    /// How much memory the segment in the making takes, in bytes, without the entries.
+    pub(super) fn memory(&self) -> usize {
+        let building = self.segment.as_ref().map_or(0, |segment| segment.writer.mem_usage());
+        building + self.built.as_ref().map_or(0, |(_, directory)| directory.total_mem_usage())
+    }
+
+    /// How many bytes the split has so far on disk.
+    pub(super) fn bytes(&self) -> u64 {
+        self.split.as_ref().map_or(0, SplitWriter::bytes)
+    }
+
+    /// Whether no more should be added.
+    pub(super) fn is_full(&self) -> bool {
+        self.split.as_ref().is_some_and(|split| split.segments() >= MAX_SEGMENTS)
+    }
+
+    /// Whether the segment in the making is large enough to be written.
+    pub(super) fn is_segment_full(&self) -> bool {
+        self.built.is_some()
+            || self.segment.as_ref().is_some_and(|segment| {
+                segment.docs >= self.segment_docs || segment.bytes + segment.writer.mem_usage() >= self.segment_bytes
+            })
+    }
+
+    /// Adds a page's entries to the segment in the making.
+    pub(super) fn index(&mut self, page: &Page) -> Result<(), SearchError> {
+        self.check()?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let mut segment = match self.segment.take() {
+            Some(segment) => segment,
+            None => Segment::new(self.segment_bytes)?,
+        };
+        // If a part of the page fails, what was built can't be used: nothing tells how much of it is in.
+        self.lost = Some("an entry could not be added".into());
+        for (taken, body) in page.entries() {
+            self.add(&mut segment, page.position(&taken), taken.timestamp, body)?;
+        }
+        self.lost = None;
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        segment: &mut Segment,
+        position: Position,
+        time: agentworks_schemas::Timestamp,
+        body: bytes::Bytes,
+    ) -> Result<(), SearchError> {
+        segment.bytes += body.len();
+        let document = EntryDocument::new(body, position, time)
+            .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;
+        let entry = document.entry();
+        let one = WorkspaceMeta::of(entry.timestamp, time);
+        match self.workspaces.get_mut(entry.workspace_id.as_str()) {
+            Some(known) => *known = known.with(one),
+            None => drop(self.workspaces.insert(entry.workspace_id.to_string(), one)),
+        }
+        segment.writer.add_document(document)?;
+        segment.docs += 1;
+        self.docs += 1;
+        Ok(())
+    }
+
+    /// Writes the segment in the making, if there is one. Returns what searches all that is written, if there is anything.
+    /// After an error of the disk it can be called again.
+    pub(super) fn end_segment(&mut self) -> Result<Option<Searcher>, SearchError> {
+        self.check()?;
+        // First one that could not be written before.
+        self.write_built()?;
+        if let Some(segment) = self.segment.take() {
+            self.lost = Some("a segment could not be built".into());
+            let index = segment.writer.finalize()?;
+            self.built = Some((index.load_metas()?, segment.directory));
+            self.lost = None;
+            self.write_built()?;
+        }
+        let Some(split) = &self.split else { return Ok(None) };
+        let (_, searcher) = open_files(split.files()?)?;
+        Ok(Some(searcher))
+    }
+
+    fn write_built(&mut self) -> Result<(), SearchError> {
+        if let Some((meta, directory)) = &self.built {
+            let split = match &mut self.split {
+                Some(split) => split,
+                None => self.split.insert(SplitWriter::new(&self.scratch)?),
+            };
+            split.add(meta, directory)?;
+            self.built = None;
+        }
+        Ok(())
+    }
+
+    /// Ends the split, and begins anew. `None` if there is nothing in it. After an error of the disk it can be called again.
+    pub(super) fn seal(&mut self) -> Result<Option<(Contents, Searcher)>, SearchError> {
+        let Some(searcher) = self.end_segment()? else { return Ok(None) };
+        let Some(mut split) = self.split.take() else { return Ok(None) };
+        let (bytes, footer) = match split.finish() {
+            Ok(finished) => finished,
+            Err(error) => {
+                self.split = Some(split);
+                return Err(error);
+            }
+        };
+        let packed = split.packed(bytes, footer);
+        let (docs, workspaces) = (std::mem::take(&mut self.docs), std::mem::take(&mut self.workspaces));
+        Ok(Some((Contents { packed, docs, workspaces }, searcher)))
+    }
+
+    fn check(&self) -> Result<(), SearchError> {
+        match &self.lost {
+            None => Ok(()),
+            Some(reason) => {
+                let reason = format!("{reason}: the split in the making is lost, and made again after a restart");
+                Err(tantivy::TantivyError::InternalError(reason).into())
+            }
+        }
+    }
+}
+
+impl Segment {
+    fn new(budget: usize) -> tantivy::Result<Self> {
+        let directory = RamDirectory::create();
+        let builder = Index::builder()
+            .schema(fields().schema.clone())
+            .settings(settings())
+            .tokenizers(tokenizers())
+            .fast_field_tokenizers(tokenizers());
+        let writer = builder.single_segment_index_writer(directory.clone(), budget)?;
+        Ok(Segment { writer, directory, docs: 0, bytes: 0 })
+    }
+}

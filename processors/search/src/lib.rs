@@ -1,0 +1,21 @@
+//! The search index.
+//!
+//! - [`schema`], [`tokenizer`], [`document`]: what is kept of an entry, and how its text is cut.
+//! - [`split`]: immutable indexes, each packed into one object.
+//! - [`cache`]: open splits, and local copies of those that lie elsewhere.
+//! - [`manifest`]: which splits there are, and how far each lane is indexed.
+//! - [`indexer`]: the sink that makes splits, and what answers for what isn't published yet.
+//! - [`error`]: what can go wrong.
+
+pub mod cache;
+pub mod document;
+pub mod error;
+pub mod indexer;
+pub mod manifest;
+pub mod schema;
+pub mod split;
+#[cfg(test)]
+mod testing;
+pub mod tokenizer;
+
+pub use error::{Fence, SearchError};

@@ -1,0 +1,201 @@
+//! Making a split of the documents of others, or of some of them: for merging, erasing, expiring, and for leaving out a
+//! lane that was lost.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use agentworks_schemas::{Position, Timestamp};
+use tantivy::columnar::{Column, StrColumn};
+use tantivy::directory::{MmapDirectory, OwnedBytes};
+use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
+use tantivy::index::SegmentReader;
+use tantivy::indexer::merge_filtered_segments;
+use tantivy::{BitSet, DocId, Index, Segment};
+
+use super::meta::{LaneRange, SplitMeta, WorkspaceMeta};
+use super::writer::{Packed, SplitWriter};
+use crate::error::SearchError;
+use crate::schema::{fields, lane_of, settings};
+
+/// What is known of a document when it is decided whether it stays.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Where its entry lies.
+    pub position: Position,
+    /// Its workspace.
+    pub workspace: &'a str,
+    /// Its run.
+    pub run: &'a str,
+    /// Its record timestamp.
+    pub record_time: Timestamp,
+}
+
+/// Makes one split with one segment of the documents of `parts` that `keeps` says stay. `None` if none stays.
+///
+/// What the split's meta says of lanes is the union of the ranges given. Runs for seconds: call it on a thread of its own.
+///
+/// # Errors
+/// If a part can't be read or the scratch folder can't be written.
+pub fn rebuild(
+    parts: &[&Index],
+    lanes: impl IntoIterator<Item = LaneRange>,
+    tier: u8,
+    scratch: &Path,
+    keeps: &mut dyn FnMut(&Found<'_>) -> bool,
+) -> Result<Option<(Packed, SplitMeta)>, SearchError> {
+    let (mut segments, mut alive) = (Vec::<Segment>::new(), Vec::new());
+    let mut workspaces = BTreeMap::<String, WorkspaceMeta>::new();
+    let mut docs = 0;
+    for part in parts {
+        for segment in part.searchable_segments()? {
+            let reader = SegmentReader::open(&segment)?;
+            let kept = keep(&reader, &mut workspaces, keeps)?;
+            if kept.is_empty() {
+                continue;
+            }
+            docs += kept.len() as u64;
+            let all = kept.len() == reader.max_doc() as usize;
+            alive.push(if all { None } else { Some(alive_bits(&kept, reader.max_doc())?) });
+            segments.push(segment);
+        }
+    }
+    if segments.is_empty() {
+        return Ok(None);
+    }
+    let folder = scratch.join(format!("{}.merging", uuid::Uuid::now_v7().simple()));
+    std::fs::create_dir_all(&folder).map_err(SearchError::scratch(&folder))?;
+    let result = merge_into(&folder, &segments, alive, scratch);
+    // If it stays, it is removed at the next start.
+    let _ = std::fs::remove_dir_all(&folder);
+    let packed = result?;
+    let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
+    let meta = SplitMeta { id, bytes, footer, docs, tier, lanes: LaneRange::union(lanes), workspaces };
+    Ok(Some((packed, meta)))
+}
+
+fn alive_bits(kept: &[DocId], max_doc: DocId) -> Result<AliveBitSet, SearchError> {
+    let mut set = BitSet::with_max_value(max_doc);
+    for doc in kept {
+        set.insert(*doc);
+    }
+    let mut bytes = Vec::new();
+    write_alive_bitset(&set, &mut bytes).map_err(SearchError::scratch("memory"))?;
+    Ok(AliveBitSet::open(OwnedBytes::new(bytes)))
+}
+
+fn merge_into(
+    folder: &Path,
+    segments: &[Segment],
+    alive: Vec<Option<AliveBitSet>>,
+    scratch: &Path,
+) -> Result<Packed, SearchError> {
+    let directory = MmapDirectory::open(folder).map_err(tantivy::TantivyError::from)?;
+    let merged = merge_filtered_segments(segments, settings(), alive, directory.clone())?;
+    let mut writer = SplitWriter::new(scratch)?;
+    // The bare directory: what the index's own gives of a file lacks the file's footer.
+    writer.add(&merged.load_metas()?, &directory)?;
+    writer.pack()
+}
+
+/// The documents of a segment that stay, which are counted by workspace.
+fn keep(
+    reader: &SegmentReader,
+    workspaces: &mut BTreeMap<String, WorkspaceMeta>,
+    keeps: &mut dyn FnMut(&Found<'_>) -> bool,
+) -> Result<Vec<DocId>, SearchError> {
+    let columns = Columns::open(reader)?;
+    let (mut kept, mut run) = (Vec::new(), String::new());
+    let owners = workspaces_of(reader)?;
+    for doc in 0..reader.max_doc() {
+        let workspace = owners.names.get(owners.of[doc as usize] as usize).map_or("", String::as_str);
+        run.clear();
+        columns.run(doc, &mut run)?;
+        let (time, record_time) = (columns.time(&columns.timestamp, doc), columns.time(&columns.record_time, doc));
+        let position = columns.position(doc)?;
+        if keeps(&Found { position, workspace, run: &run, record_time }) {
+            kept.push(doc);
+            let one = WorkspaceMeta::of(time, record_time);
+            match workspaces.get_mut(workspace) {
+                Some(known) => *known = known.with(one),
+                None => drop(workspaces.insert(workspace.to_owned(), one)),
+            }
+        }
+    }
+    Ok(kept)
+}
+
+struct Owners {
+    names: Vec<String>,
+    /// By document.
+    of: Vec<u32>,
+}
+
+/// Which workspace each document is of: by the terms, for it has no column.
+fn workspaces_of(reader: &SegmentReader) -> Result<Owners, SearchError> {
+    use tantivy::schema::IndexRecordOption;
+    use tantivy::{DocSet, TERMINATED};
+
+    let (mut names, mut of) = (Vec::new(), vec![u32::MAX; reader.max_doc() as usize]);
+    let inverted = reader.inverted_index(fields().workspace)?;
+    let mut terms = inverted.terms().stream().map_err(SearchError::scratch("a split"))?;
+    while let Some((term, info)) = terms.next() {
+        let mut postings = inverted
+            .read_postings_from_terminfo(info, IndexRecordOption::Basic)
+            .map_err(SearchError::scratch("a split"))?;
+        let mut doc = postings.doc();
+        while doc != TERMINATED {
+            of[doc as usize] = names.len() as u32;
+            doc = postings.advance();
+        }
+        names.push(String::from_utf8_lossy(term).into_owned());
+    }
+    Ok(Owners { names, of })
+}
+
+struct Columns {
+    lane: Column<u64>,
+    epoch: Column<u64>,
+    offset: Column<i64>,
+    timestamp: Column<i64>,
+    record_time: Column<i64>,
+    run: Option<StrColumn>,
+}
+
+impl Columns {
+    fn open(reader: &SegmentReader) -> Result<Self, SearchError> {
+        let columns = reader.fast_fields();
+        Ok(Columns {
+            lane: columns.u64("lane")?,
+            epoch: columns.u64("epoch")?,
+            offset: columns.i64("offset")?,
+            timestamp: columns.i64("timestamp")?,
+            record_time: columns.i64("record_time")?,
+            run: columns.str("run")?,
+        })
+    }
+
+    fn position(&self, doc: DocId) -> Result<Position, SearchError> {
+        let lane = self.lane.first(doc).and_then(lane_of);
+        let epoch = self.epoch.first(doc).and_then(|epoch| u32::try_from(epoch).ok());
+        match (lane, epoch, self.offset.first(doc)) {
+            (Some(partition), Some(epoch), Some(offset)) => Ok(Position { partition, epoch, offset }),
+            _ => Err(tantivy::TantivyError::DataCorruption(tantivy::error::DataCorruption::comment_only(
+                "a document has no position",
+            ))
+            .into()),
+        }
+    }
+
+    fn time(&self, column: &Column<i64>, doc: DocId) -> Timestamp {
+        Timestamp(column.first(doc).unwrap_or_default())
+    }
+
+    fn run(&self, doc: DocId, run: &mut String) -> Result<(), SearchError> {
+        if let Some(column) = &self.run
+            && let Some(ord) = column.ords().first(doc)
+        {
+            column.ord_to_str(ord, run).map_err(SearchError::scratch("a split"))?;
+        }
+        Ok(())
+    }
+}

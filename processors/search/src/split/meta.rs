@@ -1,0 +1,193 @@
+//! What the manifest says of a split.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use agentworks_schemas::{Position, Timestamp, TopicPartition};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A split's id: 32 hexadecimal digits, of which the first ones are the time at which it was begun.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SplitId(String);
+
+/// The text is no split's id.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no split's id, which has 32 hexadecimal digits")]
+pub struct NoSplitId(String);
+
+impl SplitId {
+    /// An id that nobody else has.
+    #[allow(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
+        SplitId(Uuid::now_v7().simple().to_string())
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SplitId {
+    type Err = NoSplitId;
+
+    fn from_str(text: &str) -> Result<Self, NoSplitId> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if is_hex { Ok(SplitId(text.to_owned())) } else { Err(NoSplitId(text.chars().take(64).collect())) }
+    }
+}
+
+impl TryFrom<String> for SplitId {
+    type Error = NoSplitId;
+
+    fn try_from(text: String) -> Result<Self, NoSplitId> {
+        text.parse()
+    }
+}
+
+impl From<SplitId> for String {
+    fn from(id: SplitId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for SplitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A span of time, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Times {
+    pub first: Timestamp,
+    pub last: Timestamp,
+}
+
+impl Times {
+    /// One instant.
+    pub fn at(time: Timestamp) -> Self {
+        Times { first: time, last: time }
+    }
+
+    /// The span that holds both.
+    pub fn with(self, other: Times) -> Self {
+        Times { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
+    /// Whether they have an instant in common.
+    pub fn overlap(self, other: Times) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// Offsets of a partition: from the first on, up to the second, which isn't one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LaneRange {
+    /// Where.
+    #[serde(flatten)]
+    pub partition: TopicPartition,
+    /// Which making of the topic.
+    pub epoch: u32,
+    /// The first.
+    pub from: i64,
+    /// The one after the last.
+    pub to: i64,
+}
+
+impl LaneRange {
+    /// Whether a position lies in it.
+    pub fn contains(&self, position: Position) -> bool {
+        position.partition == self.partition
+            && position.epoch == self.epoch
+            && (self.from..self.to).contains(&position.offset)
+    }
+
+    /// Ranges that hold the same, as few as possible, sorted.
+    pub fn union(ranges: impl IntoIterator<Item = LaneRange>) -> Vec<LaneRange> {
+        let mut all: Vec<_> = ranges.into_iter().filter(|range| range.from < range.to).collect();
+        all.sort_unstable();
+        let mut union: Vec<LaneRange> = Vec::with_capacity(all.len());
+        for range in all {
+            match union.last_mut() {
+                Some(last)
+                    if (last.partition, last.epoch) == (range.partition, range.epoch) && last.to >= range.from =>
+                {
+                    last.to = last.to.max(range.to);
+                }
+                _ => union.push(range),
+            }
+        }
+        union
+    }
+}
+
+impl fmt::Display for LaneRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}..{}", self.partition, self.epoch, self.from, self.to)
+    }
+}
+
+/// What a split has of a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceMeta {
+    /// How many entries.
+    pub docs: u64,
+    /// Their own timestamps.
+    pub times: Times,
+    /// Their record timestamps.
+    pub record_times: Times,
+}
+
+impl WorkspaceMeta {
+    /// One entry.
+    pub fn of(time: Timestamp, record_time: Timestamp) -> Self {
+        WorkspaceMeta { docs: 1, times: Times::at(time), record_times: Times::at(record_time) }
+    }
+
+    /// Both together.
+    pub fn with(self, other: WorkspaceMeta) -> Self {
+        WorkspaceMeta {
+            docs: self.docs + other.docs,
+            times: self.times.with(other.times),
+            record_times: self.record_times.with(other.record_times),
+        }
+    }
+}
+
+/// A split as the manifest knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitMeta {
+    /// Its id.
+    pub id: SplitId,
+    /// The bytes of its object.
+    pub bytes: u64,
+    /// SHA-256 of the object's footer, which has the checksums of all the rest; hexadecimal.
+    pub footer: String,
+    /// How many entries it has.
+    pub docs: u64,
+    /// How often it was merged: 0 as indexers write it.
+    #[serde(default)]
+    pub tier: u8,
+    /// The lanes' ranges that its entries are of. It need not have all of these: a range's entries of some workspaces may
+    /// lie in one split, those of the others in another.
+    pub lanes: Vec<LaneRange>,
+    /// The workspaces in it.
+    pub workspaces: BTreeMap<String, WorkspaceMeta>,
+}
+
+impl SplitMeta {
+    /// The span of its entries' own timestamps; `None` if it has none.
+    pub fn times(&self) -> Option<Times> {
+        self.workspaces.values().map(|workspace| workspace.times).reduce(Times::with)
+    }
+
+    /// The span of its entries' record timestamps; `None` if it has none.
+    pub fn record_times(&self) -> Option<Times> {
+        self.workspaces.values().map(|workspace| workspace.record_times).reduce(Times::with)
+    }
+}

@@ -1,0 +1,90 @@
+//! An open split.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use tantivy::directory::OwnedBytes;
+use tantivy::{Index, ReloadPolicy, Searcher};
+
+use super::directory::SplitDirectory;
+use super::footer;
+use super::meta::SplitMeta;
+use crate::error::SearchError;
+use crate::schema::{fields, prepare};
+
+/// An open split. Cheap to clone.
+#[derive(Clone)]
+pub struct Split {
+    meta: Arc<SplitMeta>,
+    index: Index,
+    searcher: Searcher,
+}
+
+impl Split {
+    /// Opens the split in a file, and checks every byte of it.
+    ///
+    /// # Errors
+    /// [`SearchError::Split`] if it isn't there or is damaged; of the local disk, if the file can't be read.
+    pub fn open(meta: Arc<SplitMeta>, path: &Path) -> Result<Self, SearchError> {
+        let file = File::open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => SearchError::split(&meta.id, "is missing"),
+            _ => SearchError::scratch(path)(error),
+        })?;
+        let length = file.metadata().map_err(SearchError::scratch(path))?.len();
+        if length != meta.bytes {
+            return Err(SearchError::split(&meta.id, format!("has {length} bytes and not {}", meta.bytes)));
+        }
+        // SAFETY: a split's file is never changed once it is there under its name: it is removed or replaced as a whole,
+        // and then the mapping keeps the old one. What damaged it before shows in the checksums.
+        let map = unsafe { Mmap::map(&file) }.map_err(SearchError::scratch(path))?;
+        Self::open_bytes(meta, OwnedBytes::new(map))
+    }
+
+    /// Opens the split that these bytes are, and checks every one of them.
+    ///
+    /// # Errors
+    /// [`SearchError::Split`] if it is damaged.
+    pub fn open_bytes(meta: Arc<SplitMeta>, object: OwnedBytes) -> Result<Self, SearchError> {
+        let damaged = |reason: String| SearchError::split(&meta.id, reason);
+        let entries = footer::check(&object, Some(&meta.footer)).map_err(damaged)?;
+        let files = entries.into_iter().map(|file| (PathBuf::from(&file.name), object.slice(file.range()))).collect();
+        let (index, searcher) = open_files(files).map_err(|error| damaged(format!("can't be opened: {error}")))?;
+        Ok(Split { meta, index, searcher })
+    }
+
+    /// What the manifest says of it.
+    pub fn meta(&self) -> &Arc<SplitMeta> {
+        &self.meta
+    }
+
+    /// The index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// What searches it.
+    pub fn searcher(&self) -> &Searcher {
+        &self.searcher
+    }
+}
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Split").field("id", &self.meta.id).field("docs", &self.meta.docs).finish_non_exhaustive()
+    }
+}
+
+/// Opens the index in some files.
+pub(crate) fn open_files(files: HashMap<PathBuf, OwnedBytes>) -> tantivy::Result<(Index, Searcher)> {
+    let mut index = Index::open(SplitDirectory::new(files))?;
+    if index.schema() != fields().schema {
+        return Err(tantivy::TantivyError::SchemaError("it has another schema than this version writes".into()));
+    }
+    prepare(&mut index);
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+    Ok((index, reader.searcher()))
+}

@@ -1,0 +1,143 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use agentworks_schemas::Timestamp;
+use proptest::prelude::*;
+use tantivy::Term;
+use tantivy::collector::Count;
+use tantivy::query::{AllQuery, TermQuery};
+use tantivy::schema::IndexRecordOption;
+
+use super::*;
+use crate::schema::fields;
+use crate::testing::{at, entries, packed};
+
+fn count(split: &Split, workspace: &str) -> usize {
+    let term = Term::from_field_text(fields().workspace, workspace);
+    split.searcher().search(&TermQuery::new(term, IndexRecordOption::Basic), &Count).unwrap()
+}
+
+#[test]
+fn a_split_has_what_was_put_into_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (packed, meta) = packed(folder.path(), &[entries(0, 0..50), entries(1, 10..20)]);
+    assert_eq!((meta.docs, meta.lanes.len()), (60, 2));
+    let path = packed.path().to_owned();
+    let split = Split::open(Arc::new(meta.clone()), &path).unwrap();
+    assert_eq!(split.searcher().search(&AllQuery, &Count).unwrap(), 60);
+    for (workspace, part) in &meta.workspaces {
+        assert_eq!(count(&split, workspace) as u64, part.docs, "{workspace}");
+    }
+    assert_eq!(split.searcher().segment_readers().len(), 2);
+    drop(packed);
+    assert!(!path.exists());
+    assert_eq!(split.searcher().search(&AllQuery, &Count).unwrap(), 60, "a mapping outlives its file's name");
+}
+
+#[test]
+fn a_split_is_made_of_a_part_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, meta) = packed(folder.path(), &[entries(0, 0..50), entries(1, 10..20)]);
+    let first = Split::open(Arc::new(meta), one.path()).unwrap();
+    let (two, meta) = packed(folder.path(), &[entries(0, 50..80)]);
+    let second = Split::open(Arc::new(meta), two.path()).unwrap();
+    let lanes = first.meta().lanes.iter().chain(&second.meta().lanes).copied();
+    let mut positions = Vec::new();
+    let (packed, meta) = rebuild(&[first.index(), second.index()], lanes, 1, folder.path(), &mut |found| {
+        assert_eq!(found.record_time, Timestamp(1_000_000 + found.position.offset));
+        let keeps = found.position.partition == at(0, 0).partition && found.run != "run-3";
+        if keeps {
+            positions.push(found.position.offset);
+        }
+        keeps
+    })
+    .unwrap()
+    .unwrap();
+    let split = Split::open(Arc::new(meta.clone()), packed.path()).unwrap();
+    assert_eq!(split.searcher().search(&AllQuery, &Count).unwrap(), positions.len());
+    assert_eq!((meta.docs, meta.tier), (positions.len() as u64, 1));
+    assert_eq!(meta.lanes.len(), 2, "ranges that follow on each other are one");
+    assert_eq!(meta.workspaces.values().map(|part| part.docs).sum::<u64>(), meta.docs);
+    assert!(rebuild(&[first.index()], [], 1, folder.path(), &mut |_| false).unwrap().is_none());
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 3, "scratch space is given back");
+}
+
+#[test]
+fn ranges_are_joined() {
+    let range = |partition, from, to| LaneRange {
+        from,
+        to,
+        ..LaneRange { partition: at(partition, 0).partition, epoch: 0, from: 0, to: 0 }
+    };
+    let union = LaneRange::union([range(0, 5, 9), range(1, 0, 2), range(0, 0, 5), range(0, 20, 21), range(1, 3, 3)]);
+    assert_eq!(union, [range(0, 0, 9), range(0, 20, 21), range(1, 0, 2)]);
+}
+
+#[test]
+fn ids_are_ids() {
+    let id = SplitId::new();
+    assert_eq!(id.as_str().parse::<SplitId>().unwrap(), id);
+    for wrong in ["", "../../etc", &id.as_str().to_uppercase(), &format!("{id}0")] {
+        assert!(wrong.parse::<SplitId>().is_err(), "{wrong}");
+    }
+}
+
+fn open(meta: &SplitMeta, object: Vec<u8>) -> Result<Split, crate::SearchError> {
+    Split::open_bytes(Arc::new(meta.clone()), tantivy::directory::OwnedBytes::new(object))
+}
+
+fn is_damage(result: Result<Split, crate::SearchError>, id: &SplitId) -> bool {
+    matches!(result, Err(crate::SearchError::Split { id: named, .. }) if named == *id)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn damage_is_found(place in 0.0..1.0f64, bit in 0..8u8, grown in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let (packed, meta) = packed(folder.path(), &[entries(0, 0..30)]);
+        let object = packed.contents().unwrap().to_vec();
+        prop_assert!(open(&meta, object.clone()).is_ok());
+        let at = ((object.len() as f64) * place) as usize;
+        let mut flipped = object.clone();
+        flipped[at] ^= 1 << bit;
+        prop_assert!(is_damage(open(&meta, flipped), &meta.id));
+        prop_assert!(is_damage(open(&meta, object[..at].to_vec()), &meta.id));
+        if grown {
+            let mut longer = object[..at].to_vec();
+            longer.push(0);
+            longer.extend_from_slice(&object[at..]);
+            prop_assert!(is_damage(open(&meta, longer), &meta.id));
+        }
+    }
+}
+
+#[test]
+fn a_forged_footer_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (packed_one, meta) = packed(folder.path(), &[entries(0, 0..30)]);
+    let (other, _) = packed(folder.path(), &[entries(0, 0..29)]);
+    // Whole and sound, but another split.
+    assert!(is_damage(open(&meta, other.contents().unwrap().to_vec()), &meta.id));
+    // A directory of its own making, with checksums that fit.
+    let object = packed_one.contents().unwrap().to_vec();
+    let entry = |offset, length| footer::FileEntry { name: "meta.json".into(), offset, length, crc32: 0 };
+    for files in [
+        vec![],
+        vec![entry(0, u64::MAX)],
+        vec![entry(u64::MAX, 2)],
+        vec![entry(0, object.len() as u64)],
+        (0..5000).map(|_| entry(0, 0)).collect(),
+    ] {
+        let (end, digest) = footer::encode(&files).unwrap();
+        let forged: Vec<u8> = object[..100].iter().copied().chain(end).collect();
+        let meta = SplitMeta { footer: digest, ..meta.clone() };
+        assert!(is_damage(open(&meta, forged), &meta.id));
+    }
+    let missing = Split::open(Arc::new(meta.clone()), &folder.path().join("none"));
+    assert!(is_damage(missing, &meta.id));
+    let error = open(&meta, vec![]).unwrap_err();
+    assert!(error.to_string().contains("agentworks reindex") && !error.is_transient(), "{error}");
+}

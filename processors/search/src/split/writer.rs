@@ -1,0 +1,220 @@
+//! Packing a split: its files are written one after the other into a local file, which then is what is uploaded.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use memmap2::MmapOptions;
+use tantivy::directory::OwnedBytes;
+use tantivy::{Directory, IndexMeta};
+
+use super::footer::{self, FileEntry};
+use super::meta::SplitId;
+use crate::error::SearchError;
+use crate::schema::{fields, settings};
+
+/// The file of the index library that names the segments.
+pub(super) const META: &str = "meta.json";
+
+/// A split that is being packed. Its file is removed when it is dropped.
+#[derive(Debug)]
+pub struct SplitWriter {
+    id: SplitId,
+    scratch: Scratch,
+    file: File,
+    length: u64,
+    entries: Vec<FileEntry>,
+    meta: IndexMeta,
+    files: HashMap<PathBuf, OwnedBytes>,
+}
+
+/// A split that is packed. Its file is removed when this is dropped.
+#[derive(Debug)]
+pub struct Packed {
+    /// Its id.
+    pub id: SplitId,
+    /// How long its object is.
+    pub bytes: u64,
+    /// See [`SplitMeta::footer`](super::SplitMeta::footer).
+    pub footer: String,
+    scratch: Scratch,
+}
+
+/// A local file that goes with whoever has it.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // If it stays, it is removed at the next start.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl SplitWriter {
+    /// A split without segments, to be packed in `folder`, which must be there.
+    ///
+    /// # Errors
+    /// If no file can be made there.
+    pub fn new(folder: &Path) -> Result<Self, SearchError> {
+        let id = SplitId::new();
+        let path = folder.join(format!("{id}.making"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = file.map_err(SearchError::scratch(&path))?;
+        let mut meta = IndexMeta::with_schema(fields().schema.clone());
+        meta.index_settings = settings();
+        let (entries, files) = (Vec::new(), HashMap::new());
+        Ok(SplitWriter { id, scratch: Scratch(path), file, length: 0, entries, meta, files })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &SplitId {
+        &self.id
+    }
+
+    /// How long it is so far, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.length
+    }
+
+    /// How many segments it has so far.
+    pub fn segments(&self) -> usize {
+        self.meta.segments.len()
+    }
+
+    /// Adds the segments of an index that lies in `directory`. After an error it is as before.
+    ///
+    /// # Errors
+    /// If the index can't be read or the file can't be written.
+    pub fn add(&mut self, index: &IndexMeta, directory: &dyn Directory) -> Result<(), SearchError> {
+        let (length, entries) = (self.length, self.entries.len());
+        let result = self.add_files(index, directory);
+        match result {
+            Ok(files) => {
+                self.files.extend(files);
+                self.meta.segments.extend(index.segments.iter().cloned());
+                Ok(())
+            }
+            Err(error) => {
+                self.entries.truncate(entries);
+                self.length = length;
+                Err(error)
+            }
+        }
+    }
+
+    fn add_files(
+        &mut self,
+        index: &IndexMeta,
+        directory: &dyn Directory,
+    ) -> Result<HashMap<PathBuf, OwnedBytes>, SearchError> {
+        let mut names: Vec<_> =
+            index.list_segment_files().into_iter().filter(|name| name.as_os_str() != META).collect();
+        names.sort();
+        let mut added = HashMap::with_capacity(names.len());
+        for name in names {
+            // The list has files that a segment may have and ours haven't, of deleted documents above all.
+            if !directory.exists(&name).map_err(tantivy::TantivyError::from)? {
+                continue;
+            }
+            let slice = directory.open_read(&name).map_err(tantivy::TantivyError::from)?;
+            let bytes = slice.read_bytes().map_err(SearchError::scratch(&self.scratch.0))?;
+            let start = self.length;
+            self.append(&name.to_string_lossy(), &bytes)?;
+            if bytes.is_empty() {
+                added.insert(name, OwnedBytes::empty());
+                continue;
+            }
+            // SAFETY: the file is ours alone, under a name that nobody else makes, and what was written to it is never
+            // changed. Whoever changes it all the same has the user's rights and could change this process, too.
+            let map = unsafe { MmapOptions::new().offset(start).len(bytes.len()).map(&self.file) };
+            added.insert(name, OwnedBytes::new(map.map_err(SearchError::scratch(&self.scratch.0))?));
+        }
+        Ok(added)
+    }
+
+    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), SearchError> {
+        use std::os::unix::fs::FileExt;
+
+        self.file.write_all_at(bytes, self.length).map_err(SearchError::scratch(&self.scratch.0))?;
+        let (length, crc32) = (bytes.len() as u64, crc32fast::hash(bytes));
+        self.entries.push(FileEntry { name: name.to_owned(), offset: self.length, length, crc32 });
+        self.length += length;
+        Ok(())
+    }
+
+    /// The files so far, with all segments, to be searched. They stay readable when this is dropped.
+    ///
+    /// # Errors
+    /// If the segments can't be named.
+    pub fn files(&self) -> Result<HashMap<PathBuf, OwnedBytes>, SearchError> {
+        let mut files = self.files.clone();
+        files.insert(META.into(), OwnedBytes::new(self.meta_file()?));
+        Ok(files)
+    }
+
+    fn meta_file(&self) -> Result<Vec<u8>, SearchError> {
+        serde_json::to_vec(&self.meta).map_err(|error| SearchError::Abandoned(error.to_string()))
+    }
+
+    /// Ends the split. After an error it is as before.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn finish(&mut self) -> Result<(u64, String), SearchError> {
+        let (length, entries) = (self.length, self.entries.len());
+        let result = self.write_end();
+        if result.is_err() {
+            self.entries.truncate(entries);
+            self.length = length;
+        }
+        result
+    }
+
+    fn write_end(&mut self) -> Result<(u64, String), SearchError> {
+        let meta = self.meta_file()?;
+        self.append(META, &meta)?;
+        let (footer, digest) =
+            footer::encode(&self.entries).map_err(|error| SearchError::Abandoned(error.to_string()))?;
+        use std::os::unix::fs::FileExt;
+        self.file.write_all_at(&footer, self.length).map_err(SearchError::scratch(&self.scratch.0))?;
+        self.length += footer.len() as u64;
+        // What an attempt that failed may have left behind the end.
+        self.file.set_len(self.length).map_err(SearchError::scratch(&self.scratch.0))?;
+        self.file.flush().map_err(SearchError::scratch(&self.scratch.0))?;
+        Ok((self.length, digest))
+    }
+
+    /// The packed split.
+    ///
+    /// # Errors
+    /// As [`SplitWriter::finish`]; the split is lost then.
+    pub fn pack(mut self) -> Result<Packed, SearchError> {
+        let (bytes, footer) = self.finish()?;
+        Ok(self.packed(bytes, footer))
+    }
+
+    /// The packed split, once it was finished so.
+    pub(crate) fn packed(self, bytes: u64, footer: String) -> Packed {
+        Packed { id: self.id, bytes, footer, scratch: self.scratch }
+    }
+}
+
+impl Packed {
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.scratch.0
+    }
+
+    /// The file's contents, mapped into memory.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn contents(&self) -> Result<bytes::Bytes, SearchError> {
+        let file = File::open(self.path()).map_err(SearchError::scratch(self.path()))?;
+        // SAFETY: as above.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(SearchError::scratch(self.path()))?;
+        Ok(bytes::Bytes::from_owner(map))
+    }
+}
