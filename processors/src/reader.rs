@@ -2,7 +2,7 @@
 //! hold them.
 //!
 //! Per partition it reads a tier inside the tier's `[low, high)` and the log beyond, meeting at exact offsets: a run in warm,
-//! or else in hot; a card in hot, or else in warm, merged from its runs. Across
+//! or else in hot; a card in hot, or else in warm, merged from its runs; what neither has in the cold tier, if there is one. Across
 //! partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier and not
 //! the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere else.
 //!
@@ -16,8 +16,10 @@
 //! - `known`: a run and its share of each partition.
 //! - `place`, `ordinal`: places in a run, by its marks.
 //! - `tiers`, `stored`: what all of these ask, and who answers.
+//! - `cold`: what keeps entries for longest, kept elsewhere.
 
 mod backward;
+mod cold;
 mod delivery;
 mod known;
 mod lanes;
@@ -51,6 +53,7 @@ use crate::hot::{CardInfo, cards_of_workspace};
 use crate::lane::POSITIONS;
 use crate::runs::{PageToken, RunPage, RunReader};
 use crate::sink::SinkError;
+pub use cold::{ColdRange, ColdTier};
 pub use delivery::ReadStream;
 pub use known::KnownRun;
 pub use metrics::ReaderMetrics;
@@ -125,7 +128,12 @@ pub struct LogReader {
 impl LogReader {
     /// A reader over a store and the log. Must be called within a Tokio runtime.
     pub fn new(store: Arc<dyn Store>, seek: SeekPool) -> Self {
-        LogReader { tiers: Arc::new(StoredTiers::new(store, seek)) }
+        LogReader { tiers: Arc::new(StoredTiers::new(store, seek, None)) }
+    }
+
+    /// The same with a tier that has what those of the store have forgotten. Must be called within a Tokio runtime.
+    pub fn with_cold(store: Arc<dyn Store>, seek: SeekPool, cold: Arc<dyn ColdTier>) -> Self {
+        LogReader { tiers: Arc::new(StoredTiers::new(store, seek, Some(cold))) }
     }
 
     /// What the reader and its clones have counted.

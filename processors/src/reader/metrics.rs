@@ -23,6 +23,7 @@ pub struct ReaderMetrics {
     /// The counters of the tiers, so that the hot path looks nothing up.
     hot: TierCounters,
     warm: TierCounters,
+    cold: TierCounters,
     pub(super) log: Counter,
     pub(super) gaps: Counter,
     pub(super) retries: Counter,
@@ -46,6 +47,7 @@ impl Default for ReaderMetrics {
         ReaderMetrics {
             hot: of("hot"),
             warm: of("warm"),
+            cold: of("cold"),
             log: entries.get_or_create_owned(&TierLabel { tier: "log" }),
             entries,
             skipped,
@@ -80,6 +82,7 @@ impl ReaderMetrics {
         match tier {
             Tier::Hot => &self.hot,
             Tier::Warm => &self.warm,
+            Tier::Cold => &self.cold,
         }
     }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::lanes::PartitionCount;
 use super::metrics::ReaderMetrics;
 use super::tiers::{LogScan, ScopeRange, Tier, Tiers};
-use super::{ReadError, Scope};
+use super::{ColdRange, ColdTier, ReadError, Scope};
 use crate::blocks::{BlockReader, BlockScan, BlockStats, StoredEntry};
 use crate::erasure::Erasures;
 use crate::hot::HOT;
@@ -29,16 +29,17 @@ pub(super) struct StoredTiers {
     pub(super) metrics: ReaderMetrics,
     pub(super) hot: BlockReader,
     warm: WarmReader,
+    cold: Option<Arc<dyn ColdTier>>,
 }
 
 impl StoredTiers {
-    pub(super) fn new(store: Arc<dyn Store>, seek: SeekPool) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, seek: SeekPool, cold: Option<Arc<dyn ColdTier>>) -> Self {
         let erasures = Erasures::follow(store.clone());
         let runs = RunReader::new(store.clone()).erasures(erasures.clone());
         let (count, metrics) = (PartitionCount::default(), ReaderMetrics::default());
         let hot = BlockReader::new(store.clone(), &HOT, metrics.skipped(Tier::Hot).clone());
         let warm = WarmReader::new(store.clone(), metrics.skipped(Tier::Warm).clone());
-        StoredTiers { store, seek, runs, count, erasures, metrics, hot, warm }
+        StoredTiers { store, seek, runs, count, erasures, metrics, hot, warm, cold }
     }
 }
 
@@ -48,6 +49,10 @@ impl Tiers for StoredTiers {
         Ok(match tier {
             Tier::Hot => self.hot.held(partition, workspace).await?,
             Tier::Warm => self.warm.held(partition, workspace).await?,
+            Tier::Cold => match &self.cold {
+                Some(cold) => cold.held(partition, workspace).await?,
+                None => None,
+            },
         })
     }
 
@@ -60,6 +65,10 @@ impl Tiers for StoredTiers {
     ) -> Result<Vec<StoredEntry>, ReadError> {
         let (scan, wanted) = (scan(tier, range), |stats: &BlockStats| range.may_be_in(stats));
         Ok(match (tier, range.scope) {
+            (Tier::Cold, _) => match &self.cold {
+                Some(cold) => cold.forward(range.cold(), limit).await?,
+                None => Vec::new(),
+            },
             (Tier::Hot, _) => self.hot.forward(held, &scan, limit, &wanted).await?,
             (Tier::Warm, Scope::Run { .. }) => self.warm.runs().forward(held, &scan, limit, &wanted).await?,
             (Tier::Warm, Scope::Card { .. }) => self.warm.card_forward(held, &scan, limit, &wanted).await?,
@@ -75,6 +84,10 @@ impl Tiers for StoredTiers {
     ) -> Result<Vec<StoredEntry>, ReadError> {
         let (scan, wanted) = (scan(tier, range), |stats: &BlockStats| range.may_be_in(stats));
         Ok(match (tier, range.scope) {
+            (Tier::Cold, _) => match &self.cold {
+                Some(cold) => cold.backward(range.cold(), limit).await?,
+                None => Vec::new(),
+            },
             (Tier::Hot, _) => self.hot.backward(held, &scan, limit, &wanted).await?,
             (Tier::Warm, Scope::Run { .. }) => self.warm.runs().backward(held, &scan, limit, &wanted).await?,
             (Tier::Warm, Scope::Card { .. }) => self.warm.card_backward(held, &scan, limit, &wanted).await?,
@@ -96,11 +109,19 @@ impl Tiers for StoredTiers {
     }
 }
 
+impl ScopeRange<'_> {
+    /// As the cold tier is asked.
+    fn cold(&self) -> ColdRange<'_> {
+        let &ScopeRange { scope, filter, partition, epoch, from, to } = self;
+        ColdRange { scope, filter, partition, epoch, from, to }
+    }
+}
+
 /// The owner of the blocks in which a tier has what is asked for, and where.
 fn scan(tier: Tier, range: &ScopeRange<'_>) -> BlockScan {
     let &ScopeRange { scope, partition, epoch, from, to, .. } = range;
     let owner = match tier {
-        Tier::Hot => scope.card(),
+        Tier::Hot | Tier::Cold => scope.card(),
         // Of a card, warm finds the runs itself.
         Tier::Warm => scope.run().unwrap_or(scope.card()),
     };

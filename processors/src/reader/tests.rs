@@ -1,4 +1,4 @@
-//! The reader over made-up tiers: every way in which hot, warm and log may overlap, and change while it reads.
+//! The reader over made-up tiers: every way in which hot, warm, cold and log may overlap, and change while it reads.
 
 #![allow(clippy::unwrap_used)]
 

@@ -17,13 +17,15 @@ use crate::blocks::{BlockStats, StoredEntry};
 use crate::erasure::View;
 use crate::lane::Held;
 
-/// A tier of the store.
+/// A tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tier {
     /// By card.
     Hot,
     /// By run.
     Warm,
+    /// For ever.
+    Cold,
 }
 
 /// Where entries are held.
@@ -137,11 +139,11 @@ impl Reading {
     }
 
     /// The tiers, the one first that is best read from: a run lies together in warm, and a card in hot. The log has what
-    /// neither holds.
-    pub(super) fn tiers(&self) -> [Tier; 2] {
+    /// none holds.
+    pub(super) fn tiers(&self) -> [Tier; 3] {
         match self.scope {
-            Scope::Run { .. } => [Tier::Warm, Tier::Hot],
-            Scope::Card { .. } => [Tier::Hot, Tier::Warm],
+            Scope::Run { .. } => [Tier::Warm, Tier::Hot, Tier::Cold],
+            Scope::Card { .. } => [Tier::Hot, Tier::Warm, Tier::Cold],
         }
     }
 
@@ -160,8 +162,8 @@ impl Reading {
     ) -> Result<Option<Held>, ReadError> {
         match self.tiers.held(tier, partition, self.scope.workspace()).await? {
             Some(held) if held.epoch == epoch => Ok(Some(held).filter(|held| held.low < held.high)),
-            // Where no warm sink runs any more, its old position stays behind.
-            Some(held) if tier == Tier::Warm && held.epoch < epoch => Ok(None),
+            // Where no such sink runs any more, its old position stays behind.
+            Some(held) if tier != Tier::Hot && held.epoch < epoch => Ok(None),
             Some(_) => Err(ReadError::Epoch),
             None => Ok(None),
         }

@@ -27,6 +27,8 @@ pub(super) struct FakePartition {
     pub(super) hot: Option<(i64, i64)>,
     /// What warm holds.
     pub(super) warm: Option<(i64, i64)>,
+    /// What cold holds.
+    pub(super) cold: Option<(i64, i64)>,
     /// Below this, nothing of the scope ever was.
     pub(super) floor: i64,
     /// How many records a block or a batch of the log has.
@@ -36,7 +38,7 @@ pub(super) struct FakePartition {
 impl Default for FakePartition {
     fn default() -> Self {
         let at = TopicPartition::new(Topic::AgentLogs, 0);
-        FakePartition { at, records: Vec::new(), log: (0, 0), hot: None, warm: None, floor: 0, chunk: 2 }
+        FakePartition { at, records: Vec::new(), log: (0, 0), hot: None, warm: None, cold: None, floor: 0, chunk: 2 }
     }
 }
 
@@ -50,6 +52,7 @@ impl FakePartition {
         match tier {
             Tier::Hot => self.hot,
             Tier::Warm => self.warm,
+            Tier::Cold => self.cold,
         }
     }
 }
@@ -81,14 +84,15 @@ pub(super) fn entry(of: &FakePartition, offset: i64, workspace: &str, card: &str
 }
 
 /// A partition with up to 30 records, of this scope and others, with holes between their offsets, and mostly growing
-/// times; held by hot and log in any way.
+/// times; held by the tiers and the log in any way.
 pub(super) fn partition() -> impl Strategy<Value = FakePartition> {
     let step = prop_oneof![8 => Just(1i64), 1 => 2..4i64];
     let owner = prop_oneof![6 => Just(("w", "c", "r")), 2 => Just(("w", "c", "q")), 1 => Just(("v", "c", "r")), 1 => Just(("w", "d", "r"))];
     let time = prop_oneof![2 => Just(0..4i64), 1 => Just(-6..6i64)];
     let records = time.prop_flat_map(move |time| prop::collection::vec((step.clone(), time, owner.clone()), 0..30));
-    let bounds = prop::collection::vec(0..=100i64, 6);
-    (records, bounds, any::<(bool, bool)>(), 1..5usize).prop_map(|(steps, bounds, (has_hot, has_warm), chunk)| {
+    let bounds = prop::collection::vec(0..=100i64, 8);
+    (records, bounds, any::<(bool, bool, bool)>(), 1..5usize).prop_map(|(steps, bounds, has, chunk)| {
+        let (has_hot, has_warm, has_cold) = has;
         let mut partition = FakePartition { chunk, ..FakePartition::default() };
         let (mut offset, mut time) = (0, 20);
         for (step, later, (workspace, card, run)) in steps {
@@ -105,6 +109,8 @@ pub(super) fn partition() -> impl Strategy<Value = FakePartition> {
         partition.hot = has_hot.then_some((a.min(b), a.max(b)));
         let (a, b) = (share(bounds[4] - 30).max(0), share(bounds[5] + 20).min(end));
         partition.warm = has_warm.then_some((a.min(b), a.max(b)));
+        let (a, b) = (share(bounds[6] - 60).max(0), share(bounds[7] + 30).min(end));
+        partition.cold = has_cold.then_some((a.min(b), a.max(b)));
         // A floor is true: nothing of the card lies below.
         let first = partition
             .records

@@ -28,7 +28,8 @@ pub(super) fn plain(items: &[ReadItem]) -> Vec<Plain> {
 /// Whether anybody holds an offset.
 pub(super) fn is_held(partition: &FakePartition, offset: i64) -> bool {
     let within = |(low, high): (i64, i64)| (low..high).contains(&offset);
-    within(partition.log) || partition.hot.is_some_and(within) || partition.warm.is_some_and(within)
+    let tiers = [partition.hot, partition.warm, partition.cold];
+    within(partition.log) || tiers.into_iter().flatten().any(within)
 }
 
 /// All items between two cursors, sorted by their partition's running maximum of time.

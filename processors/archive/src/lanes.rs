@@ -1,0 +1,62 @@
+//! Under which names a lane's position is recorded in a table: as Delta's application transactions, beside the files.
+
+use agentworks_processors::lane::{Clock, Held};
+use agentworks_schemas::{Timestamp, TopicPartition};
+
+use crate::error::ArchiveError;
+use crate::table::{Table, Version};
+
+/// The sink's name.
+pub(crate) const NAME: &str = "archive";
+
+/// The first offset that isn't held yet: what is compared and swapped.
+pub(crate) fn high(partition: TopicPartition, epoch: u32) -> String {
+    format!("{NAME}/{}/{epoch}/{}", partition.topic, partition.partition)
+}
+
+/// The first offset that is held.
+pub(crate) fn low(partition: TopicPartition, epoch: u32) -> String {
+    format!("{}/low", high(partition, epoch))
+}
+
+/// The running maximum of the record timestamps at the high, in milliseconds.
+pub(crate) fn clock(partition: TopicPartition, epoch: u32) -> String {
+    format!("{}/clock", high(partition, epoch))
+}
+
+/// The first offset that a workspace whose entries are not kept for ever has.
+pub(crate) fn low_of(partition: TopicPartition, epoch: u32, workspace: &str) -> String {
+    format!("{}/{workspace}", low(partition, epoch))
+}
+
+/// Which making of its topic a partition is in.
+pub(crate) fn epoch(partition: TopicPartition) -> String {
+    format!("{NAME}/{}/{}/epoch", partition.topic, partition.partition)
+}
+
+/// What a table holds of a lane; `None` if it never began.
+pub(crate) async fn held(
+    table: &Table,
+    version: &Version,
+    partition: TopicPartition,
+    epoch: u32,
+    workspace: Option<&str>,
+) -> Result<Option<Held>, ArchiveError> {
+    let mut names = vec![high(partition, epoch), low(partition, epoch), clock(partition, epoch)];
+    names.extend(workspace.map(|workspace| low_of(partition, epoch, workspace)));
+    let found = version.recorded(table, names).await?;
+    let Some(high) = found[0] else { return Ok(None) };
+    let low = found[1].unwrap_or(high).max(found.get(3).copied().flatten().unwrap_or(0)).min(high);
+    let clock = Clock { time: Timestamp(found[2].unwrap_or(0)), ..Clock::default() };
+    Ok(Some(Held { partition, epoch, low, high, clock, buckets: Vec::new(), terms: None }))
+}
+
+/// Which making of its topic a partition was last seen in; `None` if it never began.
+pub(crate) async fn current_epoch(
+    table: &Table,
+    version: &Version,
+    partition: TopicPartition,
+) -> Result<Option<u32>, ArchiveError> {
+    let found = version.recorded(table, vec![epoch(partition)]).await?;
+    Ok(found[0].and_then(|epoch| u32::try_from(epoch).ok()))
+}

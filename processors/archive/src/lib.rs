@@ -1,0 +1,37 @@
+//! Every entry for ever: Delta tables that any analytics engine reads, and that serve what no other tier has any more.
+//!
+//! - [`Archive`]: the tables `entries`, `events` and `runs`.
+//! - [`ArchiveSink`]: writes the first two from the log.
+//! - `table`: a Delta table; all that is asked of `delta_kernel`.
+//! - `schema`, `rows`: the columns, and records as rows of them.
+//! - `pending`, `encode`, `files`, `claims`: from what waits to sorted Parquet files that say what they hold.
+//! - `lanes`: where each lane stands.
+//! - [`ArchiveReader`]: reads entries back, with `object`, `open` and `decode`.
+//! - [`Maintenance`]: merging, rolling up, erasing, keeping, verifying.
+
+mod archive;
+mod claims;
+mod decode;
+mod encode;
+mod error;
+mod files;
+mod lanes;
+mod maintain;
+mod metrics;
+mod object;
+mod open;
+mod pending;
+mod read;
+mod rows;
+mod schema;
+mod sink;
+mod table;
+#[cfg(test)]
+mod testing;
+
+pub use archive::Archive;
+pub use error::ArchiveError;
+pub use maintain::{Changed, MaintainConfig, Maintenance, TableStats, Verified, WorkspaceStats};
+pub use read::ArchiveReader;
+pub use schema::{ENTRIES, EVENTS, RUNS, TableSpec};
+pub use sink::{ArchiveConfig, ArchiveSink};

@@ -1,0 +1,146 @@
+//! Keeping the archive: what is done to it beside writing and reading. Every part may run in several processes at once,
+//! and may be killed at any time: it changes a table by one commit that requires the files it read to be there still.
+//!
+//! - `compact`: the small files of days that are over, merged.
+//! - `rollup`: the runs of days that are over, as rows of the table `runs`.
+//! - `erase`, `retention`: rewriting files without somebody's rows.
+//! - `vacuum`: deleting what no version of the table needs any more.
+//! - `verify`, `stats`: what is there, and whether it is whole.
+//! - `rewrite`: what all of these write files with.
+
+mod compact;
+mod erase;
+mod retention;
+mod rewrite;
+mod rollup;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod vacuum;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentworks_schemas::Timestamp;
+
+pub use self::stats::{TableStats, WorkspaceStats};
+pub use self::verify::Verified;
+use crate::archive::Archive;
+use crate::error::ArchiveError;
+use crate::files::{FileFormat, day};
+use crate::open::Footers;
+use crate::table::Table;
+
+/// How the archive is kept.
+#[derive(Clone, Debug)]
+pub struct MaintainConfig {
+    /// How long after midnight (UTC) a day counts as over.
+    pub settle: Duration,
+    /// Files smaller than this are merged, in bytes.
+    pub small_file: u64,
+    /// What merged files are to be like, in bytes.
+    pub target_file: u64,
+    /// For how long a file stays that no current version needs. Whoever reads an older version, or has written files and
+    /// not published them, must be done by then. At least an hour.
+    pub grace: Duration,
+    /// How many days entries and events of these workspaces are kept; those of others are for ever.
+    pub retention: BTreeMap<String, u32>,
+    /// The level of zstd for merged files, 1 to 22.
+    pub zstd_level: i32,
+}
+
+impl Default for MaintainConfig {
+    fn default() -> Self {
+        MaintainConfig {
+            settle: Duration::from_secs(2 * 3600),
+            small_file: 64 << 20,
+            target_file: 256 << 20,
+            grace: Duration::from_secs(7 * 86_400),
+            retention: BTreeMap::new(),
+            zstd_level: 6,
+        }
+    }
+}
+
+/// Keeps an archive. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Maintenance {
+    archive: Archive,
+    config: Arc<MaintainConfig>,
+    footers: Arc<[Footers; 2]>,
+}
+
+/// What a part of the work came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Files that were taken out of a table.
+    pub removed: u64,
+    /// Files that took their place.
+    pub added: u64,
+    /// Rows that went.
+    pub rows: u64,
+}
+
+impl std::ops::AddAssign for Changed {
+    fn add_assign(&mut self, other: Changed) {
+        self.removed += other.removed;
+        self.added += other.added;
+        self.rows += other.rows;
+    }
+}
+
+impl Maintenance {
+    /// Keeps `archive`.
+    ///
+    /// # Errors
+    /// If the configuration can't be worked with.
+    pub fn new(archive: Archive, config: MaintainConfig) -> Result<Self, ArchiveError> {
+        if config.grace < Duration::from_secs(3600) {
+            let reason = format!("the archive's grace is {:?} and must be at least an hour", config.grace);
+            return Err(ArchiveError::Refused(reason));
+        }
+        if !(1..=22).contains(&config.zstd_level) {
+            let reason = format!("the archive's zstd_level is {} and must be from 1 to 22", config.zstd_level);
+            return Err(ArchiveError::Refused(reason));
+        }
+        Ok(Maintenance { archive, config: Arc::new(config), footers: Arc::default() })
+    }
+
+    /// Does all that is regularly done, for ever, every `interval`.
+    pub async fn work(self, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval.mul_f64(rand::random_range(0.8..1.2))).await;
+            if let Err(error) = self.round().await {
+                tracing::warn!(%error, "keeping the archive will be tried again");
+            }
+        }
+    }
+
+    /// Does all that is regularly done, once.
+    pub async fn round(&self) -> Result<(), ArchiveError> {
+        self.retain().await?;
+        self.compact().await?;
+        self.roll_up().await?;
+        self.vacuum().await?;
+        Ok(())
+    }
+
+    fn format(&self) -> FileFormat {
+        FileFormat { zstd_level: self.config.zstd_level }
+    }
+
+    /// The tables that lanes are written to, each with its footers.
+    fn logs(&self) -> [(&Table, &Footers); 2] {
+        let [entries, events] = self.archive.logs();
+        [(entries, &self.footers[0]), (events, &self.footers[1])]
+    }
+
+    /// The first day that isn't over, or not for long: `2025-12-02`.
+    fn open_day(&self) -> Result<String, ArchiveError> {
+        let settle = i64::try_from(self.config.settle.as_millis()).unwrap_or(i64::MAX);
+        let settled = Timestamp::now().millis().saturating_sub(settle);
+        Ok(day(i32::try_from(settled.div_euclid(86_400_000)).unwrap_or_default())?.to_string())
+    }
+}

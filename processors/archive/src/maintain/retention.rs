@@ -1,0 +1,84 @@
+//! Workspaces whose entries are not kept for ever.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agentworks_schemas::{Timestamp, TopicPartition};
+use arrow_array::BooleanArray;
+
+use super::rewrite::Keep;
+use super::{Changed, Maintenance};
+use crate::decode::texts;
+use crate::error::ArchiveError;
+use crate::files::day;
+use crate::lanes;
+use crate::open::Footers;
+use crate::table::{Change, CommitError, Operation, Table};
+
+impl Maintenance {
+    /// Takes the rows of workspaces that are older than these are kept out of the tables. What readers may rely on for
+    /// such a workspace moves up first, so that none sees half a day.
+    pub async fn retain(&self) -> Result<Changed, ArchiveError> {
+        let mut changed = Changed::default();
+        for (workspace, days) in self.config.retention.clone() {
+            let today = i32::try_from(Timestamp::now().millis().div_euclid(86_400_000)).unwrap_or_default();
+            let first = day(today.saturating_sub(i32::try_from(days).unwrap_or(i32::MAX)))?.to_string();
+            for (table, footers) in self.logs() {
+                changed += self.retain_from(table, footers, &workspace, &first).await?;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Takes a workspace's rows of before the day `first` out of a table.
+    async fn retain_from(
+        &self,
+        table: &Table,
+        footers: &Footers,
+        workspace: &str,
+        first: &str,
+    ) -> Result<Changed, ArchiveError> {
+        let version = table.version().await?;
+        let mut old = version.files(table).await?;
+        old.retain(|file| file.date.as_str() < first);
+        let mut lows: BTreeMap<(TopicPartition, u32), i64> = BTreeMap::new();
+        for file in &old {
+            for claim in footers.claims(table, file).await?.iter() {
+                let low = lows.entry((claim.lane(), claim.epoch)).or_insert(claim.to);
+                *low = claim.to.max(*low);
+            }
+        }
+        let names: Vec<_> = lows.keys().map(|(lane, epoch)| lanes::low_of(*lane, *epoch, workspace)).collect();
+        let known = version.recorded(table, names.clone()).await?;
+        let raised = names.into_iter().zip(lows.values().copied()).zip(known);
+        let raised = raised.filter(|((_, low), known)| known.is_none_or(|known| known < *low));
+        let raised: Vec<_> = raised.map(|(raised, _)| raised).collect();
+        if !raised.is_empty() {
+            let change = Change {
+                operation: Operation::Append,
+                add: Vec::new(),
+                remove: Vec::new(),
+                moves: Vec::new(),
+                record: raised,
+            };
+            match table.commit(change).await {
+                Ok(_) => {}
+                Err(CommitError::Fault(error)) => return Err(error),
+                Err(_) => return Ok(Changed::default()),
+            }
+        }
+        let keep: Keep = {
+            let workspace = workspace.to_owned();
+            Arc::new(move |batch| {
+                let workspaces = texts(batch, "workspace_id")?;
+                Ok((0..batch.num_rows()).map(|row| Some(workspaces.value(row) != workspace)).collect::<BooleanArray>())
+            })
+        };
+        let mut changed = Changed::default();
+        for file in old.into_iter().filter(|file| file.rows > 0 && file.bounds.may_have("workspace_id", workspace)) {
+            // One that others have rewritten meanwhile is left to the next round.
+            changed += self.without(table, footers, file, keep.clone()).await?.unwrap_or_default();
+        }
+        Ok(changed)
+    }
+}

@@ -1,0 +1,83 @@
+//! Deleting files that no version needs any more: those that were taken out of a table, and those that were written and
+//! never published.
+
+use std::collections::HashSet;
+
+use agentworks_schemas::Timestamp;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::{ObjectMeta, ObjectStoreExt};
+use serde_json::Value;
+
+use super::Maintenance;
+use crate::error::ArchiveError;
+use crate::table::Table;
+
+/// How many log files are read at a time.
+const READS: usize = 16;
+
+impl Maintenance {
+    /// Deletes the files of all tables that have not been needed for the grace. Returns how many.
+    ///
+    /// A file stays while the current version has it, while it is young, and while a commit that names it is.
+    pub async fn vacuum(&self) -> Result<u64, ArchiveError> {
+        let grace = i64::try_from(self.config.grace.as_millis()).unwrap_or(i64::MAX);
+        let before = Timestamp::now().millis().saturating_sub(grace);
+        let mut deleted = 0;
+        for table in [&self.archive.entries, &self.archive.events, &self.archive.runs] {
+            deleted += vacuum(table, before).await?;
+        }
+        Ok(deleted)
+    }
+}
+
+pub(super) async fn vacuum(table: &Table, before: i64) -> Result<u64, ArchiveError> {
+    let is_old = |object: &ObjectMeta| object.last_modified.timestamp_millis() < before;
+    // Listed before the version is looked at: what is published in between is young.
+    let objects: Vec<ObjectMeta> = table.store().list(Some(table.root())).try_collect().await?;
+    let log = table.root().clone().join("_delta_log");
+    let is_log = |object: &ObjectMeta| object.location.prefix_matches(&log);
+    let mut needed: HashSet<_> = HashSet::new();
+    let commits = objects.iter().filter(|object| is_log(object) && !is_old(object));
+    let commits = commits.filter(|object| object.location.extension() == Some("json"));
+    let reads = futures_util::stream::iter(commits.cloned().collect::<Vec<_>>()).map(async |object| {
+        let bytes = table.store().get(&object.location).await?.bytes().await?;
+        named(&bytes).map_err(|error| error.at(object.location.as_ref()))
+    });
+    let mut reads = reads.buffer_unordered(READS);
+    while let Some(paths) = reads.try_next().await? {
+        needed.extend(paths.iter().map(|path| table.object(path)));
+    }
+    for file in table.version().await?.files(table).await? {
+        needed.insert(table.object(&file.path));
+    }
+    let mut deleted = 0;
+    for object in objects.iter().filter(|object| !is_log(object) && is_old(object)) {
+        // Whatever else lies in the folder isn't ours.
+        if object.location.extension() == Some("parquet") && !needed.contains(&object.location) {
+            match table.store().delete(&object.location).await {
+                Ok(()) => deleted += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    if deleted > 0 {
+        tracing::info!(table = table.spec().name, deleted, "files deleted that no version needs");
+    }
+    Ok(deleted)
+}
+
+/// The paths that a commit adds or removes.
+fn named(commit: &[u8]) -> Result<Vec<String>, ArchiveError> {
+    let mut paths = Vec::new();
+    for line in commit.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let action: Value = serde_json::from_slice(line)
+            .map_err(|error| ArchiveError::Corrupt(format!("a commit can't be read: {error}")))?;
+        for kind in ["add", "remove"] {
+            if let Some(path) = action[kind]["path"].as_str() {
+                paths.push(percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned());
+            }
+        }
+    }
+    Ok(paths)
+}

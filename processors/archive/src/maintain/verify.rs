@@ -1,0 +1,177 @@
+//! Whether the archive is whole: every file readable and as the log says, every row what was written, and every lane
+//! tiled by its files from its low to its high.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agentworks_schemas::TopicPartition;
+use agentworks_schemas::codec::encode_event_body;
+use arrow_array::RecordBatch;
+use futures_util::TryStreamExt;
+use serde::Serialize;
+
+use super::Maintenance;
+use crate::claims::Claim;
+use crate::decode::{Entries, Events, Positions, hashes};
+use crate::error::ArchiveError;
+use crate::lanes;
+use crate::open::{Footers, guarded, rows};
+use crate::rows::hash;
+use crate::table::{ActiveFile, Table, Version};
+
+/// How many problems are told; where there is one there are often many of the same kind.
+const TOLD: usize = 100;
+
+/// What was looked at, and what is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    /// Files that were read, whole.
+    pub files: u64,
+    /// Rows whose hash was compared.
+    pub rows: u64,
+    /// Lanes whose claims were compared with their positions.
+    pub lanes: u64,
+    /// What is wrong; empty if nothing is. At most 100 are told.
+    pub problems: Vec<String>,
+}
+
+impl Verified {
+    fn problem(&mut self, problem: String) {
+        if self.problems.len() < TOLD {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// A lane's claims by range: which shares of how many there are.
+type Tiles = BTreeMap<(i64, i64), Vec<(u32, u32)>>;
+
+impl Maintenance {
+    /// Reads the whole archive and holds it to what it says of itself.
+    ///
+    /// # Errors
+    /// If it can't be reached. What is wrong with it is no error, but told.
+    pub async fn verify(&self) -> Result<Verified, ArchiveError> {
+        let mut verified = Verified::default();
+        for (table, footers) in self.logs() {
+            let version = table.version().await?;
+            let mut lanes: BTreeMap<(TopicPartition, u32), Tiles> = BTreeMap::new();
+            for file in version.files(table).await? {
+                verified.files += 1;
+                match verify_file(table, footers, &file).await {
+                    Ok((rows, claims)) => {
+                        verified.rows += rows;
+                        for claim in claims.iter() {
+                            let tiles = lanes.entry((claim.lane(), claim.epoch)).or_default();
+                            tiles.entry((claim.from, claim.to)).or_default().push(claim.share);
+                        }
+                    }
+                    Err(error) if error.is_transient() => return Err(error),
+                    Err(error) => verified.problem(error.to_string()),
+                }
+            }
+            for ((lane, epoch), tiles) in lanes {
+                verified.lanes += 1;
+                verify_lane(table, &version, lane, epoch, tiles, &mut verified).await?;
+            }
+        }
+        Ok(verified)
+    }
+}
+
+async fn verify_lane(
+    table: &Table,
+    version: &Version,
+    lane: TopicPartition,
+    epoch: u32,
+    tiles: Tiles,
+    verified: &mut Verified,
+) -> Result<(), ArchiveError> {
+    let Some(held) = lanes::held(table, version, lane, epoch, None).await? else {
+        verified.problem(format!("{lane}/{epoch} has files and no position"));
+        return Ok(());
+    };
+    let mut next = held.low;
+    for ((from, to), mut shares) in tiles {
+        shares.sort_unstable();
+        let of = shares.first().map_or(1, |(_, of)| *of);
+        let expected: Vec<_> = (0..of).map(|share| (share, of)).collect();
+        if shares != expected {
+            verified
+                .problem(format!("{lane}/{epoch} {from}..{to} is there as {shares:?}, and should be as {expected:?}"));
+        }
+        // What lies below the low isn't relied on.
+        if to <= held.low {
+            continue;
+        }
+        if from > next {
+            verified.problem(format!("{lane}/{epoch} {next}..{from} is in no file"));
+        } else if from < next && next > held.low {
+            verified.problem(format!("{lane}/{epoch} {from}..{next} is in files twice"));
+        }
+        next = next.max(to);
+    }
+    if next != held.high {
+        verified.problem(format!("{lane}/{epoch} is held up to {}, and its files end at {next}", held.high));
+    }
+    Ok(())
+}
+
+async fn verify_file(
+    table: &Table,
+    footers: &Footers,
+    file: &ActiveFile,
+) -> Result<(u64, Arc<Vec<Claim>>), ArchiveError> {
+    let footer = footers.footer(table, file).await?;
+    let (table, file, path) = (table.clone(), file.clone(), file.path.clone());
+    guarded(&path, async move {
+        let claims = footer.claims.clone();
+        let mut counts = vec![0; claims.len()];
+        let mut count = 0;
+        let mut batches = rows(&table, &file, &footer).build()?;
+        while let Some(batch) = batches.try_next().await? {
+            verify_rows(&table, &batch)?;
+            let positions = Positions::new(&batch)?;
+            for row in 0..batch.num_rows() {
+                let position = positions.at(row)?;
+                let (lane, epoch, offset) = (position.partition, position.epoch, position.offset);
+                let claim = claims.iter().position(|claim| claim.meets(lane, epoch, offset, offset + 1));
+                let claim = claim.ok_or_else(|| ArchiveError::Corrupt(format!("{position} is none that it claims")))?;
+                counts[claim] += 1;
+            }
+            count += batch.num_rows() as u64;
+        }
+        if count != file.rows {
+            return Err(ArchiveError::Corrupt(format!("it has {count} rows, and the log says {}", file.rows)));
+        }
+        for (claim, count) in claims.iter().zip(counts) {
+            if claim.rows != count {
+                let rows = claim.rows;
+                return Err(ArchiveError::Corrupt(format!("it has {count} rows of {claim:?}, and claims {rows}")));
+            }
+        }
+        Ok((count, claims))
+    })
+    .await
+}
+
+fn verify_rows(table: &Table, batch: &RecordBatch) -> Result<(), ArchiveError> {
+    if table.spec().name == crate::schema::ENTRIES.name {
+        let entries = Entries::new(batch)?;
+        return (0..batch.num_rows()).try_for_each(|row| entries.at(row).map(drop));
+    }
+    let (events, hashes) = (Events::new(batch)?, hashes(batch)?);
+    let mut body = Vec::new();
+    for row in 0..batch.num_rows() {
+        body.clear();
+        encode_event_body(&events.at(row)?, &mut body);
+        if hash(&body) != *hashes.value(row) {
+            let position = Positions::new(batch)?.at(row)?;
+            return Err(ArchiveError::Corrupt(format!(
+                "{position} is not the event that was written: its hash differs"
+            )));
+        }
+    }
+    Ok(())
+}

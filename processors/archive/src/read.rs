@@ -1,0 +1,217 @@
+//! Reading the archive: a card's or a run's entries in a range of a lane, by offset.
+//!
+//! Files are passed over by what the log knows of them (workspace, card, run, lane, offsets), then by the claims in their
+//! footers, their row groups by statistics and bloom filters. Of what remains the narrow columns are looked through once:
+//! they give the rows that are asked for, and which of them come first or last by offset. Only of those are the wide
+//! columns read, page by page. So a reading needs memory for as many entries as it gives, however they lie in the files.
+//!
+//! - `find`: the rows of a file that are asked for; `answers`: those that were found lately.
+//! - `fetch`: rows as entries.
+
+mod answers;
+mod fetch;
+mod find;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentworks_processors::lane::Held;
+use agentworks_processors::reader::{ColdRange, ColdTier, StoredEntry};
+use agentworks_processors::sink::SinkError;
+use agentworks_schemas::TopicPartition;
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+
+use self::answers::Answers;
+use self::find::{Found, Question};
+use crate::archive::Archive;
+use crate::error::ArchiveError;
+use crate::lanes;
+use crate::open::Footers;
+use crate::table::{ActiveFile, FileList, Table, Version};
+
+/// The table is looked at again after so long: readers read behind it from other tiers, so that it may be behind.
+const FRESH: Duration = Duration::from_secs(2);
+/// How many files are opened at a time.
+const OPENING: usize = 16;
+
+/// Reads the archive's entries. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ArchiveReader {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    table: Table,
+    version: tokio::sync::Mutex<Option<(Instant, Version)>>,
+    files: FileList,
+    footers: Footers,
+    answers: Mutex<Answers>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    First,
+    Last,
+}
+
+impl ArchiveReader {
+    /// A reader of `archive`.
+    pub fn new(archive: &Archive) -> Self {
+        let shared = Shared {
+            table: archive.entries.clone(),
+            version: tokio::sync::Mutex::default(),
+            files: FileList::default(),
+            footers: Footers::default(),
+            answers: Mutex::default(),
+        };
+        ArchiveReader { shared: Arc::new(shared) }
+    }
+
+    /// What the archive holds of a partition, as far as a workspace goes, in the newest making of its topic that it has
+    /// seen; `None` if it never began.
+    pub async fn held(&self, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, ArchiveError> {
+        let version = self.shared.version().await?;
+        let table = &self.shared.table;
+        let Some(epoch) = lanes::current_epoch(table, &version, partition).await? else { return Ok(None) };
+        lanes::held(table, &version, partition, epoch, Some(workspace)).await
+    }
+
+    /// The first `limit` entries of a range, by offset; fewer only if there are no more. All of the range must be held.
+    pub async fn forward(&self, range: &ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, ArchiveError> {
+        self.read_end(range, limit, End::First).await
+    }
+
+    /// The last `limit` entries of a range, by offset; fewer only if there are no more. All of the range must be held.
+    pub async fn backward(&self, range: &ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, ArchiveError> {
+        self.read_end(range, limit, End::Last).await
+    }
+
+    async fn read_end(&self, range: &ColdRange<'_>, limit: usize, end: End) -> Result<Vec<StoredEntry>, ArchiveError> {
+        let question = Question::new(range.scope, range.filter);
+        let mut tiles: Vec<_> = self.shared.tiles(range).await?.into_iter().collect();
+        if end == End::Last {
+            tiles.reverse();
+        }
+        let mut chosen: Vec<(Found, Arc<ActiveFile>)> = Vec::new();
+        for ((from, to), files) in tiles {
+            let (from, to) = (from.max(range.from), to.min(range.to));
+            let answers = stream::iter(files).map(|file| self.shared.find(file, question.clone()));
+            let answers: Vec<_> = answers.buffered(OPENING).try_collect().await?;
+            let mut found = Vec::new();
+            for (file, rows) in answers {
+                let is_wanted = |row: &&Found| {
+                    row.partition == range.partition && row.epoch == range.epoch && (from..to).contains(&row.offset)
+                };
+                found.extend(rows.iter().filter(is_wanted).map(|row| (*row, file.clone())));
+            }
+            found.sort_unstable_by_key(|(row, _)| row.offset);
+            let missing = limit - chosen.len();
+            match end {
+                End::First => chosen.extend(found.into_iter().take(missing)),
+                End::Last => chosen.extend(found.into_iter().rev().take(missing)),
+            }
+            if chosen.len() >= limit {
+                break;
+            }
+        }
+        self.shared.fetch(chosen).await
+    }
+}
+
+#[async_trait]
+impl ColdTier for ArchiveReader {
+    async fn held(&self, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, SinkError> {
+        Ok(ArchiveReader::held(self, partition, workspace).await?)
+    }
+
+    async fn forward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError> {
+        Ok(ArchiveReader::forward(self, &range, limit).await?)
+    }
+
+    async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError> {
+        Ok(ArchiveReader::backward(self, &range, limit).await?)
+    }
+}
+
+impl Shared {
+    async fn version(&self) -> Result<Version, ArchiveError> {
+        let mut known = self.version.lock().await;
+        if let Some((at, version)) = &*known
+            && at.elapsed() < FRESH
+        {
+            return Ok(version.clone());
+        }
+        let (at, version) = (Instant::now(), self.table.version().await?);
+        *known = Some((at, version.clone()));
+        Ok(version)
+    }
+
+    /// The files that may have what is asked for, by the range of the lane that they tile.
+    async fn tiles(&self, range: &ColdRange<'_>) -> Result<BTreeMap<(i64, i64), Vec<Arc<ActiveFile>>>, ArchiveError> {
+        let version = self.version().await?;
+        let files = self.files.of(&self.table, &version).await?;
+        self.footers.keep(&files);
+        let &ColdRange { scope, partition, epoch, from, to, .. } = range;
+        let candidates = files.iter().filter(|file| {
+            let bounds = &file.bounds;
+            let number = i64::from(partition.partition);
+            bounds.may_have("workspace_id", scope.workspace())
+                && bounds.may_have("card_id", scope.card())
+                && scope.run().is_none_or(|run| bounds.may_have("run_id", run))
+                && bounds.may_have("topic", partition.topic.as_str())
+                && bounds.may_meet("partition", number, number + 1)
+                && bounds.may_meet("epoch", epoch.into(), i64::from(epoch) + 1)
+                && bounds.may_meet("offset", from, to)
+                && file.rows > 0
+        });
+        let claims = stream::iter(candidates.cloned().collect::<Vec<_>>())
+            .map(async |file| Ok::<_, ArchiveError>((self.footers.claims(&self.table, &file).await?, file)));
+        let claims: Vec<_> = claims.buffered(OPENING).try_collect().await?;
+        let mut tiles: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (claims, file) in claims {
+            let file = Arc::new(file);
+            for claim in claims.iter().filter(|claim| claim.rows > 0 && claim.meets(partition, epoch, from, to)) {
+                tiles.entry((claim.from, claim.to)).or_default().push(file.clone());
+            }
+        }
+        Ok(tiles)
+    }
+
+    /// The rows of a file that are asked for.
+    async fn find(
+        &self,
+        file: Arc<ActiveFile>,
+        question: Question,
+    ) -> Result<(Arc<ActiveFile>, Arc<Vec<Found>>), ArchiveError> {
+        let key = (file.path.clone(), question.key.clone());
+        if let Some(found) = self.answers.lock().get(&key) {
+            return Ok((file, found));
+        }
+        let footer = self.footers.footer(&self.table, &file).await?;
+        let found = Arc::new(find::find(&self.table, &file, footer, question).await?);
+        self.answers.lock().put(key, found.clone());
+        Ok((file, found))
+    }
+
+    /// Reads rows; gives them by offset.
+    async fn fetch(&self, rows: Vec<(Found, Arc<ActiveFile>)>) -> Result<Vec<StoredEntry>, ArchiveError> {
+        let mut by_file: BTreeMap<String, (Arc<ActiveFile>, Vec<u64>)> = BTreeMap::new();
+        for (row, file) in rows {
+            by_file.entry(file.path.clone()).or_insert_with(|| (file, Vec::new())).1.push(row.row);
+        }
+        let mut entries = Vec::new();
+        for (file, mut rows) in by_file.into_values() {
+            rows.sort_unstable();
+            let footer = self.footers.footer(&self.table, &file).await?;
+            entries.extend(fetch::fetch(&self.table, &file, footer, rows).await?);
+        }
+        entries.sort_by_key(|entry| entry.position.offset);
+        Ok(entries)
+    }
+}

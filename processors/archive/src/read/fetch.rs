@@ -1,0 +1,62 @@
+//! Reading whole rows.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use agentworks_processors::reader::StoredEntry;
+use futures_util::TryStreamExt;
+use parquet::arrow::arrow_reader::RowSelection;
+
+use crate::decode::Entries;
+use crate::error::ArchiveError;
+use crate::open::{Footer, guarded, rows};
+use crate::table::{ActiveFile, Table};
+
+/// Reads rows by their numbers, which ascend.
+pub(super) async fn fetch(
+    table: &Table,
+    file: &Arc<ActiveFile>,
+    footer: Footer,
+    wanted: Vec<u64>,
+) -> Result<Vec<StoredEntry>, ArchiveError> {
+    let (table, file) = (table.clone(), file.clone());
+    let path = file.path.clone();
+    guarded(&path, async move {
+        let (mut groups, mut ranges) = (Vec::new(), Vec::<Range<usize>>::new());
+        let (mut first, mut before, mut rest) = (0, 0, wanted.as_slice());
+        for (index, group) in footer.meta.metadata().row_groups().iter().enumerate() {
+            let count = usize::try_from(group.num_rows()).unwrap_or_default();
+            let (here, after) = rest.split_at(rest.partition_point(|row| *row < first + count as u64));
+            if !here.is_empty() {
+                groups.push(index);
+                for row in here {
+                    // Counted over the chosen groups alone.
+                    let row = before + (row - first) as usize;
+                    match ranges.last_mut() {
+                        Some(last) if last.end == row => last.end += 1,
+                        _ => ranges.push(row..row + 1),
+                    }
+                }
+                before += count;
+            }
+            first += count as u64;
+            rest = after;
+        }
+        let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), before);
+        let builder = rows(&table, &file, &footer).with_row_groups(groups).with_row_selection(selection);
+        let mut batches = builder.build()?;
+        let mut entries = Vec::with_capacity(wanted.len());
+        while let Some(batch) = batches.try_next().await? {
+            let columns = Entries::new(&batch)?;
+            for row in 0..batch.num_rows() {
+                entries.push(columns.at(row)?);
+            }
+        }
+        if entries.len() != wanted.len() {
+            let (found, wanted) = (entries.len(), wanted.len());
+            return Err(ArchiveError::Corrupt(format!("{found} of {wanted} rows could be read")));
+        }
+        Ok(entries)
+    })
+    .await
+}

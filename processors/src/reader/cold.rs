@@ -1,0 +1,42 @@
+//! The tier for what no other has any more, behind a trait, so that who doesn't archive doesn't link what it takes.
+
+use std::fmt;
+
+use agentworks_schemas::TopicPartition;
+use async_trait::async_trait;
+
+use super::{ReadFilter, Scope};
+use crate::blocks::StoredEntry;
+use crate::lane::Held;
+use crate::sink::SinkError;
+
+/// A range of a lane, and what is wanted of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ColdRange<'a> {
+    /// Whose entries.
+    pub scope: &'a Scope,
+    /// Which of them; entries that don't pass may be given all the same.
+    pub filter: &'a ReadFilter,
+    /// The lane.
+    pub partition: TopicPartition,
+    /// Which making of its topic.
+    pub epoch: u32,
+    /// The first offset.
+    pub from: i64,
+    /// The offset after the last.
+    pub to: i64,
+}
+
+/// Reads what is kept for longest: `agentworks-archive` has one.
+#[async_trait]
+pub trait ColdTier: fmt::Debug + Send + Sync + 'static {
+    /// What it holds of a partition, as far as a workspace goes, in the newest making of its topic that it has seen; `None`
+    /// if it never began. It is asked for every chunk of a reading, and may be some seconds behind.
+    async fn held(&self, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, SinkError>;
+
+    /// The first `limit` entries of a range that is held, by offset; fewer only if there are no more.
+    async fn forward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError>;
+
+    /// The last `limit` entries of a range that is held, by offset; fewer only if there are no more.
+    async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError>;
+}
