@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use agentworks_archive::{Archive, ArchiveReader};
 use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
 use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_objects::Objects;
 use agentworks_processors::erasure::Eraser;
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
@@ -24,17 +26,21 @@ use super::service::Service;
 use super::store::{self, StoreWatch};
 use crate::config::{self, Loaded};
 
-/// Makes the gateway over Kafka and the store.
+/// Makes the gateway over Kafka, the store, and the archive if there is one.
 pub(crate) fn gateway(
     config: &config::Gateway,
     kafka: &KafkaSettings,
     store: Arc<dyn Store>,
+    archive: Option<&Archive>,
     auth: Arc<dyn Authenticate>,
     address: SocketAddr,
     registry: &mut Registry,
 ) -> anyhow::Result<Gateway> {
     let seek = SeekPool::new(kafka.clone(), config.readers);
-    let reader = LogReader::new(store, seek.clone());
+    let reader = match archive {
+        Some(archive) => LogReader::with_cold(store, seek.clone(), Arc::new(ArchiveReader::new(archive))),
+        None => LogReader::new(store, seek.clone()),
+    };
     reader.metrics().register(registry);
     // For as long as the process lives. Several gateways may do it: each goes on where another ended.
     tokio::spawn(Eraser::new(reader.clone()).work());
@@ -53,6 +59,11 @@ pub(crate) fn gateway(
     })
 }
 
+/// Opens the archive among the objects.
+pub(crate) async fn archive(objects: &Objects) -> anyhow::Result<Archive> {
+    Archive::open(&objects.child("archive")).await.context("cannot open the archive")
+}
+
 /// Keeps up with the other gateways, for as long as the process lives.
 pub(crate) fn follow_peers(gateway: &Gateway, ready: Ready, registry: &mut Registry) -> anyhow::Result<()> {
     let metrics = RoutingMetrics::default();
@@ -66,7 +77,7 @@ pub(crate) fn follow_peers(gateway: &Gateway, ready: Ready, registry: &mut Regis
 /// Runs the role until it is told to stop.
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let auth = Arc::new(loaded.auth()?);
-    let (settings, address) = (loaded.kafka()?, loaded.store()?);
+    let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
     let mut service = Service::listen("serve", loaded.config.gateway.listen)?;
     let note = service.note();
     let opened = async {
@@ -75,9 +86,15 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     };
     let Some((kafka, store)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let watch = StoreWatch::start(store.clone());
+    let objects = objects.map(|objects| Objects::open(&objects)).transpose().context("cannot open objects.url")?;
+    let archive = match &objects {
+        Some(objects) => Some(archive(objects).await?),
+        None => None,
+    };
     let address = service.address()?;
     auth.register(service.registry());
-    let gateway = gateway(&loaded.config.gateway, &settings, store, auth.clone(), address, service.registry())?;
+    let config = &loaded.config.gateway;
+    let gateway = gateway(config, &settings, store, archive.as_ref(), auth.clone(), address, service.registry())?;
     service.limit(gateway.config.server.clone());
     let hub = gateway.hub.clone();
     let ready: Ready = Arc::new(move || {
