@@ -2,9 +2,10 @@
 //! hold them.
 //!
 //! Per partition it reads a tier inside the tier's `[low, high)` and the log beyond, meeting at exact offsets: a run in warm,
-//! or else in hot; a card in hot, or else in warm, merged from its runs; what neither has in the cold tier, if there is one. Across
-//! partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier and not
-//! the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere else.
+//! or else in hot; a card in hot, or else in warm, merged from its runs; and in the cold tier, if there is one, what neither
+//! these nor the log have any more. Across partitions it merges by record timestamp (as a running maximum), then topic, then
+//! partition. Where no tier and not the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere
+//! else.
 //!
 //! Everything that reads history uses it: the first entries of a terminal, resume, replay, pages, the command line.
 //!

@@ -139,7 +139,7 @@ impl Reading {
     }
 
     /// The tiers, the one first that is best read from: a run lies together in warm, and a card in hot. The log has what
-    /// none holds.
+    /// neither holds, and the cold tier what the log hasn't either.
     pub(super) fn tiers(&self) -> [Tier; 3] {
         match self.scope {
             Scope::Run { .. } => [Tier::Warm, Tier::Hot, Tier::Cold],
