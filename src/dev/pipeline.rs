@@ -69,9 +69,9 @@ impl Pipeline {
         let auth = Arc::new(JwtAuth::new(secret));
         auth.register(&mut registry);
         let objects = Objects::folder(&folder.objects()).context("cannot keep objects")?;
-        let archive = serve::archive(&objects).await?;
-        let places = Places { store: store.clone(), objects: Some(objects) };
-        let process = Process::start(&config, settings, &places, &mut registry).await?;
+        let archive = serve::archive(&objects, &Note::new()).await?;
+        let places = Places { store: store.clone(), objects: Some((objects, archive.clone())) };
+        let process = Process::start(&config, settings, &places, &mut registry)?;
         let ingest = Ingest::start(&config.ingest, settings, auth.clone(), &mut registry)?;
         let address = listener.local_addr().context("the listener has no address")?;
         let gateway = serve::gateway(&config.gateway, settings, store, Some(&archive), auth, address, &mut registry)?;

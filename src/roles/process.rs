@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_archive::{ArchiveSink, Maintenance};
+use agentworks_archive::{Archive, ArchiveSink, Maintenance};
 use agentworks_kafka::KafkaSettings;
 use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
@@ -39,7 +39,7 @@ pub(crate) struct Places {
     /// Blocks, run summaries, positions.
     pub(crate) store: Arc<dyn Store>,
     /// Splits and tables; `None` where nothing writes any.
-    pub(crate) objects: Option<Objects>,
+    pub(crate) objects: Option<(Objects, Archive)>,
 }
 
 /// The runtimes, one for each consumer group, and what looks after what they write. Clones share it.
@@ -53,8 +53,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts them; neither Kafka nor the store need be reachable yet. Where objects lie in a bucket, that must be.
-    pub(crate) async fn start(
+    /// Starts them; neither Kafka nor the store need be reachable yet.
+    pub(crate) fn start(
         config: &Config,
         kafka: &KafkaSettings,
         places: &Places,
@@ -69,7 +69,7 @@ impl Process {
         for group in config.runtime.groups() {
             let mut sinks = Vec::new();
             for name in &group.sinks {
-                let sink = start.sink(name).await?;
+                let sink = start.sink(name)?;
                 // One of all counts for all, since each takes every entry.
                 let is_first = runtimes.is_empty() && sinks.is_empty();
                 sinks.push(if is_first { Box::new(Counted::new(sink, logs.clone())) } else { sink });
@@ -142,8 +142,8 @@ struct Start<'a> {
     upkeep: JoinSet<()>,
 }
 
-impl Start<'_> {
-    async fn sink(&mut self, name: &str) -> anyhow::Result<Box<dyn Sink>> {
+impl<'a> Start<'a> {
+    fn sink(&mut self, name: &str) -> anyhow::Result<Box<dyn Sink>> {
         let (config, store) = (self.config, &self.places.store);
         Ok(match name {
             "hot" => Box::new(HotSink::new(store.clone(), config.hot.sink(), self.registry)?),
@@ -155,14 +155,14 @@ impl Start<'_> {
             }
             "search" => {
                 let erasures = self.erasures();
-                let objects = self.objects()?.clone();
-                let (sink, index) = Index::start(&config.search, &objects, erasures, self.registry)?;
+                let (objects, _) = self.objects()?;
+                let (sink, index) = Index::start(&config.search, objects, erasures, self.registry)?;
                 self.upkeep.spawn(index.clone().maintain());
                 self.index = Some(index);
                 sink
             }
             "archive" => {
-                let archive = serve::archive(self.objects()?).await?;
+                let archive = self.objects()?.1.clone();
                 let keeping = Maintenance::new(archive.clone(), config.archive.maintenance())?;
                 self.upkeep.spawn(keeping.work(config.archive.maintain.0));
                 Box::new(ArchiveSink::new(archive, config.archive.sink(), self.registry)?.erasures(self.erasures()))
@@ -171,7 +171,8 @@ impl Start<'_> {
         })
     }
 
-    fn objects(&self) -> anyhow::Result<&Objects> {
+    /// Borrowed from the places, not from this.
+    fn objects(&self) -> anyhow::Result<&'a (Objects, Archive)> {
         self.places.objects.as_ref().context("there is no place for objects: give objects.url")
     }
 
@@ -186,15 +187,22 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
     let mut service = Service::listen("process", config.runtime.listen)?;
     let note = service.note();
-    let opened = async {
-        let store = store::open(&address, &note).await?;
-        Ok((KafkaWatch::start(&settings, &note).await?, store))
-    };
-    let Some((kafka, store)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let objects = objects.filter(|_| config.runtime.writes_objects()).map(|objects| Objects::open(&objects));
     let objects = objects.transpose().context("cannot open objects.url")?;
-    let places = Places { store, objects };
-    let process = Process::start(config, &settings, &places, service.registry()).await?;
+    let opened = async {
+        let store = store::open(&address, &note).await?;
+        let kafka = KafkaWatch::start(&settings, &note).await?;
+        let objects = match objects {
+            Some(objects) => {
+                let archive = serve::archive(&objects, &note).await?;
+                Some((objects, archive))
+            }
+            None => None,
+        };
+        Ok((kafka, Places { store, objects }))
+    };
+    let Some((kafka, places)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
+    let process = Process::start(config, &settings, &places, service.registry())?;
     let sinks = process.clone();
     let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));
     let mut serving = service.serve(ready, |probes| probes.routes().boxed());

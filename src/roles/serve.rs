@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentworks_archive::{Archive, ArchiveReader};
 use agentworks_gateway::drain::Drain;
@@ -18,13 +19,17 @@ use agentworks_schemas::access::Authenticate;
 use agentworks_store::Store;
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use tokio::time::sleep;
 use warp::Filter;
 
 use super::Ready;
 use super::kafka::KafkaWatch;
-use super::service::Service;
+use super::service::{Note, Service};
 use super::store::{self, StoreWatch};
 use crate::config::{self, Loaded};
+
+/// How long is waited between attempts to reach objects.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// Makes the gateway over Kafka, the store, and the archive if there is one.
 pub(crate) fn gateway(
@@ -59,9 +64,20 @@ pub(crate) fn gateway(
     })
 }
 
-/// Opens the archive among the objects.
-pub(crate) async fn archive(objects: &Objects) -> anyhow::Result<Archive> {
-    Archive::open(&objects.child("archive")).await.context("cannot open the archive")
+/// Opens the archive among the objects; waits for a store that can't be reached, with the reason in `note`.
+///
+/// # Errors
+/// If the store refuses us, or holds something else.
+pub(crate) async fn archive(objects: &Objects, note: &Note) -> anyhow::Result<Archive> {
+    let objects = objects.child("archive");
+    loop {
+        match Archive::open(&objects).await {
+            Ok(archive) => return Ok(archive),
+            Err(error) if error.is_transient() => note.set(error.to_string()),
+            Err(error) => return Err(error).context("cannot open the archive"),
+        }
+        sleep(EVERY).await;
+    }
 }
 
 /// Keeps up with the other gateways, for as long as the process lives.
@@ -80,17 +96,18 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
     let mut service = Service::listen("serve", loaded.config.gateway.listen)?;
     let note = service.note();
+    let objects = objects.map(|objects| Objects::open(&objects)).transpose().context("cannot open objects.url")?;
     let opened = async {
         let store = store::open(&address, &note).await?;
-        Ok((KafkaWatch::start(&settings, &note).await?, store))
+        let kafka = KafkaWatch::start(&settings, &note).await?;
+        let archive = match &objects {
+            Some(objects) => Some(archive(objects, &note).await?),
+            None => None,
+        };
+        Ok((kafka, store, archive))
     };
-    let Some((kafka, store)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
+    let Some((kafka, store, archive)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let watch = StoreWatch::start(store.clone());
-    let objects = objects.map(|objects| Objects::open(&objects)).transpose().context("cannot open objects.url")?;
-    let archive = match &objects {
-        Some(objects) => Some(archive(objects).await?),
-        None => None,
-    };
     let address = service.address()?;
     auth.register(service.registry());
     let config = &loaded.config.gateway;
