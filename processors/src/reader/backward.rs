@@ -11,12 +11,10 @@ use agentworks_schemas::TopicPartition;
 
 use super::ReadError;
 use super::merge::Piece;
-use super::tiers::{Patience, Reading, Tier, broke_off};
+use super::tiers::{LOG_BUDGET, Patience, Reading, Tier, broke_off};
 use crate::blocks::StoredEntry;
 use crate::lane::Held;
 
-/// How many offsets of the log are looked through at most, those aside that are too new for the tiers.
-const LOG_BUDGET: i64 = 200_000;
 /// How many offsets the first window has. Each next one has four times as many.
 const FIRST_WINDOW: i64 = 2_000;
 /// The least and most entries that a tier is asked for at once.
