@@ -14,7 +14,7 @@ use super::forms::{Hidden, List, Named, Time};
 
 pub(crate) use http::{Gateway, Ingest};
 pub(crate) use objects::{Archive, Objects, Search};
-pub(crate) use sinks::{Group, Hot, Runs, Runtime, SINKS, Warm};
+pub(crate) use sinks::{Hot, Runs, Runtime, SINKS, Warm};
 
 /// Everything that a role can be told.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
