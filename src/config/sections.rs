@@ -150,7 +150,7 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { filter: "info,fjall=warn,lsm_tree=warn".into(), format: "text".into() }
+        Log { filter: "info,fjall=warn,lsm_tree=warn,delta_kernel=off,tantivy=warn".into(), format: "text".into() }
     }
 }
 
