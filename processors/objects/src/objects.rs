@@ -201,7 +201,8 @@ impl Objects {
 
     /// The local file that an object is, if the store is a folder.
     pub fn file(&self, name: &str) -> Option<std::path::PathBuf> {
-        let folder = self.url.to_file_path().ok()?;
+        // The library makes a path of any URL without a host.
+        let folder = Some(&self.url).filter(|url| url.scheme() == "file")?.to_file_path().ok()?;
         Some(folder.join(name))
     }
 

@@ -3,7 +3,7 @@
 //! It owns a share of the buffer that the entry's body lies in, and is decoded in place: texts go from there to the index
 //! without being copied.
 
-mod json;
+mod leaves;
 mod values;
 
 use agentworks_schemas::codec::{Reject, decode_entry_body};
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use self_cell::self_cell;
 use tantivy::schema::Document;
 
-pub use json::Json;
+pub use leaves::{Leaves, Members};
 pub use values::{Fields, Value};
 
 self_cell! {
@@ -24,20 +24,10 @@ self_cell! {
     }
 }
 
-type Data<'a> = Option<Json<'a>>;
-
-self_cell! {
-    /// An entry, and its data read.
-    struct Read {
-        owner: Entry,
-        #[covariant]
-        dependent: Data,
-    }
-}
-
 /// An entry to be indexed.
 pub struct EntryDocument {
-    read: Read,
+    entry: Entry,
+    data: Leaves,
     position: Position,
     record_time: Timestamp,
 }
@@ -49,16 +39,14 @@ impl EntryDocument {
     /// If the body can't be decoded.
     pub fn new(body: Bytes, position: Position, record_time: Timestamp) -> Result<Self, Reject> {
         let entry = Entry::try_new(body, |body| decode_entry_body(body))?;
-        let read = Read::new(entry, |entry| {
-            // It was checked when it was taken: what couldn't be read would be indexed as if it weren't there.
-            entry.borrow_dependent().data.as_ref().and_then(|data| Json::parse(data.as_str()).ok())
-        });
-        Ok(EntryDocument { read, position, record_time })
+        let data = entry.borrow_dependent().data.as_ref();
+        let data = data.map_or_else(Leaves::default, |data| Leaves::of(data.as_str()));
+        Ok(EntryDocument { entry, data, position, record_time })
     }
 
     /// The entry.
     pub fn entry(&self) -> &LogEntry<'_> {
-        self.read.borrow_owner().borrow_dependent()
+        self.entry.borrow_dependent()
     }
 
     /// Where it lies.
@@ -66,12 +54,12 @@ impl EntryDocument {
         self.position
     }
 
-    fn data(&self) -> Option<&Json<'_>> {
-        self.read.borrow_dependent().as_ref()
+    fn data(&self) -> Option<&Leaves> {
+        Some(&self.data).filter(|data| !data.is_empty())
     }
 
     fn body(&self) -> &[u8] {
-        self.read.borrow_owner().borrow_owner()
+        self.entry.borrow_owner()
     }
 }
 

@@ -60,6 +60,20 @@ pub enum SearchError {
         /// Why.
         reason: String,
     },
+    /// The request can't be asked.
+    #[error(transparent)]
+    Request(#[from] agentworks_query::request::RequestError),
+    /// The search took too long.
+    #[error("the search took longer than it may; ask for a shorter span of time, or for less")]
+    Deadline,
+    /// The log.
+    #[error("the log: {reason}")]
+    Log {
+        /// Whether trying again may help.
+        is_transient: bool,
+        /// What is wrong.
+        reason: String,
+    },
     /// A thread has ended before its work was done.
     #[error("the work was given up: {0}")]
     Abandoned(String),
@@ -106,7 +120,10 @@ impl SearchError {
             // A disk that is full, mostly.
             SearchError::Scratch { .. } | SearchError::Abandoned(_) => true,
             SearchError::Index(error) => matches!(error, tantivy::TantivyError::IoError(_)),
+            SearchError::Log { is_transient, .. } => *is_transient,
             SearchError::Split { .. }
+            | SearchError::Request(_)
+            | SearchError::Deadline
             | SearchError::Manifest { .. }
             | SearchError::Fenced(_)
             | SearchError::Gone(_)

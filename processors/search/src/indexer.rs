@@ -12,6 +12,8 @@
 //! - `sink`: the sink that drives all this.
 //! - `metrics`: what it counts.
 
+#[cfg(test)]
+mod figures;
 mod live;
 mod making;
 mod metrics;
@@ -29,6 +31,7 @@ use agentworks_schemas::Topic;
 use prometheus_client::registry::Registry;
 
 pub use live::{Live, Unit, UnitState};
+pub(crate) use making::Making;
 pub use page::{Page, Taken};
 
 use crate::error::SearchError;

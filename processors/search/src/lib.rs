@@ -5,17 +5,29 @@
 //! - [`cache`]: open splits, and local copies of those that lie elsewhere.
 //! - [`manifest`]: which splits there are, and how far each lane is indexed.
 //! - [`indexer`]: the sink that makes splits, and what answers for what isn't published yet.
+//! - [`maintain`]: merging, retention, erasing, making splits again from the log, deleting what nothing names.
+//! - [`execute`]: the seam to whatever finds the hits in one index.
+//! - [`fresh`], [`leases`]: asking indexers for what isn't published yet, and which there are.
+//! - [`searcher`]: answers over all of it.
 //! - [`error`]: what can go wrong.
 
 pub mod cache;
 pub mod document;
 pub mod error;
+pub mod execute;
+pub mod fresh;
 pub mod indexer;
+pub mod leases;
+pub mod maintain;
 pub mod manifest;
 pub mod schema;
+pub mod searcher;
 pub mod split;
 #[cfg(test)]
 mod testing;
 pub mod tokenizer;
 
 pub use error::{Fence, SearchError};
+
+/// The tables of the index in the store.
+pub static TABLES: &[&agentworks_store::Table] = &[&leases::INDEXERS];

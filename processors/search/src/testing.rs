@@ -4,16 +4,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use agentworks_kafka::{Batch, BatchBuilder};
+use agentworks_processors::erasure::{ERASURES, Erasure};
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_entry_body};
 use agentworks_schemas::{Level, LogEntry, Position, Source, Timestamp, Topic, TopicPartition};
+use agentworks_store::{Key, Store, Write};
 use tantivy::Index;
 use tantivy::directory::RamDirectory;
 
 use crate::document::EntryDocument;
+use crate::error::SearchError;
+use crate::manifest::{Change, LaneStart, Manifest};
 use crate::schema::{fields, settings, tokenizers};
-use crate::split::{LaneRange, Packed, SplitMeta, SplitWriter, WorkspaceMeta};
+use crate::split::{LaneRange, Packed, SplitMeta, SplitWriter, WorkspaceMeta, object_name};
 
 pub(crate) fn at(partition: i32, offset: i64) -> Position {
     Position { partition: TopicPartition::new(Topic::AgentLogs, partition), epoch: 0, offset }
@@ -100,4 +105,67 @@ pub(crate) fn packed(folder: &Path, parts: &[Entries]) -> (Packed, SplitMeta) {
     let lanes = LaneRange::union(parts.iter().map(|(range, _)| *range));
     let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
     (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes, workspaces })
+}
+
+/// A log whose records are those of [`batch`], up to an end for each partition.
+#[derive(Debug, Default)]
+pub(crate) struct FakeLog {
+    pub(crate) ends: BTreeMap<i32, i64>,
+    /// Set if it can't be read.
+    pub(crate) is_away: bool,
+}
+
+#[async_trait::async_trait]
+impl crate::maintain::LogSource for FakeLog {
+    async fn read(&self, range: LaneRange) -> tokio::sync::mpsc::Receiver<Result<Arc<Batch>, SearchError>> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1000);
+        let end = self.ends.get(&range.partition.partition).copied().unwrap_or(0).min(range.to);
+        for from in (range.from..end).step_by(16) {
+            let batch = batch(range.partition.partition, from..end.min(from + 16));
+            sender.try_send(Ok(Arc::new(batch))).unwrap();
+        }
+        if self.is_away {
+            sender.try_send(Err(SearchError::Log { is_transient: true, reason: "away".into() })).unwrap();
+        }
+        receiver
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::searcher::LogTail for FakeLog {
+    async fn end(&self, partition: TopicPartition) -> Result<i64, SearchError> {
+        match self.is_away {
+            true => Err(SearchError::Log { is_transient: true, reason: "away".into() }),
+            false => Ok(self.ends.get(&partition.partition).copied().unwrap_or(0)),
+        }
+    }
+}
+
+/// Publishes a split with some entries, of lanes that need not have been begun with.
+pub(crate) async fn publish(manifest: &Manifest, parts: &[Entries]) -> SplitMeta {
+    let scratch = tempfile::tempdir().unwrap();
+    let (packed, meta) = packed(scratch.path(), parts);
+    let objects = manifest.objects();
+    objects.put_large(&object_name(&meta.id), packed.contents().unwrap()).await.unwrap();
+    let state = manifest.refresh().await.unwrap();
+    let fresh = meta.lanes.iter().filter(|range| state.position(range.partition).is_none());
+    let start = fresh.map(|range| LaneStart { partition: range.partition, epoch: 0, start: range.from, before: None });
+    manifest.publish(&Change { start: start.collect(), ..Change::new("begin") }).await.unwrap();
+    let change = Change { lanes: meta.lanes.clone(), add: vec![meta.clone()], ..Change::new("publish") };
+    manifest.publish(&change).await.unwrap();
+    meta
+}
+
+/// Writes an erasure down, as the eraser does.
+pub(crate) async fn erase(store: &dyn Store, erasure: &Erasure) {
+    let clustering = vec![erasure.id.as_str().into()];
+    let write = Write {
+        table: &ERASURES,
+        key: Key { partition: vec!["journal".into()], clustering },
+        version: 0,
+        expires: None,
+        stats: bytes::Bytes::new(),
+        payload: serde_json::to_vec(erasure).unwrap().into(),
+    };
+    store.write(vec![write]).await.unwrap();
 }

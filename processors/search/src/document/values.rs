@@ -1,12 +1,11 @@
 //! The fields of an entry, one after the other, as the index reads them.
 
-use std::borrow::Cow;
-
 use agentworks_schemas::text::Text;
 use tantivy::schema::Field;
 use tantivy::schema::document::{ReferenceValue, ReferenceValueLeaf};
 
-use super::{EntryDocument, Json};
+use super::EntryDocument;
+use super::leaves::{Leaves, Members};
 use crate::schema::{fields, lane_number};
 
 /// A value of a field.
@@ -16,56 +15,26 @@ pub enum Value<'a> {
     Text(&'a str),
     Int(i64),
     Number(u64),
+    Float(f64),
+    Bool(bool),
     Bytes(&'a [u8]),
-    Json(&'a Json<'a>),
+    Data(&'a Leaves),
 }
 
 impl<'a> tantivy::schema::Value<'a> for Value<'a> {
-    type ArrayIter = Elements<'a>;
+    type ArrayIter = std::iter::Empty<Self>;
     type ObjectIter = Members<'a>;
 
     fn as_value(&self) -> ReferenceValue<'a, Self> {
-        let leaf = match *self {
+        ReferenceValue::Leaf(match *self {
             Value::Text(text) => ReferenceValueLeaf::Str(text),
             Value::Int(number) => ReferenceValueLeaf::I64(number),
             Value::Number(number) => ReferenceValueLeaf::U64(number),
+            Value::Float(number) => ReferenceValueLeaf::F64(number),
+            Value::Bool(value) => ReferenceValueLeaf::Bool(value),
             Value::Bytes(bytes) => ReferenceValueLeaf::Bytes(bytes),
-            Value::Json(json) => match json {
-                Json::Null => ReferenceValueLeaf::Null,
-                Json::Bool(value) => ReferenceValueLeaf::Bool(*value),
-                Json::Int(number) => ReferenceValueLeaf::I64(*number),
-                Json::Large(number) => ReferenceValueLeaf::U64(*number),
-                Json::Float(number) => ReferenceValueLeaf::F64(*number),
-                Json::Text(text) => ReferenceValueLeaf::Str(text),
-                Json::Array(elements) => return ReferenceValue::Array(Elements(elements.iter())),
-                Json::Object(members) => return ReferenceValue::Object(Members(members.iter())),
-            },
-        };
-        ReferenceValue::Leaf(leaf)
-    }
-}
-
-/// The elements of an array.
-#[derive(Clone, Debug)]
-pub struct Elements<'a>(std::slice::Iter<'a, Json<'a>>);
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = Value<'a>;
-
-    fn next(&mut self) -> Option<Value<'a>> {
-        self.0.next().map(Value::Json)
-    }
-}
-
-/// The members of an object.
-#[derive(Clone, Debug)]
-pub struct Members<'a>(std::slice::Iter<'a, (Cow<'a, str>, Json<'a>)>);
-
-impl<'a> Iterator for Members<'a> {
-    type Item = (&'a str, Value<'a>);
-
-    fn next(&mut self) -> Option<(&'a str, Value<'a>)> {
-        self.0.next().map(|(key, value)| (&**key, Value::Json(value)))
+            Value::Data(leaves) => return ReferenceValue::Object(Members::of(leaves)),
+        })
     }
 }
 
@@ -104,7 +73,7 @@ impl<'a> Iterator for Fields<'a> {
                 5 => Some((fields.source, Value::Text(entry.source.as_str()))),
                 6 => Some((fields.component, Value::Text(&entry.component))),
                 7 => Some((fields.message, Value::Text(&entry.message))),
-                8 => document.data().map(|data| (fields.data, Value::Json(data))),
+                8 => document.data().map(|data| (fields.data, Value::Data(data))),
                 9 => some(fields.agent, &entry.agent_id),
                 10 => some(fields.user, &entry.user_id),
                 11 => some(fields.provider, &entry.provider),

@@ -15,7 +15,7 @@ use crate::schema::{fields, settings, tokenizers};
 use crate::split::{Packed, SplitWriter, WorkspaceMeta, open_files};
 
 /// The split in the making: segments that are written, and one that is built in memory.
-pub(super) struct Making {
+pub(crate) struct Making {
     scratch: PathBuf,
     segment_docs: usize,
     segment_bytes: usize,
@@ -39,14 +39,14 @@ struct Segment {
 
 /// What a split has, once it is packed.
 #[derive(Debug)]
-pub(super) struct Contents {
-    pub(super) packed: Packed,
-    pub(super) docs: u64,
-    pub(super) workspaces: BTreeMap<String, WorkspaceMeta>,
+pub(crate) struct Contents {
+    pub(crate) packed: Packed,
+    pub(crate) docs: u64,
+    pub(crate) workspaces: BTreeMap<String, WorkspaceMeta>,
 }
 
 impl Making {
-    pub(super) fn new(config: &IndexerConfig) -> Self {
+    pub(crate) fn new(config: &IndexerConfig) -> Self {
         Making {
             scratch: config.scratch.clone(),
             segment_docs: config.segment_docs.max(1),
@@ -61,23 +61,23 @@ impl Making {
     }
 
     /// How much memory the segment in the making takes, in bytes, without the entries.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let building = self.segment.as_ref().map_or(0, |segment| segment.writer.mem_usage());
         building + self.built.as_ref().map_or(0, |(_, directory)| directory.total_mem_usage())
     }
 
     /// How many bytes the split has so far on disk.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.split.as_ref().map_or(0, SplitWriter::bytes)
     }
 
     /// Whether no more should be added.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.split.as_ref().is_some_and(|split| split.segments() >= MAX_SEGMENTS)
     }
 
     /// Whether the segment in the making is large enough to be written.
-    pub(super) fn is_segment_full(&self) -> bool {
+    pub(crate) fn is_segment_full(&self) -> bool {
         self.built.is_some()
             || self.segment.as_ref().is_some_and(|segment| {
                 segment.docs >= self.segment_docs || segment.bytes + segment.writer.mem_usage() >= self.segment_bytes
@@ -85,7 +85,7 @@ impl Making {
     }
 
     /// Adds a page's entries to the segment in the making.
-    pub(super) fn index(&mut self, page: &Page) -> Result<(), SearchError> {
+    pub(crate) fn index(&mut self, page: &Page) -> Result<(), SearchError> {
         self.check()?;
         if page.is_empty() {
             return Ok(());
@@ -128,7 +128,7 @@ impl Making {
 
     /// Writes the segment in the making, if there is one. Returns what searches all that is written, if there is anything.
     /// After an error of the disk it can be called again.
-    pub(super) fn end_segment(&mut self) -> Result<Option<Searcher>, SearchError> {
+    pub(crate) fn end_segment(&mut self) -> Result<Option<Searcher>, SearchError> {
         self.check()?;
         // First one that could not be written before.
         self.write_built()?;
@@ -157,7 +157,7 @@ impl Making {
     }
 
     /// Ends the split, and begins anew. `None` if there is nothing in it. After an error of the disk it can be called again.
-    pub(super) fn seal(&mut self) -> Result<Option<(Contents, Searcher)>, SearchError> {
+    pub(crate) fn seal(&mut self) -> Result<Option<(Contents, Searcher)>, SearchError> {
         let Some(searcher) = self.end_segment()? else { return Ok(None) };
         let Some(mut split) = self.split.take() else { return Ok(None) };
         let (bytes, footer) = match split.finish() {

@@ -28,7 +28,7 @@ pub struct Taken {
 
 impl Page {
     /// Copies the entries of a batch from an offset on.
-    pub(super) fn copy(batch: &Batch, from: i64) -> Self {
+    pub(crate) fn copy(batch: &Batch, from: i64) -> Self {
         let records = batch.records().iter().filter(|record| record.offset >= from);
         let (mut entries, mut bodies) = (Vec::with_capacity(batch.records().len()), Vec::new());
         bodies.reserve_exact(records.clone().map(|record| record.body.len()).sum());

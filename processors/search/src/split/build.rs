@@ -1,7 +1,8 @@
 //! Making a split of the documents of others, or of some of them: for merging, erasing, expiring, and for leaving out a
 //! lane that was lost.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use agentworks_schemas::{Position, Timestamp};
@@ -104,15 +105,14 @@ fn keep(
     keeps: &mut dyn FnMut(&Found<'_>) -> bool,
 ) -> Result<Vec<DocId>, SearchError> {
     let columns = Columns::open(reader)?;
-    let (mut kept, mut run) = (Vec::new(), String::new());
+    let (mut kept, mut runs) = (Vec::new(), HashMap::new());
     let owners = workspaces_of(reader)?;
     for doc in 0..reader.max_doc() {
         let workspace = owners.names.get(owners.of[doc as usize] as usize).map_or("", String::as_str);
-        run.clear();
-        columns.run(doc, &mut run)?;
+        let run = columns.run(doc, &mut runs)?;
         let (time, record_time) = (columns.time(&columns.timestamp, doc), columns.time(&columns.record_time, doc));
         let position = columns.position(doc)?;
-        if keeps(&Found { position, workspace, run: &run, record_time }) {
+        if keeps(&Found { position, workspace, run, record_time }) {
             kept.push(doc);
             let one = WorkspaceMeta::of(time, record_time);
             match workspaces.get_mut(workspace) {
@@ -190,12 +190,17 @@ impl Columns {
         Timestamp(column.first(doc).unwrap_or_default())
     }
 
-    fn run(&self, doc: DocId, run: &mut String) -> Result<(), SearchError> {
-        if let Some(column) = &self.run
-            && let Some(ord) = column.ords().first(doc)
-        {
-            column.ord_to_str(ord, run).map_err(SearchError::scratch("a split"))?;
+    /// A document's run. Those that were looked up before are in `known`, by their numbers in the segment.
+    fn run<'k>(&self, doc: DocId, known: &'k mut HashMap<u64, String>) -> Result<&'k str, SearchError> {
+        let number = self.run.as_ref().and_then(|column| Some((column, column.ords().first(doc)?)));
+        let Some((column, number)) = number else { return Ok("") };
+        match known.entry(number) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let mut run = String::new();
+                column.ord_to_str(number, &mut run).map_err(SearchError::scratch("a split"))?;
+                Ok(entry.insert(run))
+            }
         }
-        Ok(())
     }
 }

@@ -1,0 +1,63 @@
+//! What finds the hits in an index: the seam between who knows which indexes there are and who knows how to search one.
+
+use std::fmt;
+use std::time::Instant;
+
+use agentworks_query::{PartialAnswer, Scan, SearchRequest};
+use agentworks_schemas::{Position, codec::decode_entry_body};
+use tantivy::schema::Value as _;
+use tantivy::{Searcher, TantivyDocument};
+
+use crate::error::SearchError;
+use crate::schema::{fields, lane_of};
+
+/// Finds the hits in an index.
+pub trait Execute: Send + Sync + fmt::Debug {
+    /// Answers for all documents in an index. It blocks, and gives up at the deadline.
+    ///
+    /// # Errors
+    /// If the index can't be read, or the search is past a bound, its deadline among them.
+    fn search(
+        &self,
+        index: &Searcher,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError>;
+}
+
+/// Looks at every stored entry: what all other executions are held to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LookAtAll;
+
+impl Execute for LookAtAll {
+    fn search(
+        &self,
+        index: &Searcher,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError> {
+        let mut scan = Scan::new(request)?;
+        for segment in index.segment_readers() {
+            let columns = segment.fast_fields();
+            let (lanes, epochs, offsets) = (columns.u64("lane")?, columns.u64("epoch")?, columns.i64("offset")?);
+            let store = segment.get_store_reader(1).map_err(SearchError::scratch("a split"))?;
+            for doc in 0..segment.max_doc() {
+                if doc % 1024 == 0 && Instant::now() >= deadline {
+                    return Err(SearchError::Deadline);
+                }
+                let position = || {
+                    let partition = lane_of(lanes.first(doc)?)?;
+                    let epoch = u32::try_from(epochs.first(doc)?).ok()?;
+                    Some(Position { partition, epoch, offset: offsets.first(doc)? })
+                };
+                let document: TantivyDocument = store.get(doc)?;
+                let body = document.get_first(fields().body).and_then(|value| value.as_bytes());
+                let (Some(position), Some(body)) = (position(), body) else { continue };
+                let entry = decode_entry_body(body)
+                    .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;
+                scan.add(position, &entry, || body.to_vec());
+            }
+        }
+        Ok(scan.finish())
+    }
+}

@@ -1,0 +1,116 @@
+//! Which splits to merge.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::manifest::State;
+use crate::split::SplitMeta;
+
+/// Which splits are merged: so many neighbours in time of about the same size, so that each entry is written again only a
+/// few times, whatever there is.
+#[derive(Clone, Copy, Debug)]
+pub struct MergePolicy {
+    /// How many are merged into one.
+    pub factor: usize,
+    /// Splits with as many entries or more are merged no further.
+    pub max_docs: u64,
+    /// Those below this many count as being of one size.
+    pub min_docs: u64,
+    /// A workspace with as many entries among those that are merged gets a split of its own.
+    pub own_docs: u64,
+}
+
+impl Default for MergePolicy {
+    fn default() -> Self {
+        MergePolicy { factor: 8, max_docs: 8_000_000, min_docs: 50_000, own_docs: 1_000_000 }
+    }
+}
+
+impl MergePolicy {
+    /// The groups of splits to merge, oldest first; none has a split in common with another.
+    pub(super) fn plan(&self, state: &State) -> Vec<Vec<Arc<SplitMeta>>> {
+        let factor = self.factor.max(2);
+        // Splits of one workspace are merged with each other: that they are by themselves is to stay.
+        let mut by_owner = BTreeMap::<Option<&str>, Vec<&Arc<SplitMeta>>>::new();
+        for split in state.splits.values().filter(|split| split.docs < self.max_docs) {
+            let mut workspaces = split.workspaces.keys();
+            let own = workspaces.next().filter(|_| split.tier > 0 && workspaces.next().is_none());
+            by_owner.entry(own.map(String::as_str)).or_default().push(split);
+        }
+        let mut groups = Vec::new();
+        for mut splits in by_owner.into_values() {
+            splits.sort_by_key(|split| (split.record_times().map(|times| times.first), split.id.clone()));
+            let mut open = BTreeMap::<u32, Vec<Arc<SplitMeta>>>::new();
+            for split in splits {
+                let group = open.entry(self.size(split.docs)).or_default();
+                group.push(split.clone());
+                if group.len() == factor {
+                    groups.push(std::mem::take(group));
+                }
+            }
+        }
+        groups.sort_by_key(|group| group[0].id.clone());
+        groups
+    }
+
+    /// The number of the size that so many entries are.
+    fn size(&self, docs: u64) -> u32 {
+        (docs.max(1) / self.min_docs.max(1)).checked_ilog(self.factor.max(2) as u64).map_or(0, |size| size + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use agentworks_schemas::Timestamp;
+
+    use super::*;
+    use crate::split::{SplitId, WorkspaceMeta};
+
+    fn split(time: i64, docs: u64, tier: u8, workspaces: &[&str]) -> Arc<SplitMeta> {
+        let part = WorkspaceMeta { docs, ..WorkspaceMeta::of(Timestamp(time), Timestamp(time)) };
+        let workspaces: BTreeMap<_, _> = workspaces.iter().map(|name| ((*name).to_owned(), part)).collect();
+        let id = SplitId::new();
+        Arc::new(SplitMeta { id, bytes: 1, footer: String::new(), docs, tier, lanes: Vec::new(), workspaces })
+    }
+
+    fn state(splits: &[Arc<SplitMeta>]) -> State {
+        let splits = splits.iter().map(|split| (split.id.clone(), split.clone())).collect();
+        State { splits, ..State::default() }
+    }
+
+    #[test]
+    fn neighbours_of_a_size_are_merged() {
+        let policy = MergePolicy { factor: 3, max_docs: 1000, min_docs: 10, own_docs: 500 };
+        let small: Vec<_> = (0..7).map(|n| split(n, 5, 0, &["a", "b"])).collect();
+        let large: Vec<_> = (0..2).map(|n| split(n, 40, 0, &["a", "b"])).collect();
+        let done: Vec<_> = (0..9).map(|n| split(n, 1000, 1, &["a", "b"])).collect();
+        let own: Vec<_> = (0..3).map(|n| split(n, 6, 1, &["a"])).collect();
+        let all: Vec<_> = small.iter().rev().chain(&large).chain(&done).chain(&own).cloned().collect();
+        let groups = policy.plan(&state(&all));
+        assert_eq!(groups.len(), 3);
+        assert!(groups.contains(&small[..3].to_vec()) && groups.contains(&small[3..6].to_vec()));
+        assert!(groups.contains(&own));
+        assert!(policy.plan(&state(&small[..2])).is_empty());
+    }
+
+    #[test]
+    fn each_entry_is_written_again_a_few_times_only() {
+        let policy = MergePolicy { factor: 4, max_docs: 4000, min_docs: 10, own_docs: u64::MAX };
+        let (mut splits, mut written) = (Vec::new(), 0);
+        for n in 0..2000 {
+            splits.push(split(n, 10, 0, &["a", "b"]));
+            while let Some(group) = policy.plan(&state(&splits)).into_iter().next() {
+                let docs = group.iter().map(|split| split.docs).sum();
+                written += docs;
+                splits.retain(|split| !group.contains(split));
+                splits.push(split(group[0].record_times().unwrap().first.millis(), docs, 1, &["a", "b"]));
+            }
+        }
+        assert!(written <= 20_000 * 5, "{written}");
+        assert!(splits.len() <= 20_000 / 2000 + 4 * 5, "{}", splits.len());
+    }
+}

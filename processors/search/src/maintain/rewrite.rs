@@ -1,0 +1,146 @@
+//! Making splits of others, and putting them in their place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agentworks_processors::erasure::View;
+use agentworks_schemas::Timestamp;
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+use super::Maintainer;
+use crate::error::SearchError;
+use crate::manifest::Change;
+use crate::split::{Found, Packed, Split, SplitMeta, object_name, rebuild};
+
+/// What may stay of a split, whatever it is rewritten for.
+#[derive(Clone, Default)]
+pub(super) struct Keep {
+    erased: Arc<View>,
+    /// Record timestamps below which a workspace's entries have expired; those of all others, too.
+    expired: BTreeMap<String, Timestamp>,
+    expired_others: Option<Timestamp>,
+}
+
+impl Keep {
+    pub(super) fn keeps(&self, found: &Found<'_>) -> bool {
+        let expired = self.expired.get(found.workspace).copied().or(self.expired_others);
+        expired.is_none_or(|bound| found.record_time >= bound)
+            && !self.erased.hides(found.workspace, found.run, found.position)
+    }
+}
+
+/// Entries that get a split of their own: those of one workspace, or of all but some.
+#[derive(Clone, Debug)]
+enum Group {
+    Own(String),
+    Others(Vec<String>),
+}
+
+impl Group {
+    fn has(&self, workspace: &str) -> bool {
+        match self {
+            Group::Own(own) => own == workspace,
+            Group::Others(own) => own.iter().all(|own| own != workspace),
+        }
+    }
+}
+
+impl Maintainer {
+    /// What may stay now.
+    ///
+    /// # Errors
+    /// If what is erased can't be known: then nothing is written.
+    pub(super) async fn keep(&self) -> Result<Keep, SearchError> {
+        let erased = match &self.erasures {
+            Some(erasures) => erasures.view().await?,
+            None => Arc::default(),
+        };
+        let mut keep = Keep { erased, ..Keep::default() };
+        if let Some(retention) = &self.config.retention {
+            let now = Timestamp::now().millis();
+            let bound = |kept: std::time::Duration| {
+                Timestamp(now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)))
+            };
+            keep.expired = retention.workspaces.iter().map(|(name, kept)| (name.clone(), bound(*kept))).collect();
+            keep.expired_others = Some(bound(retention.default));
+        }
+        Ok(keep)
+    }
+
+    /// Merges splits. Returns whether they were still there to be replaced.
+    pub(super) async fn merge_splits(&self, splits: Vec<Arc<SplitMeta>>) -> Result<bool, SearchError> {
+        let mut docs = BTreeMap::<&str, u64>::new();
+        for (workspace, part) in splits.iter().flat_map(|split| &split.workspaces) {
+            *docs.entry(workspace).or_default() += part.docs;
+        }
+        let is_large = |(name, docs): (&&str, &u64)| (*docs >= self.config.merge.own_docs).then(|| (*name).to_owned());
+        let own: Vec<String> = docs.iter().filter_map(is_large).collect();
+        let groups = own.iter().cloned().map(Group::Own).chain([Group::Others(own.clone())]).collect();
+        self.replace("merge", splits, groups).await
+    }
+
+    /// Writes splits anew, each by itself, without what mustn't stay. Returns how many were still there to be replaced.
+    pub(super) async fn rewrite(&self, why: &str, splits: Vec<Arc<SplitMeta>>) -> Result<usize, SearchError> {
+        let mut rewritten = 0;
+        for split in splits {
+            rewritten += usize::from(self.replace(why, vec![split], vec![Group::Others(Vec::new())]).await?);
+        }
+        Ok(rewritten)
+    }
+
+    async fn replace(&self, why: &str, from: Vec<Arc<SplitMeta>>, groups: Vec<Group>) -> Result<bool, SearchError> {
+        let keep = self.keep().await?;
+        let mut open = Vec::with_capacity(from.len());
+        for split in &from {
+            open.push(self.cache.open(split).await?);
+        }
+        let scratch = self.config.scratch.clone();
+        let made = spawn_blocking(move || make(&open, &groups, &keep, &scratch)).await??;
+        self.put(why, made, &from).await
+    }
+
+    /// Uploads splits, and puts them in the place of others. Returns whether those were still there.
+    pub(super) async fn put(
+        &self,
+        why: &str,
+        made: Vec<(Packed, SplitMeta)>,
+        from: &[Arc<SplitMeta>],
+    ) -> Result<bool, SearchError> {
+        let objects = self.manifest.objects();
+        for (packed, meta) in &made {
+            objects.put_large(&object_name(&meta.id), packed.contents()?).await?;
+        }
+        let add: Vec<_> = made.iter().map(|(_, meta)| meta.clone()).collect();
+        let remove = from.iter().map(|split| split.id.clone()).collect();
+        let before: u64 = from.iter().map(|split| split.docs).sum();
+        let after: u64 = add.iter().map(|split| split.docs).sum();
+        let change = Change { add, remove, ..Change::new(why) };
+        match self.manifest.publish(&change).await {
+            Ok(_) => {
+                info!(why, splits = from.len(), docs = before, into = made.len(), docs_left = after, "splits replaced");
+                Ok(true)
+            }
+            // Somebody else was quicker. What was uploaded is deleted as nothing names it.
+            Err(SearchError::Gone(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn make(
+    open: &[Split],
+    groups: &[Group],
+    keep: &Keep,
+    scratch: &std::path::Path,
+) -> Result<Vec<(Packed, SplitMeta)>, SearchError> {
+    let parts: Vec<_> = open.iter().map(Split::index).collect();
+    let tier = open.iter().map(|split| split.meta().tier).max().unwrap_or(0).saturating_add(1);
+    let mut made = Vec::new();
+    for group in groups {
+        let lanes = open.iter().flat_map(|split| split.meta().lanes.iter().copied());
+        let mut keeps = |found: &Found<'_>| group.has(found.workspace) && keep.keeps(found);
+        made.extend(rebuild(&parts, lanes, tier, scratch, &mut keeps)?);
+    }
+    Ok(made)
+}

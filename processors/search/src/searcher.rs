@@ -1,0 +1,167 @@
+//! The searcher: answers over all splits and what isn't in any yet.
+//!
+//! It has no state but what it has read: the manifest, open splits, the erasures. It reads a version of the manifest,
+//! searches the splits that can have hits, asks the indexers for what they hold beyond the version's positions, and looks
+//! at the log itself for what no indexer answers for. What it could not look at, the answer says.
+//!
+//! - `tail`: the log beyond what anybody has indexed.
+//! - `beyond`: asking indexers and the log, so that each range is looked at once.
+//! - `splits`: searching splits.
+
+mod beyond;
+mod splits;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentworks_processors::erasure::{Erasures, Target};
+use agentworks_query::answer::Answer;
+use agentworks_query::request::Hidden;
+use agentworks_query::{PartialAnswer, SearchRequest};
+use agentworks_schemas::Cursor;
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+
+pub use tail::{LogTail, SeekTail};
+
+use crate::cache::SplitCache;
+use crate::error::SearchError;
+use crate::execute::Execute;
+use crate::fresh::Fresh;
+use crate::manifest::{Manifest, State};
+
+/// How searches are made.
+#[derive(Clone, Debug)]
+pub struct SearcherConfig {
+    /// How long a search may take.
+    pub deadline: Duration,
+    /// How many indexes are searched at once, by all searches together.
+    pub concurrency: usize,
+    /// How long a manifest that was read is good: what was published since is asked of the indexers.
+    pub manifest_age: Duration,
+    /// How many records of the log a search looks at itself, at most.
+    pub tail: u64,
+}
+
+impl Default for SearcherConfig {
+    fn default() -> Self {
+        let concurrency = std::thread::available_parallelism().map_or(2, usize::from);
+        SearcherConfig {
+            deadline: Duration::from_secs(10),
+            concurrency,
+            manifest_age: Duration::from_secs(1),
+            tail: 200_000,
+        }
+    }
+}
+
+/// Searches. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Searcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    manifest: Manifest,
+    cache: SplitCache,
+    execute: Arc<dyn Execute>,
+    erasures: Option<Erasures>,
+    tail: Option<Arc<dyn LogTail>>,
+    fresh: RwLock<Vec<Arc<dyn Fresh>>>,
+    permits: Arc<Semaphore>,
+    config: SearcherConfig,
+}
+
+impl Searcher {
+    /// A searcher of the splits in `manifest`, which are opened through `cache` and searched by `execute`. What `erasures`
+    /// hide isn't found. `tail` is where the log is read, if it can be.
+    pub fn new(
+        manifest: Manifest,
+        cache: SplitCache,
+        execute: Arc<dyn Execute>,
+        erasures: Option<Erasures>,
+        tail: Option<Arc<dyn LogTail>>,
+        config: SearcherConfig,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(config.concurrency.max(1)));
+        let fresh = RwLock::default();
+        Searcher { shared: Arc::new(Shared { manifest, cache, execute, erasures, tail, fresh, permits, config }) }
+    }
+
+    /// From now on these indexers are asked for what isn't published.
+    pub fn set_fresh(&self, fresh: Vec<Arc<dyn Fresh>>) {
+        *self.shared.fresh.write() = fresh;
+    }
+
+    /// Searches, and gives the page that was asked for.
+    ///
+    /// # Errors
+    /// If the request can't be asked, or is past a bound; the store's.
+    pub async fn search(&self, request: SearchRequest) -> Result<Answer, SearchError> {
+        let answer = self.partial(request.clone()).await?;
+        Ok(answer.finish(&request))
+    }
+
+    /// Searches, and gives all hits up to the end of the page.
+    ///
+    /// # Errors
+    /// As [`Searcher::search`].
+    pub async fn partial(&self, mut request: SearchRequest) -> Result<PartialAnswer, SearchError> {
+        request.check()?;
+        self.hide(&mut request).await?;
+        let deadline = Instant::now() + self.shared.config.deadline;
+        let request = Arc::new(request);
+        let search = self.search_at_a_version(request, deadline);
+        // Splits look at the deadline themselves; what waits for the store doesn't.
+        tokio::time::timeout_at(deadline.into(), search).await.map_err(|_| SearchError::Deadline)?
+    }
+
+    /// Adds what is erased in the workspace to what is hidden.
+    async fn hide(&self, request: &mut SearchRequest) -> Result<(), SearchError> {
+        if let Some(erasures) = &self.shared.erasures {
+            let view = erasures.view().await?;
+            request.hidden.extend(view.of(&request.workspace).iter().map(|erasure| Hidden {
+                run: match &erasure.target {
+                    Target::Workspace => None,
+                    Target::Run(run) => Some(run.clone()),
+                },
+                before: erasure.upto.clone(),
+            }));
+        }
+        Ok(())
+    }
+
+    async fn search_at_a_version(
+        &self,
+        request: Arc<SearchRequest>,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError> {
+        let manifest = &self.shared.manifest;
+        let mut state = manifest.recent(self.shared.config.manifest_age).await?;
+        loop {
+            let beyond = self.beyond(&state, &request, deadline);
+            let splits = self.splits(&state, &request, deadline);
+            match futures_util::try_join!(splits, beyond) {
+                Ok((splits, beyond)) => return Ok(splits.merge(beyond, &request)),
+                Err(error @ SearchError::Split { .. }) => {
+                    // It may have been replaced since, and deleted.
+                    let newest = manifest.refresh().await?;
+                    if newest.version == state.version {
+                        return Err(error);
+                    }
+                    state = newest;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The positions of all lanes at a version.
+fn positions(state: &State) -> Cursor {
+    state.lanes.iter().map(|(partition, lane)| (*partition, lane.epoch, lane.high)).collect()
+}

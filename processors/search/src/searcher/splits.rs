@@ -1,0 +1,77 @@
+//! Searching splits.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use agentworks_query::request::{Order, SortBy};
+use agentworks_query::{PartialAnswer, SearchRequest};
+use agentworks_schemas::Timestamp;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::task::spawn_blocking;
+
+use super::Searcher;
+use crate::error::SearchError;
+use crate::manifest::State;
+use crate::split::{SplitMeta, Times};
+
+impl Searcher {
+    /// Answers for all splits of a version.
+    pub(super) async fn splits(
+        &self,
+        state: &State,
+        request: &Arc<SearchRequest>,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError> {
+        let (from, to) = request.times();
+        let (first, last) = (from.unwrap_or(Timestamp(i64::MIN)), to.unwrap_or(Timestamp(i64::MAX)));
+        if first > last {
+            return Ok(PartialAnswer::default());
+        }
+        let mut splits: Vec<_> = state.splits_of(&request.workspace, Some(Times { first, last })).cloned().collect();
+        // Those that can have the first hits come first.
+        let own = |split: &Arc<SplitMeta>| split.workspaces[&request.workspace].times;
+        match request.sort.order {
+            Order::Desc => splits.sort_by_key(|split| std::cmp::Reverse(own(split).last)),
+            Order::Asc => splits.sort_by_key(|split| own(split).first),
+        }
+        let may_end = request.sort.by == SortBy::Timestamp && !request.wanted.is_any();
+        let mut answer = PartialAnswer::default();
+        for wave in splits.chunks(self.shared.config.concurrency.max(1)) {
+            if may_end && answer.hits.len() >= request.window() {
+                let Some(worst) = answer.hits.last().map(|hit| hit.key.timestamp) else { break };
+                let is_beyond = |split: &Arc<SplitMeta>| match request.sort.order {
+                    Order::Desc => own(split).last < worst,
+                    Order::Asc => own(split).first > worst,
+                };
+                // The others come after this one.
+                if is_beyond(&wave[0]) {
+                    answer.cost.pruned += 1;
+                    break;
+                }
+            }
+            let searches = stream::iter(wave.iter().cloned()).map(|split| self.split(split, request.clone(), deadline));
+            let answers: Vec<_> = searches.buffer_unordered(wave.len()).try_collect().await?;
+            answer = answers.into_iter().fold(answer, |all, one| all.merge(one, request));
+        }
+        Ok(answer)
+    }
+
+    async fn split(
+        &self,
+        meta: Arc<SplitMeta>,
+        request: Arc<SearchRequest>,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError> {
+        let permits = self.shared.permits.clone();
+        let permit = permits.acquire_owned().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
+        let split = self.shared.cache.open(&meta).await?;
+        let execute = self.shared.execute.clone();
+        let search = move || {
+            let _permit = permit;
+            execute.search(split.searcher(), &request, deadline)
+        };
+        let mut answer = spawn_blocking(search).await??;
+        answer.cost.splits += 1;
+        Ok(answer)
+    }
+}

@@ -1,0 +1,195 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use agentworks_kafka::Content;
+use agentworks_objects::Objects;
+use agentworks_processors::erasure::Erasure;
+use agentworks_processors::sink::{Flush, Sink};
+use agentworks_query::answer::FacetField;
+use agentworks_query::request::{Facet, Sort, SortBy, Wanted};
+use agentworks_query::{Scan, language};
+use agentworks_schemas::Timestamp;
+use agentworks_store::{EmbeddedStore, Store};
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::cache::CacheConfig;
+use crate::execute::LookAtAll;
+use crate::fresh::LocalFresh;
+use crate::indexer::{IndexerConfig, indexer};
+use crate::testing::{FakeLog, at, batch, erase};
+
+struct World {
+    folder: tempfile::TempDir,
+    manifest: Manifest,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = Manifest::new(Objects::folder(&folder.path().join("objects")).unwrap());
+        World { folder, manifest }
+    }
+
+    fn indexer(&self, name: &str) -> (Box<dyn Sink>, Arc<dyn Fresh>) {
+        let config = IndexerConfig { segment_docs: 20, ..IndexerConfig::new(self.folder.path().join(name)) };
+        let manifest = Manifest::new(self.manifest.objects().clone());
+        let (sink, live) = indexer(config, manifest, &mut Registry::default()).unwrap();
+        (sink, Arc::new(LocalFresh::new(live, Arc::new(LookAtAll))))
+    }
+
+    fn searcher(&self, tail: Option<FakeLog>, erasures: Option<Erasures>, config: SearcherConfig) -> Searcher {
+        let cache =
+            SplitCache::new(self.manifest.objects().clone(), CacheConfig::new(self.folder.path().join("cache")));
+        let tail = tail.map(|tail| Arc::new(tail) as Arc<dyn LogTail>);
+        Searcher::new(self.manifest.clone(), cache.unwrap(), Arc::new(LookAtAll), erasures, tail, config)
+    }
+}
+
+fn request(query: &str) -> SearchRequest {
+    SearchRequest { limit: 7, ..SearchRequest::new("workspace-1", language::parse(query, Timestamp(0)).unwrap()) }
+}
+
+/// Some searches, of all sorts.
+fn requests() -> Vec<SearchRequest> {
+    let mut requests = Vec::new();
+    for query in
+        ["tool", "level:error", "\"rate limit\" AND data.http.status:>=450", "nothing", "run:run-3 OR card:card-1"]
+    {
+        for by in [SortBy::Timestamp, SortBy::Relevance] {
+            let request = SearchRequest { sort: Sort { by, ..Sort::default() }, ..request(query) };
+            let facets = vec![Facet { field: FacetField::Card, top: 3 }];
+            let wanted = Wanted { count: true, distributions: true, timeline: Some(10), facets };
+            requests.push(SearchRequest { wanted, ..request.clone() });
+            requests.push(SearchRequest { from: Some(Timestamp(900_010)), to: Some(Timestamp(900_060)), ..request });
+        }
+    }
+    requests
+}
+
+/// The answer of whoever looks at all entries below an end, one by one.
+fn expected(request: &SearchRequest, ends: &[(i32, i64)]) -> PartialAnswer {
+    let mut scan = Scan::new(request).unwrap();
+    for (partition, end) in ends {
+        let batch = batch(*partition, 0..*end);
+        for record in batch.records() {
+            let Content::Entry(entry) = &record.content else { panic!("no entry") };
+            scan.add(at(*partition, record.offset), entry, || record.body.to_vec());
+        }
+    }
+    scan.finish()
+}
+
+async fn check(searcher: &Searcher, ends: &[(i32, i64)]) {
+    for request in requests() {
+        let found = searcher.partial(request.clone()).await.unwrap();
+        let expected = expected(&request, ends);
+        assert_eq!(found.hits, expected.hits, "{request:?}");
+        assert_eq!(
+            (found.count, found.levels, found.sources, &found.timeline, &found.facets),
+            (expected.count, expected.levels, expected.sources, &expected.timeline, &expected.facets),
+            "{request:?}"
+        );
+        assert_eq!(found.incomplete, Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn splits_indexers_and_the_log_give_one_answer() {
+    let world = World::new();
+    let (mut sink, fresh) = world.indexer("a");
+    for partition in 0..2 {
+        sink.open(at(partition, 0).partition, 0, 0).await.unwrap();
+    }
+    let config = SearcherConfig { manifest_age: Duration::ZERO, ..SearcherConfig::default() };
+    for round in 0..4 {
+        let from = round * 30;
+        sink.take(&batch(0, from..from + 30)).await.unwrap();
+        sink.take(&batch(1, from..from + 20)).await.unwrap();
+        sink.take(&batch(1, from + 20..from + 30)).await.unwrap();
+        // With an indexer that answers, and with the log alone.
+        let end = from + 30;
+        let log = || FakeLog { ends: BTreeMap::from([(0, end), (1, end)]), is_away: false };
+        let searcher = world.searcher(None, None, config.clone());
+        searcher.set_fresh(vec![fresh.clone()]);
+        check(&searcher, &[(0, end), (1, end)]).await;
+        check(&world.searcher(Some(log()), None, config.clone()), &[(0, end), (1, end)]).await;
+        match round {
+            1 => drop(sink.flush(Flush::Free(1)).await.unwrap()),
+            2 => drop(sink.flush(Flush::Partition(at(0, 0).partition)).await.unwrap()),
+            _ => {}
+        }
+        check(&searcher, &[(0, end), (1, end)]).await;
+    }
+    // By a version of before the last split was published, too: the indexer still answers for that.
+    let old = world.searcher(None, None, SearcherConfig { manifest_age: Duration::from_secs(600), ..config.clone() });
+    old.set_fresh(vec![fresh.clone()]);
+    check(&old, &[(0, 120), (1, 120)]).await;
+    sink.flush(Flush::Partition(at(0, 0).partition)).await.unwrap();
+    check(&old, &[(0, 120), (1, 120)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_answer_for_a_lane_are_counted_once() {
+    let world = World::new();
+    let ((mut one, fresh_one), (mut two, fresh_two)) = (world.indexer("a"), world.indexer("b"));
+    for (sink, end) in [(&mut one, 20), (&mut two, 40)] {
+        sink.open(at(0, 0).partition, 0, 0).await.unwrap();
+        sink.take(&batch(0, 0..end)).await.unwrap();
+    }
+    two.open(at(1, 0).partition, 0, 0).await.unwrap();
+    one.open(at(2, 0).partition, 0, 0).await.unwrap();
+    one.take(&batch(2, 0..10)).await.unwrap();
+    let log = FakeLog { ends: BTreeMap::from([(0, 40), (1, 15), (2, 10)]), is_away: false };
+    let config = SearcherConfig { manifest_age: Duration::ZERO, ..SearcherConfig::default() };
+    let searcher = world.searcher(Some(log), None, config);
+    searcher.set_fresh(vec![fresh_one, fresh_two]);
+    // What the one that wasn't taken has of other lanes is in the log.
+    check(&searcher, &[(0, 40), (1, 15), (2, 10)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_looked_at_is_said() {
+    let world = World::new();
+    let (mut sink, _) = world.indexer("a");
+    sink.open(at(0, 0).partition, 0, 0).await.unwrap();
+    let log = |is_away| FakeLog { ends: BTreeMap::from([(0, 50)]), is_away };
+    let config = SearcherConfig { tail: 20, ..SearcherConfig::default() };
+    let counted = SearchRequest { wanted: Wanted { count: true, ..Wanted::default() }, ..request("tool") };
+    let found = world.searcher(Some(log(false)), None, config.clone()).partial(counted.clone()).await.unwrap();
+    assert!(found.incomplete.len() == 1 && found.incomplete[0].contains("30 records"), "{:?}", found.incomplete);
+    assert_eq!(found.count, (30..50).filter(|offset| offset % 3 == 1).count() as u64);
+    let found = world.searcher(Some(log(true)), None, config.clone()).partial(counted.clone()).await.unwrap();
+    assert!(found.incomplete.len() == 1 && found.incomplete[0].contains("away"), "{:?}", found.incomplete);
+    let config = SearcherConfig { deadline: Duration::ZERO, ..config };
+    sink.take(&batch(0, 0..50)).await.unwrap();
+    sink.flush(Flush::Partition(at(0, 0).partition)).await.unwrap();
+    world.manifest.refresh().await.unwrap();
+    let error = world.searcher(None, None, config).partial(counted).await.unwrap_err();
+    assert!(matches!(error, SearchError::Deadline), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_erased_or_anothers_is_not_found() {
+    let world = World::new();
+    let (mut sink, fresh) = world.indexer("a");
+    sink.open(at(0, 0).partition, 0, 0).await.unwrap();
+    sink.take(&batch(0, 0..50)).await.unwrap();
+    sink.flush(Flush::Partition(at(0, 0).partition)).await.unwrap();
+    sink.take(&batch(0, 50..80)).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(world.folder.path().join("store")).unwrap());
+    let upto = [(at(0, 0).partition, 0, 70)].into_iter().collect();
+    erase(&*store, &Erasure::new("workspace-1", Target::Run("run-3".into()), upto, "tests")).await;
+    let searcher = world.searcher(None, Some(Erasures::follow(store)), SearcherConfig::default());
+    searcher.set_fresh(vec![fresh]);
+    let all = SearchRequest { limit: 1000, ..request("*") };
+    let answer = searcher.search(all).await.unwrap();
+    let found: Vec<_> = answer.found.hits.iter().map(|hit| hit.key.position.offset).collect();
+    let mut expected: Vec<_> = (0..80).filter(|n| n % 3 == 1 && (n % 7 != 3 || *n >= 70)).collect();
+    expected.reverse();
+    assert_eq!(found, expected);
+    let none =
+        searcher.search(SearchRequest::new("workspace", language::parse("*", Timestamp(0)).unwrap())).await.unwrap();
+    assert!(none.found.hits.is_empty());
+}
