@@ -50,6 +50,7 @@ pub(crate) fn gateway(
         roster: Roster::default(),
         router: Router::new(config.routing(address)?),
         drain: Drain::default(),
+        search: None,
     })
 }
 
