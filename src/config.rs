@@ -23,7 +23,8 @@ mod show;
 mod tests;
 
 pub(crate) use clients::StoreAddress;
+pub(crate) use forms::List;
 pub(crate) use layers::{FlagValue, Layers};
 pub(crate) use load::Loaded;
-pub(crate) use sections::{Config, Gateway, Ingest, Log};
+pub(crate) use sections::{Config, Gateway, Ingest, Log, SINKS, Search};
 pub(crate) use show::Shown;

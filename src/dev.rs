@@ -29,6 +29,7 @@ const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Runs everything until it is told to stop, or until Kafka can't be kept running.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let config = args.config()?;
     let folder = DataFolder::open(&args.data)?;
     logging::to_file(&folder.log())?;
     let mut stop = Stop::new()?;
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let settings = kafka.settings(topics);
     let pipeline = tokio::select! {
-        pipeline = Pipeline::start(&args, &folder, &settings, kafka.watch(), &secret, listener) => pipeline,
+        pipeline = Pipeline::start(&args, config, &folder, &settings, kafka.watch(), &secret, listener) => pipeline,
         () = stop.wait() => {
             kafka.stop().await;
             return Ok(ExitCode::SUCCESS);

@@ -2,12 +2,13 @@
 //! is a process of its own, as often as is needed.
 //!
 //! - [`ingest`]: entries over HTTP, into the log.
-//! - [`process`]: from the log, into the store.
+//! - [`process`]: from the log, into the store, the search index and the archive; [`index`]: the second of these.
 //! - [`serve`]: streams, REST, the terminal.
 //! - [`service`]: the frame around one role: its port, its probes, its end.
 //! - [`kafka`]: whether Kafka serves; [`store`]: opening the store.
 //! - [`metrics`]: what is measured of the process, and of the entries by workspace.
 
+pub(crate) mod index;
 pub(crate) mod ingest;
 mod kafka;
 pub(crate) mod metrics;

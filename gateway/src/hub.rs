@@ -13,6 +13,7 @@
 //! - [`tail`]: the last records of a partition.
 //! - [`consumer`]: the thread that reads Kafka.
 //! - [`upkeep`]: where cards' records lie, what is old, what seems wrong.
+//! - [`strays`]: cards that may have records elsewhere.
 //! - [`summaries`]: fresh summaries of watched runs.
 //! - [`watcher`]: what the hub tells a session.
 
@@ -24,6 +25,7 @@ mod core;
 mod decode;
 mod lanes;
 mod pending;
+mod strays;
 mod summaries;
 mod tail;
 #[cfg(test)]

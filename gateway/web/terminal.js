@@ -198,7 +198,11 @@ function receive(message) {
   else if (type === 'gap') {
     const range = `offsets ${count(data.from)} to ${count(data.to - 1)} of ${data.topic}[${data.partition}]`;
     live.note(`Gap: ${range} are held nowhere any more`, 'warn');
-  } else if (type === 'card_subscribed') { live.clear(); state.lag = null; }
+  } else if (type === 'card_subscribed') {
+    // It begins anew, and with it what is counted.
+    live.clear();
+    Object.assign(state, { lag: null, seen: 0, counted: 0, byLevel: {} });
+  }
   else if (type === 'lag') showLag(data);
   else if (type === 'error') live.note(data.message, 'bad');
 }

@@ -21,7 +21,7 @@ mod receipt;
 mod tests;
 mod view;
 
-pub use eraser::{EraseError, Eraser};
+pub use eraser::{Clear, EraseError, Eraser};
 pub use journal::{ERASURES, Erasure, Target};
 pub use receipt::{Receipt, Tier, TierState};
 pub use view::{Erasures, LEASE, View};

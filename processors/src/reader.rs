@@ -2,9 +2,10 @@
 //! hold them.
 //!
 //! Per partition it reads a tier inside the tier's `[low, high)` and the log beyond, meeting at exact offsets: a run in warm,
-//! or else in hot; a card in hot, or else in warm, merged from its runs; what neither has in the cold tier, if there is one. Across
-//! partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier and not
-//! the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere else.
+//! or else in hot; a card in hot, or else in warm, merged from its runs; and in the cold tier, if there is one, what neither
+//! these nor the log have any more. Across partitions it merges by record timestamp (as a running maximum), then topic, then
+//! partition. Where no tier and not the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere
+//! else.
 //!
 //! Everything that reads history uses it: the first entries of a terminal, resume, replay, pages, the command line.
 //!
@@ -13,6 +14,7 @@
 //! - `partition`, `backward`: one partition's share, forward, and its last entries.
 //! - `merge`, `stream`: the partitions as one stream; `delivery`: handing it out.
 //! - `summary`: runs as of the end of the log.
+//! - `shared`: one look for all who ask for the same.
 //! - `known`: a run and its share of each partition.
 //! - `place`, `ordinal`: places in a run, by its marks.
 //! - `tiers`, `stored`: what all of these ask, and who answers.
@@ -29,6 +31,7 @@ mod ordinal;
 mod partition;
 mod place;
 mod scope;
+mod shared;
 mod stored;
 mod stream;
 mod summary;
@@ -65,7 +68,7 @@ pub use text::{Needle, fold};
 use tiers::{Reading, Tiers};
 
 /// A fault of reading.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each is the fault of the part it names")]
 pub enum ReadError {
     #[error(transparent)]
@@ -263,7 +266,8 @@ impl LogReader {
     }
 
     /// A run's summary as of the end of the log: the stored parts and what lies beyond them. `card` helps where the store
-    /// doesn't know the run yet.
+    /// doesn't know the run yet. Of what lies beyond, the last 200,000 offsets of each partition are looked through: if there
+    /// are more, because no sink runs or one is far behind, the summary is marked as incomplete.
     pub async fn run_summary(
         &self,
         workspace: &str,
@@ -299,13 +303,15 @@ impl LogReader {
         Places { reader: self, run, include_system }.ordinal_of(cursor).await
     }
 
-    /// The newest run of a card that hasn't ended, as of the end of the log. Looked for among its newest 100.
+    /// The newest run of a card that hasn't ended, as of the end of the log. Looked for among its newest 100, and as far
+    /// as [`LogReader::run_summary`] looks. Callers who ask for the same card at the same time share a look.
     pub async fn active_run(&self, workspace: &str, card: &str) -> Result<Option<RunSummary>, ReadError> {
-        summary::active(&self.tiers, workspace, card).await
+        let card_of = (workspace.to_owned(), card.to_owned());
+        self.tiers.active.look(card_of, summary::active(&self.tiers, workspace, card)).await
     }
 
     /// A page of a card's runs, newest first, as of the end of the log: as the store lists them, with what lies beyond
-    /// counted in. `page` is the `next` of the page before. Runs that the store doesn't know yet are on the first page,
+    /// counted in, as far as [`LogReader::run_summary`] looks. `page` is the `next` of the page before. Runs that the store doesn't know yet are on the first page,
     /// which may be so much longer than `limit`.
     pub async fn runs_of_card(
         &self,

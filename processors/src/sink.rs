@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use crate::lane::Held;
 
 /// A fault of a sink.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SinkError {
     /// Its store. A transient one is tried again; any other stops the lane.
     #[error(transparent)]

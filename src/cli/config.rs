@@ -29,11 +29,7 @@ pub(crate) struct ConfigArgs {
 impl ConfigArgs {
     /// Reads and checks everything. `flags` are those of the command itself: flag, key, value if it is given.
     pub(crate) fn load(&self, flags: &[(&str, &str, Option<&str>)]) -> anyhow::Result<Loaded> {
-        let set = self.set.iter().map(|(key, value)| FlagValue {
-            flag: format!("--set {key}"),
-            key: key.clone(),
-            value: value.clone(),
-        });
+        let set = self.set.iter().map(|(key, value)| FlagValue::set(key, value));
         let common = [
             ("--brokers", "kafka.brokers", self.brokers.as_deref()),
             ("--topic-prefix", "kafka.topic_prefix", self.topic_prefix.as_deref()),
@@ -96,7 +92,7 @@ impl Args {
     }
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }

@@ -5,10 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use super::config::key_and_value;
+use crate::config::{Config, FlagValue, Layers, Loaded};
 use crate::dev;
 
 /// Kafka as a child process (or one that is there), the sinks on an embedded store, the gateway and its terminal, all
 /// under one data folder. Everything that was acknowledged survives `kill -9` of any of it.
+///
+/// Variables AGENTWORKS__SECTION__KEY and --set change what docs/configuration.md lists; where Kafka, the store and the
+/// objects are, `dev` decides by itself.
 ///
 /// Once it is ready, DIR/dev.env holds AGENTWORKS_URL, AGENTWORKS_TOKEN and AGENTWORKS_BROKERS, which the other commands
 /// read from their environment, and /readyz answers 200.
@@ -35,12 +40,22 @@ pub(crate) struct Args {
     /// The workspace of the token that is printed
     #[arg(long, env = "AGENTWORKS_WORKSPACE", value_name = "ID", default_value = "default")]
     pub(crate) workspace: String,
+    /// Set any key: --set archive.flush_interval=5s
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
     /// Simulate a small fleet of agents
     #[arg(long)]
     pub(crate) demo: bool,
 }
 
 impl Args {
+    /// The configuration, as far as it isn't decided here.
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        let flags = self.set.iter().map(|(key, value)| FlagValue::set(key, value)).collect();
+        let layers = Layers { file: None, environment: std::env::vars_os().collect(), flags };
+        Ok(Loaded::from_layers(&layers)?.config)
+    }
+
     pub(crate) async fn execute(self) -> anyhow::Result<ExitCode> {
         dev::run(self).await
     }

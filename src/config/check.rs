@@ -25,6 +25,7 @@ pub(super) fn all(loaded: &Loaded) -> Vec<Fault> {
     let mut check = Check { loaded, faults: Vec::new() };
     check.kafka();
     check.store();
+    check.objects();
     check.sinks();
     check.runtime();
     check.gateway();
@@ -146,6 +147,35 @@ impl Check<'_> {
         if let Err(fault) = self.loaded.store() {
             self.faults.push(fault);
         }
+    }
+
+    fn objects(&mut self) {
+        let loaded = self.loaded;
+        let (objects, search, archive) = (&loaded.config.objects, &loaded.config.search, &loaded.config.archive);
+        let given = objects.secret_access_key.is_some();
+        self.either("objects.secret_access_key", given, objects.secret_access_key_file.as_deref());
+        match loaded.objects() {
+            Err(fault) => self.faults.push(fault),
+            Ok(None) if loaded.config.runtime.writes_objects() => {
+                self.fault("objects.url", "runtime.sinks names search or archive, which write objects: say where");
+            }
+            Ok(_) => {}
+        }
+        self.range("search.cache", search.cache, Size(64 << 20), Size(1 << 50));
+        let (least, most) = (Time::seconds(3600), Time::seconds(3650 * 86_400));
+        self.range("search.retention", search.retention, least, most);
+        for (workspace, retention) in &search.workspaces.0 {
+            self.range(&format!("search.workspaces.{workspace}"), *retention, least, most);
+        }
+        self.range("search.split_age", search.split_age, Time::seconds(1), Time::seconds(3600));
+        self.range("search.split_bytes", search.split_bytes, Size(1 << 20), Size(4 << 30));
+        self.range("search.maintain", search.maintain, Time::seconds(1), Time::seconds(86_400));
+        self.range("search.deadline", search.deadline, Time(Duration::from_millis(100)), Time::seconds(300));
+        self.range("archive.flush_interval", archive.flush_interval, Time::seconds(1), Time::seconds(86_400));
+        self.range("archive.flush_bytes", archive.flush_bytes, Size(1 << 20), Size(4 << 30));
+        self.range("archive.zstd_level", archive.zstd_level, 1, 22);
+        self.range("archive.maintain", archive.maintain, Time::seconds(1), Time::seconds(86_400));
+        self.range("archive.grace", archive.grace, Time::seconds(3600), Time::seconds(365 * 86_400));
     }
 
     fn sinks(&mut self) {

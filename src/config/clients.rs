@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use agentworks_gateway::auth::{Jwks, JwksConfig, JwtAuth, Policy, Revoked, Secret};
 use agentworks_kafka::KafkaSettings;
+use agentworks_objects::{Objects, ObjectsConfig, S3Options};
 use agentworks_schemas::Topics;
 use agentworks_store_cql::{ConfigError, CqlConfig, Password};
 
@@ -78,6 +79,28 @@ impl Loaded {
         let password = self.secret("store.password", &store.password, &store.password_file)?;
         cql.password = password.map(|password| Password::new(password.expose())).or_else(Password::from_env);
         Ok(StoreAddress::Cql(Box::new(cql)))
+    }
+
+    /// Where objects are, if that was said; opened with `Objects::open`.
+    ///
+    /// # Errors
+    /// If the address is none of those we know, or the key can't be read.
+    pub(crate) fn objects(&self) -> Result<Option<ObjectsConfig>, Fault> {
+        let objects = &self.config.objects;
+        let Some(url) = &objects.url else { return Ok(None) };
+        let key = &objects.secret_access_key;
+        let secret = self.secret("objects.secret_access_key", key, &objects.secret_access_key_file)?;
+        let s3 = S3Options {
+            endpoint: objects.endpoint.clone(),
+            region: objects.region.clone(),
+            access_key_id: objects.access_key_id.clone(),
+            secret_access_key: secret.map(|secret| secret.expose().to_owned()),
+            session_token: None,
+            allow_http: objects.allow_http,
+        };
+        let config = ObjectsConfig { url: url.clone(), s3 };
+        Objects::check(&config).map_err(|error| self.fault("objects.url", error.to_string()))?;
+        Ok(Some(config))
     }
 
     /// What verifies tokens. It begins to fetch keys, where some are published.

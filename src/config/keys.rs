@@ -41,7 +41,14 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
 
 /// Whether values of the key are never shown.
 pub(super) fn is_secret(key: &str) -> bool {
-    let known = matches!(key, "kafka.sasl_password" | "kafka.key_password" | "store.password" | "auth.secret");
+    let known = matches!(
+        key,
+        "kafka.sasl_password"
+            | "kafka.key_password"
+            | "store.password"
+            | "objects.secret_access_key"
+            | "auth.secret"
+    );
     known || key == "kafka.extra" || key.starts_with("kafka.extra.")
 }
 
@@ -85,7 +92,7 @@ mod tests {
         assert_eq!(kind("kafka.sasl_password"), Some(Kind::Value), "also those without a default");
         assert_eq!(kind("kafka.extra"), Some(Kind::Named));
         assert_eq!(kind("kafka"), None);
-        for secret in ["kafka.sasl_password", "kafka.key_password", "auth.secret"] {
+        for secret in ["kafka.sasl_password", "kafka.key_password", "objects.secret_access_key", "auth.secret"] {
             assert!(kind(secret).is_some() && is_secret(secret), "{secret}");
         }
     }

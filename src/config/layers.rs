@@ -25,6 +25,13 @@ pub(crate) struct FlagValue {
     pub(crate) value: String,
 }
 
+impl FlagValue {
+    /// What `--set KEY=VALUE` says.
+    pub(crate) fn set(key: &str, value: &str) -> Self {
+        FlagValue { flag: format!("--set {key}"), key: key.to_owned(), value: value.to_owned() }
+    }
+}
+
 /// Where values come from, besides the defaults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layers {

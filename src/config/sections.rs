@@ -1,6 +1,7 @@
 //! The sections, their keys and defaults. docs/configuration.md says what the keys mean; a test holds it to these structs.
 
 mod http;
+mod objects;
 mod sinks;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::forms::{Hidden, List, Named, Time};
 
 pub(crate) use http::{Gateway, Ingest};
-pub(crate) use sinks::{Hot, Runs, Runtime, SINKS, Warm};
+pub(crate) use objects::{Archive, Objects, Search};
+pub(crate) use sinks::{Group, Hot, Runs, Runtime, SINKS, Warm};
 
 /// Everything that a role can be told.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub(crate) struct Config {
     pub(crate) hot: Hot,
     pub(crate) warm: Warm,
     pub(crate) runs: Runs,
+    pub(crate) objects: Objects,
+    pub(crate) search: Search,
+    pub(crate) archive: Archive,
     pub(crate) runtime: Runtime,
     pub(crate) gateway: Gateway,
     pub(crate) ingest: Ingest,

@@ -54,6 +54,15 @@ impl DataFolder {
         self.path.join("store")
     }
 
+    pub(super) fn objects(&self) -> PathBuf {
+        self.path.join("objects")
+    }
+
+    /// Scratch space of the search index.
+    pub(super) fn search(&self) -> PathBuf {
+        self.path.join("search")
+    }
+
     pub(super) fn log(&self) -> PathBuf {
         self.path.join("agentworks.log")
     }

@@ -8,6 +8,7 @@ use agentworks_gateway::auth::{JwtAuth, Secret};
 use agentworks_gateway::server::{self, Ending, Probes, Slots};
 use agentworks_ingest::producer::Producer;
 use agentworks_kafka::{KafkaSettings, create_topics};
+use agentworks_objects::Objects;
 use anyhow::{Context, bail};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -19,10 +20,10 @@ use warp::Filter;
 use super::folder::DataFolder;
 use super::kafka::KafkaWatch;
 use crate::cli::dev::Args;
-use crate::config::{Config, StoreAddress};
+use crate::config::{Config, List, SINKS, StoreAddress};
 use crate::roles::ingest::Ingest;
 use crate::roles::metrics::ProcessMetrics;
-use crate::roles::process::Process;
+use crate::roles::process::{Places, Process};
 use crate::roles::{Note, Ready, serve, store};
 
 /// How long everything may take to become ready once Kafka serves.
@@ -47,6 +48,7 @@ impl Pipeline {
     /// Starts everything, and returns when it is ready.
     pub(super) async fn start(
         args: &Args,
+        mut config: Config,
         folder: &DataFolder,
         settings: &KafkaSettings,
         kafka: KafkaWatch,
@@ -54,7 +56,8 @@ impl Pipeline {
         listener: TcpListener,
     ) -> anyhow::Result<Self> {
         create_topics(settings, args.partitions, 1).await.context("cannot create the topics")?;
-        let mut config = Config::default();
+        config.runtime.sinks = List(SINKS.map(str::to_owned).to_vec());
+        config.search.folder = folder.search();
         // Nobody else takes over here, and whoever has stopped it is waiting.
         config.gateway.drain_delay = Duration::ZERO.into();
         config.gateway.drain_jitter = Duration::from_millis(500).into();
@@ -65,10 +68,13 @@ impl Pipeline {
         ProcessMetrics::register("dev", &mut registry);
         let auth = Arc::new(JwtAuth::new(secret));
         auth.register(&mut registry);
-        let process = Process::start(&config, settings, &store, &mut registry)?;
+        let objects = Objects::folder(&folder.objects()).context("cannot keep objects")?;
+        let archive = serve::archive(&objects, &Note::new()).await?;
+        let places = Places { store: store.clone(), objects: Some((objects, archive.clone())) };
+        let process = Process::start(&config, settings, &places, &mut registry)?;
         let ingest = Ingest::start(&config.ingest, settings, auth.clone(), &mut registry)?;
         let address = listener.local_addr().context("the listener has no address")?;
-        let gateway = serve::gateway(&config.gateway, settings, store, auth, address, &mut registry)?;
+        let gateway = serve::gateway(&config.gateway, settings, store, Some(&archive), auth, address, &mut registry)?;
 
         let sinks = process.clone();
         let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));

@@ -1,25 +1,32 @@
-//! From the log, into the store.
+//! From the log, into the store, the search index and the archive.
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use agentworks_archive::{Archive, ArchiveSink, Maintenance};
 use agentworks_kafka::KafkaSettings;
+use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
 use agentworks_processors::hot::HotSink;
 use agentworks_processors::runs::RunsSink;
-use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle, RuntimeMetrics};
+use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle, RuntimeMetrics, RuntimeStatus};
 use agentworks_processors::sink::Sink;
 use agentworks_processors::warm::WarmSink;
 use agentworks_store::Store;
 use anyhow::{Context, bail};
+use futures_util::future::join_all;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use warp::Filter;
 
 use super::Ready;
+use super::index::Index;
 use super::kafka::KafkaWatch;
 use super::metrics::{Counted, LogMetrics};
+use super::serve;
 use super::service::Service;
 use super::store;
 use crate::config::{Config, Loaded};
@@ -27,64 +34,90 @@ use crate::config::{Config, Loaded};
 /// How often is looked whether the runtime has ended of itself.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The runtime with its sinks. Clones share it.
+/// What the sinks write to.
+pub(crate) struct Places {
+    /// Blocks, run summaries, positions.
+    pub(crate) store: Arc<dyn Store>,
+    /// Splits and tables; `None` where nothing writes any.
+    pub(crate) objects: Option<(Objects, Archive)>,
+}
+
+/// The runtimes, one for each consumer group, and what looks after what they write. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Process {
-    /// Until it is stopped.
-    runtime: Arc<Mutex<Option<RuntimeHandle>>>,
+    /// Until they are stopped.
+    runtimes: Arc<Mutex<Vec<RuntimeHandle>>>,
+    index: Option<Index>,
+    /// Ended when the last clone is dropped.
+    _upkeep: Arc<JoinSet<()>>,
 }
 
 impl Process {
-    /// Starts it; neither Kafka nor the store need be reachable yet.
+    /// Starts them; neither Kafka nor the store need be reachable yet.
     pub(crate) fn start(
         config: &Config,
         kafka: &KafkaSettings,
-        store: &Arc<dyn Store>,
+        places: &Places,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let logs = LogMetrics::new(config.metrics.top_workspaces);
         logs.register(registry);
-        let mut sinks = Vec::new();
-        for name in &config.runtime.sinks.0 {
-            let sink = sink(name, config, store, registry)?;
-            // One of them counts for all, since each takes every entry.
-            sinks.push(if sinks.is_empty() { Box::new(Counted::new(sink, logs.clone())) } else { sink });
-        }
         let metrics = RuntimeMetrics::default();
         metrics.register(registry);
-        let runtime = &config.runtime;
-        let config = RuntimeConfig {
-            instance: runtime.instance.clone(),
-            dead_letters: runtime.dead_letters,
-            topic_ids: runtime.topic_ids,
-            memory: runtime.memory.0,
-            queue: runtime.queue.0,
-            linger: runtime.linger.0,
-            drain: runtime.drain.0,
-            metrics,
-            ..RuntimeConfig::new(kafka.clone(), runtime.group(), store.clone(), sinks)
-        };
-        let runtime = Runtime::start(config).context("cannot start the sinks")?;
-        Ok(Process { runtime: Arc::new(Mutex::new(Some(runtime))) })
-    }
-
-    /// Whether it does its work; if not, why.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-        match runtime.as_ref().map(RuntimeHandle::status) {
-            Some(status) if status.is_ready() => Ok(()),
-            Some(status) => Err(format!("the sinks are not ready: {}", status.problems().join("; "))),
-            None => Err("the sinks are being stopped".into()),
+        let mut start = Start { config, places, registry, erasures: None, index: None, upkeep: JoinSet::new() };
+        let mut runtimes = Vec::new();
+        for group in config.runtime.groups() {
+            let mut sinks = Vec::new();
+            for name in &group.sinks {
+                let sink = start.sink(name)?;
+                // One of all counts for all, since each takes every entry.
+                let is_first = runtimes.is_empty() && sinks.is_empty();
+                sinks.push(if is_first { Box::new(Counted::new(sink, logs.clone())) } else { sink });
+            }
+            let runtime = &config.runtime;
+            // The archive counts what may be pending by its own measure.
+            let memory = if group.sinks == ["archive"] { 2 * config.archive.flush_bytes.0 } else { runtime.memory.0 };
+            let runtime = RuntimeConfig {
+                instance: runtime.instance.clone(),
+                // Of all groups that read the same topics, the first does this.
+                dead_letters: runtime.dead_letters && runtimes.is_empty(),
+                topic_ids: runtime.topic_ids,
+                memory,
+                queue: runtime.queue.0,
+                linger: runtime.linger.0,
+                drain: runtime.drain.0,
+                metrics: metrics.clone(),
+                ..RuntimeConfig::new(kafka.clone(), group.name, places.store.clone(), sinks)
+            };
+            runtimes.push(Runtime::start(runtime).context("cannot start the sinks")?);
         }
+        let Start { index, upkeep, .. } = start;
+        Ok(Process { runtimes: Arc::new(Mutex::new(runtimes)), index, _upkeep: Arc::new(upkeep) })
     }
 
-    /// Waits until the runtime has ended of itself, and says why.
+    /// The index that this process makes, if it does.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.index.as_ref()
+    }
+
+    /// Whether all do their work; if not, why.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let runtimes = self.runtimes.lock();
+        if runtimes.is_empty() {
+            return Err("the sinks are being stopped".into());
+        }
+        let status: Vec<_> = runtimes.iter().map(RuntimeHandle::status).collect();
+        if status.iter().all(RuntimeStatus::is_ready) {
+            return Ok(());
+        }
+        let problems: Vec<_> = status.iter().flat_map(RuntimeStatus::problems).collect();
+        Err(format!("the sinks are not ready: {}", problems.join("; ")))
+    }
+
+    /// Waits until one of the runtimes has ended of itself, and says why.
     pub(crate) async fn failed(&self) -> String {
         loop {
-            let fault = {
-                let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner);
-                runtime.as_ref().and_then(|runtime| runtime.status().fault)
-            };
+            let fault = self.runtimes.lock().iter().find_map(|runtime| runtime.status().fault);
             if let Some(fault) = fault {
                 return fault;
             }
@@ -92,40 +125,84 @@ impl Process {
         }
     }
 
-    /// Writes what is pending, as long as the configured drain allows, and leaves the group.
+    /// Writes what is pending, as long as the configured drain allows, and leaves the groups.
     pub(crate) async fn stop(&self) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown().await;
-        }
+        let runtimes = std::mem::take(&mut *self.runtimes.lock());
+        join_all(runtimes.into_iter().map(RuntimeHandle::shutdown)).await;
     }
 }
 
-fn sink(name: &str, config: &Config, store: &Arc<dyn Store>, registry: &mut Registry) -> anyhow::Result<Box<dyn Sink>> {
-    Ok(match name {
-        "hot" => Box::new(HotSink::new(store.clone(), config.hot.sink(), registry)?),
-        "warm" => Box::new(WarmSink::new(store.clone(), config.warm.sink(), registry)?),
-        "runs" => {
-            let runs = RunsSink::new(store.clone(), config.runs.sink()).erasures(Erasures::follow(store.clone()));
-            runs.register(registry);
-            Box::new(runs)
-        }
-        other => bail!("there is no sink {other:?}"),
-    })
+/// What is being started.
+struct Start<'a> {
+    config: &'a Config,
+    places: &'a Places,
+    registry: &'a mut Registry,
+    erasures: Option<Erasures>,
+    index: Option<Index>,
+    upkeep: JoinSet<()>,
+}
+
+impl<'a> Start<'a> {
+    fn sink(&mut self, name: &str) -> anyhow::Result<Box<dyn Sink>> {
+        let (config, store) = (self.config, &self.places.store);
+        Ok(match name {
+            "hot" => Box::new(HotSink::new(store.clone(), config.hot.sink(), self.registry)?),
+            "warm" => Box::new(WarmSink::new(store.clone(), config.warm.sink(), self.registry)?),
+            "runs" => {
+                let runs = RunsSink::new(store.clone(), config.runs.sink()).erasures(self.erasures());
+                runs.register(self.registry);
+                Box::new(runs)
+            }
+            "search" => {
+                let erasures = self.erasures();
+                let (objects, _) = self.objects()?;
+                let (sink, index) = Index::start(&config.search, objects, erasures, self.registry)?;
+                self.upkeep.spawn(index.clone().maintain());
+                self.index = Some(index);
+                sink
+            }
+            "archive" => {
+                let archive = self.objects()?.1.clone();
+                let keeping = Maintenance::new(archive.clone(), config.archive.maintenance())?;
+                self.upkeep.spawn(keeping.work(config.archive.maintain.0));
+                Box::new(ArchiveSink::new(archive, config.archive.sink(), self.registry)?.erasures(self.erasures()))
+            }
+            other => bail!("there is no sink {other:?}"),
+        })
+    }
+
+    /// Borrowed from the places, not from this.
+    fn objects(&self) -> anyhow::Result<&'a (Objects, Archive)> {
+        self.places.objects.as_ref().context("there is no place for objects: give objects.url")
+    }
+
+    fn erasures(&mut self) -> Erasures {
+        self.erasures.get_or_insert_with(|| Erasures::follow(self.places.store.clone())).clone()
+    }
 }
 
 /// Runs the role until it is told to stop, or the runtime can't go on.
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let config = &loaded.config;
-    let (settings, address) = (loaded.kafka()?, loaded.store()?);
+    let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
     let mut service = Service::listen("process", config.runtime.listen)?;
     let note = service.note();
+    let objects = objects.filter(|_| config.runtime.writes_objects()).map(|objects| Objects::open(&objects));
+    let objects = objects.transpose().context("cannot open objects.url")?;
     let opened = async {
         let store = store::open(&address, &note).await?;
-        Ok((KafkaWatch::start(&settings, &note).await?, store))
+        let kafka = KafkaWatch::start(&settings, &note).await?;
+        let objects = match objects {
+            Some(objects) => {
+                let archive = serve::archive(&objects, &note).await?;
+                Some((objects, archive))
+            }
+            None => None,
+        };
+        Ok((kafka, Places { store, objects }))
     };
-    let Some((kafka, store)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
-    let process = Process::start(config, &settings, &store, service.registry())?;
+    let Some((kafka, places)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
+    let process = Process::start(config, &settings, &places, service.registry())?;
     let sinks = process.clone();
     let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));
     let mut serving = service.serve(ready, |probes| probes.routes().boxed());

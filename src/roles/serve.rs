@@ -3,38 +3,49 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use agentworks_archive::{Archive, ArchiveReader};
 use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
 use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_objects::Objects;
 use agentworks_processors::erasure::Eraser;
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
 use agentworks_store::Store;
 use anyhow::Context;
 use prometheus_client::registry::Registry;
+use tokio::time::sleep;
 use warp::Filter;
 
 use super::Ready;
 use super::kafka::KafkaWatch;
-use super::service::Service;
+use super::service::{Note, Service};
 use super::store::{self, StoreWatch};
 use crate::config::{self, Loaded};
 
-/// Makes the gateway over Kafka and the store.
+/// How long is waited between attempts to reach objects.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Makes the gateway over Kafka, the store, and the archive if there is one.
 pub(crate) fn gateway(
     config: &config::Gateway,
     kafka: &KafkaSettings,
     store: Arc<dyn Store>,
+    archive: Option<&Archive>,
     auth: Arc<dyn Authenticate>,
     address: SocketAddr,
     registry: &mut Registry,
 ) -> anyhow::Result<Gateway> {
     let seek = SeekPool::new(kafka.clone(), config.readers);
-    let reader = LogReader::new(store, seek.clone());
+    let reader = match archive {
+        Some(archive) => LogReader::with_cold(store, seek.clone(), Arc::new(ArchiveReader::new(archive))),
+        None => LogReader::new(store, seek.clone()),
+    };
     reader.metrics().register(registry);
     // For as long as the process lives. Several gateways may do it: each goes on where another ended.
     tokio::spawn(Eraser::new(reader.clone()).work());
@@ -54,6 +65,22 @@ pub(crate) fn gateway(
     })
 }
 
+/// Opens the archive among the objects; waits for a store that can't be reached, with the reason in `note`.
+///
+/// # Errors
+/// If the store refuses us, or holds something else.
+pub(crate) async fn archive(objects: &Objects, note: &Note) -> anyhow::Result<Archive> {
+    let objects = objects.child("archive");
+    loop {
+        match Archive::open(&objects).await {
+            Ok(archive) => return Ok(archive),
+            Err(error) if error.is_transient() => note.set(error.to_string()),
+            Err(error) => return Err(error).context("cannot open the archive"),
+        }
+        sleep(EVERY).await;
+    }
+}
+
 /// Keeps up with the other gateways, for as long as the process lives.
 pub(crate) fn follow_peers(gateway: &Gateway, ready: Ready, registry: &mut Registry) -> anyhow::Result<()> {
     let metrics = RoutingMetrics::default();
@@ -67,18 +94,25 @@ pub(crate) fn follow_peers(gateway: &Gateway, ready: Ready, registry: &mut Regis
 /// Runs the role until it is told to stop.
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let auth = Arc::new(loaded.auth()?);
-    let (settings, address) = (loaded.kafka()?, loaded.store()?);
+    let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
     let mut service = Service::listen("serve", loaded.config.gateway.listen)?;
     let note = service.note();
+    let objects = objects.map(|objects| Objects::open(&objects)).transpose().context("cannot open objects.url")?;
     let opened = async {
         let store = store::open(&address, &note).await?;
-        Ok((KafkaWatch::start(&settings, &note).await?, store))
+        let kafka = KafkaWatch::start(&settings, &note).await?;
+        let archive = match &objects {
+            Some(objects) => Some(archive(objects, &note).await?),
+            None => None,
+        };
+        Ok((kafka, store, archive))
     };
-    let Some((kafka, store)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
+    let Some((kafka, store, archive)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let watch = StoreWatch::start(store.clone());
     let address = service.address()?;
     auth.register(service.registry());
-    let gateway = gateway(&loaded.config.gateway, &settings, store, auth.clone(), address, service.registry())?;
+    let config = &loaded.config.gateway;
+    let gateway = gateway(config, &settings, store, archive.as_ref(), auth.clone(), address, service.registry())?;
     service.limit(gateway.config.server.clone());
     let hub = gateway.hub.clone();
     let ready: Ready = Arc::new(move || {

@@ -48,12 +48,16 @@ def with_polars():
 
 def with_deltalake():
     table = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(folder))
-    ask = lambda query: polars.from_arrow(table.execute(query).read_all())
-    sums = ask('select count(*) as rows, sum("offset") as offsets, count(distinct run_id) as runs from t')
+
+    def ask(query):
+        return polars.DataFrame(table.execute(query))
+
+    sums = ask('select count(*) as c, sum("offset") as o, count(distinct run_id) as r from t')
+    rows, offsets, runs = sums.row(0)
     levels = dict(ask("select level, count(*) from t group by level").iter_rows())
     where = f"workspace_id = '{workspace}' and run_id = '{run}'"
     lines = ask(f'select message from t where {where} order by topic, "partition", "offset"')
-    show("deltalake", *sums.select("rows", "offsets").row(0), levels, sums["runs"][0], lines["message"].to_list())
+    show("deltalake", rows, offsets, levels, runs, lines["message"].to_list())
 
 
 with_duckdb()

@@ -100,6 +100,11 @@ impl World {
         Client::connect(&self.stack.address, &self.checker, token, card, query).await
     }
 
+    /// A connection was closed with this code.
+    fn saw(&self, code: u16) {
+        self.checker.lock().unwrap().closes.insert(code);
+    }
+
     /// That the walk has seen all of the documents.
     fn assert_all_was_seen(&self) {
         let checker = self.checker.lock().unwrap();
@@ -113,6 +118,9 @@ impl World {
         let known = checker.error_codes().into_iter().filter(|code| !unsaid.contains(&code.as_str()));
         let known = known.collect::<BTreeSet<_>>();
         assert_eq!(codes.collect::<BTreeSet<_>>(), known.iter().map(String::as_str).collect());
+
+        let closes = checker.close_codes().into_iter().filter(|code| *code != 1011).collect::<BTreeSet<_>>();
+        assert_eq!(checker.closes, closes);
 
         let operations: BTreeSet<_> = checker.operations();
         let good = checker.answers.iter().filter(|(_, _, status)| *status < 400 || *status == 426);
@@ -147,6 +155,7 @@ async fn walk(store: Option<Arc<dyn Store>>) {
     part(&mut failed, "a gap", ends::a_gap(&world)).await;
     part(&mut failed, "a lag", ends::a_lag(&world)).await;
     part(&mut failed, "closes", ends::closes(&world)).await;
+    part(&mut failed, "closes of the impatient", ends::impatience(&world)).await;
     part(&mut failed, "erasing", operating::erasing(&world)).await;
     part(&mut failed, "adopting", operating::adopting(&world)).await;
     part(&mut failed, "a drain", ends::a_drain(&mut world)).await;

@@ -1,6 +1,7 @@
 //! Several gateways: each lane at home with one, clients that go on with another, and a balancer before them.
 
 mod balancer;
+mod behind;
 mod follower;
 
 use std::collections::{BTreeMap, HashMap};
@@ -134,14 +135,21 @@ struct Load {
 impl Load {
     /// Each client begins at its card's home.
     fn start(fleet: &Fleet, cards: &[String], homes: &HashMap<String, String>) -> Load {
+        Load::through(fleet, cards, |card| {
+            let mut gateways = fleet.addresses();
+            let home = gateways.iter().position(|address| *address == homes[card]).unwrap();
+            gateways.rotate_left(home);
+            gateways
+        })
+    }
+
+    /// Each client knows of these addresses, `HOST:PORT`, and begins at the first.
+    fn through(fleet: &Fleet, cards: &[String], addresses: impl Fn(&str) -> Vec<String>) -> Load {
         let (goal, is_goal) = watch::channel(usize::MAX);
         let (mut seen, mut followers) = (Vec::new(), Vec::new());
         for card in cards {
             let (sender, receiver) = watch::channel(0);
-            let mut gateways = fleet.addresses();
-            let home = gateways.iter().position(|address| *address == homes[card]).unwrap();
-            gateways.rotate_left(home);
-            let goal = is_goal.clone();
+            let (goal, gateways) = (is_goal.clone(), addresses(card));
             let follower = Follower { card: card.clone(), token: token(), gateways, goal, seen: sender };
             followers.push(tokio::spawn(follower.follow()));
             seen.push(receiver);

@@ -1,5 +1,7 @@
 //! The terminal page: its files, and the policy they come with.
 
+mod browser;
+
 use agentworks_schemas::access::Role;
 
 use crate::support::stack::Stack;

@@ -173,6 +173,17 @@ impl Stack {
         mint(&self.secret, &claims, ttl).unwrap()
     }
 
+    /// Another gateway over the same parts, with limits of its own: `127.0.0.1:PORT`, and what ends it.
+    pub fn beside(&self, config: GatewayConfig) -> (String, Ending) {
+        let (roster, drain) = (Roster::default(), Drain::default());
+        let gateway = Gateway { config: Arc::new(config), roster, drain, ..self.gateway.clone() };
+        let probes = Probes { ready: Arc::new(|| Ok(())), registry: Arc::default() };
+        let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (address, ending) = (listener.local_addr().unwrap().to_string(), Ending::default());
+        tokio::spawn(server::serve_until(listener, gateway.routes(probes), Slots::default(), ending.clone()));
+        (address, ending)
+    }
+
     /// Ends the gateway alone, as for a restart.
     pub async fn stop_gateway(&mut self) {
         self.ending.end();

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 use super::stack::Stack;
@@ -144,6 +147,22 @@ impl Terminal {
                 Told::Gone => panic!("gone without a close"),
             }
         }
+    }
+
+    /// Begins to close, and waits for the answer; its code.
+    pub async fn hang_up(mut self) -> u16 {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        self.socket.close(Some(frame)).await.unwrap();
+        self.closed().await.0
+    }
+
+    /// What comes next as it comes, unanswered, until the other side ends the connection.
+    pub async fn unanswered(self) -> Vec<u8> {
+        let (mut socket, mut bytes) = (self.socket, Vec::new());
+        let MaybeTlsStream::Plain(stream) = socket.get_mut() else { panic!("no test has TLS") };
+        // Cut off or ended: it is over.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an end in time");
+        bytes
     }
 
     pub async fn send(&mut self, message: Value) {

@@ -20,6 +20,9 @@ pub(crate) struct Checker {
     pub(crate) messages: BTreeSet<String>,
     /// The codes of `error` messages that were checked.
     pub(crate) codes: BTreeSet<String>,
+    /// The codes of closes that were seen.
+    #[allow(dead_code, reason = "this file is part of two programs")]
+    pub(crate) closes: BTreeSet<u16>,
     /// Method, path as in the document, and status of the answers that were checked.
     pub(crate) answers: BTreeSet<(String, String, u16)>,
 }
@@ -46,8 +49,8 @@ impl Checker {
                 compiled.insert(place, index);
             }
         }
-        let (messages, codes, answers) = Default::default();
-        Checker { asyncapi, openapi, schemas, compiled, messages, codes, answers }
+        let (messages, codes, closes, answers) = Default::default();
+        Checker { asyncapi, openapi, schemas, compiled, messages, codes, closes, answers }
     }
 
     /// The types of the document's messages: those that a client says, and those that the gateway says.
@@ -66,6 +69,13 @@ impl Checker {
     pub(crate) fn error_codes(&self) -> BTreeSet<String> {
         let codes = self.asyncapi["components"]["schemas"]["ErrorCode"]["enum"].as_array().unwrap();
         codes.iter().map(|code| code.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The codes with which connections are closed.
+    #[allow(dead_code, reason = "this file is part of two programs")]
+    pub(crate) fn close_codes(&self) -> BTreeSet<u16> {
+        let closes = self.asyncapi["channels"]["stream"]["x-close-codes"].as_array().unwrap();
+        closes.iter().map(|close| u16::try_from(close["code"].as_u64().unwrap()).unwrap()).collect()
     }
 
     /// Method and path of all operations over HTTP.

@@ -6,6 +6,7 @@ mod samples;
 use std::collections::BTreeSet;
 
 use agentworks_schemas::protocol::{ClientMessage, ErrorCode, ServerMessage};
+use boon::{Compiler, Schemas};
 use serde_json::{Value, json};
 
 use super::checker::Checker;
@@ -160,4 +161,18 @@ fn a_gateway_tells_its_own_limits() {
     let config = GatewayConfig { max_message: 777, ..GatewayConfig::default() };
     assert_eq!(asyncapi(&config)["channels"]["stream"]["x-limits"]["maxMessageBytes"], 777);
     assert_eq!(openapi()["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+/// By the rules of who made them; OpenAPI's are held to it in tests/suite, by its own validator.
+#[test]
+fn the_asyncapi_document_is_one() {
+    let rules: Value = serde_json::from_str(include_str!("tests/vendor/asyncapi-3.0.0.json")).unwrap();
+    let url = rules["$id"].as_str().unwrap().to_owned();
+    let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
+    compiler.add_resource(&url, rules).unwrap();
+    let rules = compiler.compile(&url, &mut schemas).unwrap_or_else(|error| panic!("{error:#}"));
+    let mut document = asyncapi(&GatewayConfig::default());
+    schemas.validate(&document, rules).unwrap_or_else(|error| panic!("{error:#}"));
+    document["operations"]["nonsense"] = json!({"action": "shout"});
+    assert!(schemas.validate(&document, rules).is_err(), "the rules are no rules");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use agentworks_processors::reader::Scope;
 use agentworks_schemas::{Cursor, LogEntry, Position, Topic, TopicPartition};
@@ -39,6 +40,10 @@ pub(super) struct Channel {
     pub(super) live: usize,
     narrowed: usize,
     pub(super) pending: Pending,
+    /// When the store was last asked where its records lie.
+    pub(super) looked_up: Instant,
+    /// In how many rounds it is asked before others, since records were seen where none of the card's were expected.
+    pub(super) suspected: u8,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,8 @@ impl Channel {
             live: 0,
             narrowed: 0,
             pending: Pending::default(),
+            looked_up: Instant::now(),
+            suspected: 0,
         }
     }
 

@@ -53,7 +53,7 @@ pub(super) struct Core {
     pub(super) lanes: HashMap<TopicPartition, Lane>,
     pub(super) channels: HashMap<ChannelId, Channel>,
     /// Card, then the workspaces in which it is watched: cards of different workspaces may bear the same id.
-    by_card: HashMap<String, Vec<(String, ChannelId)>>,
+    pub(super) by_card: HashMap<String, Vec<(String, ChannelId)>>,
     /// Channels with frames that have not been pushed yet.
     touched: Vec<ChannelId>,
     pub(super) commands: Vec<Command>,
@@ -167,11 +167,6 @@ impl Core {
         self.channels.get(&id).map(|channel| (channel.workspace.clone(), channel.card.clone()))
     }
 
-    /// All channels and what they show.
-    pub(super) fn cards(&self) -> Vec<(ChannelId, Scope)> {
-        self.channels.iter().map(|(id, channel)| (*id, channel.scope())).collect()
-    }
-
     /// What some channel with this partition shows.
     pub(super) fn scope_of(&self, partition: TopicPartition) -> Option<Scope> {
         self.channels.values().find(|channel| channel.reads(partition)).map(Channel::scope)
@@ -220,6 +215,7 @@ impl Core {
     }
 
     fn entry(&mut self, partition: TopicPartition, raw: &Raw<'_>) {
+        self.suspect(partition, raw.key);
         let Core { by_card, channels, lanes, metrics, touched, erased, .. } = self;
         if !may_be_wanted(by_card, raw.key, |id| channels.get(&id).is_some_and(|channel| channel.live > 0)) {
             return;

@@ -100,7 +100,6 @@ impl Core {
         metrics.hub_tail_bytes.set(self.tail_bytes as i64);
     }
 
-    /// Drops the oldest records where the tails take too much memory.
     /// Takes note of what is erased. If that is news, the tails are forgotten: who joins live reads what lies before now
     /// from the tiers, which hide what they must.
     pub(super) fn erase(&mut self, erased: Arc<View>) {
@@ -120,6 +119,7 @@ impl Core {
         self.tail_bytes = self.lanes.values().map(|lane| lane.tail.bytes()).sum();
     }
 
+    /// Drops the oldest records where the tails take too much memory.
     pub(super) fn bound_tails(&mut self) {
         while self.tail_bytes > self.limits.tail_bytes {
             let oldest = self.lanes.values_mut().filter(|lane| lane.tail.oldest().is_some());

@@ -123,6 +123,7 @@ mod tests {
             agent_id: String::new(),
             status: RunStatus::Running,
             inferred: false,
+            incomplete: false,
             start_time: Timestamp(0),
             end_time: None,
             duration: None,

@@ -2,7 +2,7 @@
 //! wrong.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentworks_kafka::{KafkaError, SeekPool, Watermarks};
 use agentworks_processors::reader::{LogReader, ReadError, Scope};
@@ -19,8 +19,10 @@ use super::core::Core;
 
 /// How often old records are dropped.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often a watched card's partitions are looked up.
+/// How often watched cards' partitions are looked up.
 const REFRESH: Duration = Duration::from_secs(3);
+/// How many cards are looked up in one round: fifty a second, of some three queries each.
+const CARDS: usize = 150;
 /// How many cards are looked up at the same time.
 const CONCURRENT: usize = 8;
 /// A position that doesn't fit the log must not fit it a second time, this much later: a broker that has just come back
@@ -49,7 +51,7 @@ impl Upkeep {
                 // Something may have been erased: history is the reader's, which knows or waits.
                 None => core.forget_tails(),
             }
-            core.sweep(std::time::Instant::now());
+            core.sweep(Instant::now());
         }
     }
 
@@ -59,7 +61,7 @@ impl Upkeep {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let channels = self.core.lock().cards();
+            let channels = self.core.lock().to_look_up(Instant::now(), CARDS);
             let look_up = async |(id, scope): (ChannelId, Scope)| {
                 // The next round tries again.
                 if let Err(error) = self.look_up(id, &scope).await {

@@ -105,7 +105,7 @@ export class Sidebar {
     replay.setAttribute('aria-label', `Replay run ${run.runId}`);
     const lasted = run.duration ?? (run.status === 'running' ? Date.now() - Date.parse(run.startTime) : NaN);
     const told = [
-      [duration(lasted)], [many(run.logCount, 'line')],
+      [duration(lasted)], [`${run.incomplete ? 'at least ' : ''}${many(run.logCount, 'line')}`],
       [run.errorCount > 0 && many(run.errorCount, 'error'), 'bad'],
       [run.warningCount > 0 && many(run.warningCount, 'warning'), 'warn'],
       [run.cost !== undefined && cost(run.cost)],

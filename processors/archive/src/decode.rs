@@ -8,9 +8,10 @@ use agentworks_schemas::{LogEntry, Position, RunEvent, Timestamp, Topic, TopicPa
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, BinaryArray, Float64Array, Int32Array, Int64Array, ListArray, PrimitiveArray, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, ListArray, PrimitiveArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray, new_null_array,
 };
+use arrow_schema::{FieldRef, SchemaRef};
 
 use crate::error::ArchiveError;
 use crate::rows::hash;
@@ -40,6 +41,20 @@ pub(crate) fn instants<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a Time
 
 pub(crate) fn hashes(rows: &RecordBatch) -> Result<&BinaryArray, ArchiveError> {
     rows.column_by_name("hash").and_then(|column| column.as_binary_opt()).ok_or_else(|| missing("hash"))
+}
+
+/// A batch of a table as its schema is now: columns that an older file lacks are null.
+pub(crate) fn complete(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArchiveError> {
+    if batch.schema_ref().fields() == schema.fields() {
+        return Ok(batch.clone());
+    }
+    let column = |field: &FieldRef| -> ArrayRef {
+        match batch.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None => new_null_array(field.data_type(), batch.num_rows()),
+        }
+    };
+    Ok(RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())?)
 }
 
 /// The topic of this name.

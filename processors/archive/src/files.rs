@@ -3,16 +3,19 @@
 use agentworks_schemas::Timestamp;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use bytes::Bytes;
 use delta_kernel_default_engine::stats::FileStatsAccumulator;
 use object_store::{ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
 
-use crate::claims::{Claim, to_footer};
+use crate::claims::{self, Claim};
 use crate::error::ArchiveError;
+use crate::sums::{self, GroupSums, Sums};
 use crate::table::{NewFile, Table};
 
 /// A row group is closed when it takes so much memory, encoded.
@@ -35,11 +38,15 @@ pub(crate) struct FileWriter {
     schema: SchemaRef,
     stats: FileStatsAccumulator,
     rows: u64,
+    /// Of the row group that is being written, and of those before.
+    group: GroupSums,
+    group_rows: usize,
+    sums: Sums,
 }
 
 /// A file that has been written and lies in memory.
 pub(crate) struct EncodedFile {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     file: NewFile,
 }
 
@@ -66,7 +73,10 @@ impl FileWriter {
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_created_by(concat!("agentworks ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            // They are ended here, so that it is known what lies in them.
+            .set_max_row_group_row_count(None)
+            // Then they are part of the tail.
+            .set_bloom_filter_position(BloomFilterPosition::End)
             .set_data_page_row_count_limit(PAGE_ROWS)
             // Checked where the limit of rows would be passed.
             .set_write_batch_size(PAGE_ROWS / 2)
@@ -87,17 +97,29 @@ impl FileWriter {
         }
         let schema = spec.arrow();
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build()))?;
-        Ok(FileWriter { writer, schema, stats: table.statistics(), rows: 0 })
+        let (stats, group, sums) = (table.statistics(), GroupSums::default(), Sums::new());
+        Ok(FileWriter { writer, schema, stats, rows: 0, group, group_rows: 0, sums })
     }
 
     /// Adds rows, which must come in the table's order.
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), ArchiveError> {
         self.stats.merge(rows).map_err(|error| ArchiveError::Corrupt(format!("statistics: {error}")))?;
         self.writer.write(rows)?;
+        self.group.add(rows);
         self.rows += rows.num_rows() as u64;
-        if self.writer.in_progress_size() >= GROUP_BYTES {
-            self.writer.flush()?;
+        self.group_rows += rows.num_rows();
+        if self.writer.in_progress_size() >= GROUP_BYTES || self.group_rows >= GROUP_ROWS {
+            self.end_group()?;
         }
+        Ok(())
+    }
+
+    fn end_group(&mut self) -> Result<(), ArchiveError> {
+        if self.group_rows > 0 {
+            self.writer.flush()?;
+            self.group.end(&mut self.sums);
+        }
+        self.group_rows = 0;
         Ok(())
     }
 
@@ -108,11 +130,17 @@ impl FileWriter {
             let empty = RecordBatch::new_empty(self.schema.clone());
             self.write(&empty)?;
         }
-        self.writer.append_key_value_metadata(to_footer(claims)?);
-        let bytes = self.writer.into_inner()?;
+        self.end_group()?;
+        self.writer.append_key_value_metadata(claims::to_footer(claims)?);
+        self.writer.append_key_value_metadata(sums::to_footer(&self.sums)?);
+        let bytes = Bytes::from(self.writer.into_inner()?);
+        // Read back as a reader will.
+        let meta = ParquetMetaDataReader::new().parse_and_finish(&bytes)?;
+        let tail = usize::try_from(sums::tail(&meta)).unwrap_or(usize::MAX);
+        let tail = bytes.get(tail..).ok_or_else(|| ArchiveError::Corrupt("a file that ends within its rows".into()))?;
         let stats = self.stats.finish().map_err(|error| ArchiveError::Corrupt(format!("statistics: {error}")))?;
         let stats = stats.ok_or_else(|| ArchiveError::Corrupt("a file without statistics".into()))?;
-        let path = format!("date={}/{}.parquet", day(date)?, Uuid::now_v7());
+        let path = format!("date={}/{}-{}.parquet", day(date)?, Uuid::now_v7(), sums::name(tail));
         let file = NewFile { path, size: bytes.len() as u64, written: Timestamp::now().millis(), date, stats };
         Ok(EncodedFile { bytes, file })
     }

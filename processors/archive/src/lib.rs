@@ -4,7 +4,8 @@
 //! - [`ArchiveSink`]: writes the first two from the log.
 //! - `table`: a Delta table; all that is asked of `delta_kernel`.
 //! - `schema`, `rows`: the columns, and records as rows of them.
-//! - `pending`, `encode`, `files`, `claims`: from what waits to sorted Parquet files that say what they hold.
+//! - `pending`, `encode`, `files`, `claims`, `sums`: from what waits to sorted Parquet files that say what they hold, and by
+//!   which it is seen that they are what was written.
 //! - `lanes`: where each lane stands.
 //! - [`ArchiveReader`]: reads entries back, with `object`, `open` and `decode`.
 //! - [`Maintenance`]: merging, rolling up, erasing, keeping, verifying.
@@ -25,6 +26,7 @@ mod read;
 mod rows;
 mod schema;
 mod sink;
+mod sums;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use lru::LruCache;
 use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::file::metadata::PageIndexPolicy;
 
-use crate::claims::{Claim, from_footer};
+use crate::claims::{self, Claim};
 use crate::error::ArchiveError;
 use crate::object::ObjectReader;
 use crate::schema::TableSpec;
+use crate::sums::{self, Sums};
 use crate::table::{ActiveFile, Table};
 
 /// How many footers are kept; each takes some tens of KiB.
@@ -24,6 +25,7 @@ const FOOTERS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 pub(crate) struct Footer {
     pub(crate) meta: ArrowReaderMetadata,
     pub(crate) claims: Arc<Vec<Claim>>,
+    pub(crate) sums: Arc<Sums>,
 }
 
 /// Footers by path.
@@ -77,17 +79,23 @@ fn reader(table: &Table, file: &ActiveFile) -> ObjectReader {
 
 async fn load(table: &Table, file: &ActiveFile) -> Result<Footer, ArchiveError> {
     let (mut reader, spec, path) = (reader(table, file), table.spec(), file.path.clone());
+    let name = path.clone();
     guarded(&path, async move {
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let meta = ArrowReaderMetadata::load_async(&mut reader, options).await?;
         check(spec, &meta)?;
-        let claims = Arc::new(from_footer(meta.metadata().file_metadata())?);
-        Ok(Footer { meta, claims })
+        let tail = sums::tail(meta.metadata()).min(reader.size);
+        if !sums::is_named(&name, &reader.get_bytes(tail..reader.size).await?) {
+            return Err(ArchiveError::Corrupt("its footer is not what was written".into()));
+        }
+        let file = meta.metadata().file_metadata();
+        let (claims, sums) = (Arc::new(claims::from_footer(file)?), Arc::new(sums::from_footer(file)?));
+        Ok(Footer { meta, claims, sums })
     })
     .await
 }
 
-/// A footer may be forged: what it says is only relied on where it is what this program writes.
+/// Whether a file's columns are what this program writes.
 fn check(spec: &TableSpec, meta: &ArrowReaderMetadata) -> Result<(), ArchiveError> {
     let ours = spec.arrow();
     for field in meta.schema().fields() {

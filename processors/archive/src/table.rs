@@ -81,10 +81,7 @@ impl Table {
     /// Must be called within a multi-threaded Tokio runtime.
     pub(crate) async fn open(objects: &Objects, spec: &'static TableSpec) -> Result<Self, ArchiveError> {
         let (store, root) = (objects.store().clone(), objects.path(spec.name));
-        // The scheme stands for nothing but a store that may list in any order; the kernel then sorts. The store is
-        // given, and the path is within it.
-        let url = Url::parse(&format!("file:///{root}/"))
-            .map_err(|error| ArchiveError::Refused(format!("the archive can't lie in {root}: {error}")))?;
+        let url = url_of(&root)?;
         let runtime = tokio::runtime::Handle::current();
         if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
             return Err(ArchiveError::Refused("the archive needs a multi-threaded Tokio runtime".into()));
@@ -267,6 +264,19 @@ impl Version {
                 names.iter().map(find).collect()
             })
             .await
+    }
+}
+
+/// What the kernel is told. It is given the store, and takes of the URL but the path, and how the store lists: S3's directory
+/// buckets, which it knows by this ending of their names, in any order, as folders do. Then it sorts by itself.
+fn url_of(root: &Path) -> Result<Url, ArchiveError> {
+    let refused = |reason: String| ArchiveError::Refused(format!("the archive can't lie in {root}: {reason}"));
+    let url = Url::parse(&format!("objects://archive--x-s3/{root}/")).map_err(|error| refused(error.to_string()))?;
+    match Path::from_url_path(url.path()) {
+        Ok(path) if path == *root => Ok(url),
+        _ => {
+            Err(refused("use a folder whose name has no other characters than letters, digits, spaces and -_.".into()))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A consumer costs threads and connections, so history is read by a few that are kept: a read borrows one, assigns its
 //! partition at its offset, and gives it back when it has what it wanted, or when its reader falls behind or others wait.
 
+mod passed;
 mod queue;
 mod read;
 mod worker;
@@ -20,6 +21,7 @@ use crate::batch::Batch;
 use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
 use crate::topics::Watermarks;
+use passed::Passed;
 use queue::{Job, Queue};
 use read::Read;
 use worker::Worker;
@@ -64,6 +66,7 @@ struct Inner {
     pages: Arc<Queue>,
     /// So have questions, which are shorter still.
     questions: Arc<Queue>,
+    passed: Arc<Passed>,
 }
 
 impl SeekPool {
@@ -72,7 +75,7 @@ impl SeekPool {
     pub fn new(settings: KafkaSettings, size: usize) -> Self {
         let sizes = ((size / 2).max(1), size.div_ceil(2).max(1));
         let (reads, pages, questions) = (Arc::default(), Arc::default(), Arc::default());
-        SeekPool { inner: Arc::new(Inner { settings, sizes, reads, pages, questions }) }
+        SeekPool { inner: Arc::new(Inner { settings, sizes, reads, pages, questions, passed: Arc::default() }) }
     }
 
     /// Reads a range. Batches come in order and tile `from..to` exactly, so that one without records still says how far
@@ -89,7 +92,7 @@ impl SeekPool {
         } else {
             (reads, sizes.0, KafkaSettings::seek_reader as Consumer)
         };
-        let read = Read::new(request, sender, Handle::current());
+        let read = Read::new(request, &self.inner.passed, sender, Handle::current());
         self.submit(queue, size, consumer, Job::Read(Box::new(read)));
         receiver
     }
@@ -110,8 +113,8 @@ impl SeekPool {
         if !queue.push(job, size) {
             return;
         }
-        let (settings, theirs) = (self.inner.settings.clone(), queue.clone());
-        let run = move || Worker::run(consumer(&settings), settings, theirs);
+        let (settings, theirs, passed) = (self.inner.settings.clone(), queue.clone(), Arc::clone(&self.inner.passed));
+        let run = move || Worker::run(consumer(&settings), settings, theirs, passed);
         let spawned = thread::Builder::new().name("kafka-seek".into()).spawn(run);
         if let Err(error) = spawned {
             queue.worker_failed(&KafkaError::Failed(format!("no thread for a consumer: {error}")));

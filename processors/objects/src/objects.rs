@@ -47,16 +47,30 @@ impl Objects {
     /// # Errors
     /// If the URL or an option is wrong, or the folder can't be used.
     pub fn open(config: &ObjectsConfig) -> Result<Self, ObjectsError> {
-        match Address::parse(&config.url)? {
-            Address::Folder(folder) => {
-                if config.s3 != S3Options::default() {
-                    let reason = "is for s3://bucket/prefix; remove it, or the folder".into();
-                    return Err(ObjectsError::Option { url: folder.display().to_string(), option: "s3", reason });
-                }
-                Self::folder(&folder)
-            }
+        match Self::address(config)? {
+            Address::Folder(folder) => Self::folder(&folder),
             Address::S3 { bucket, prefix } => Self::s3(&bucket, &prefix, &config.s3),
         }
+    }
+
+    /// Whether a store could be opened, as far as the URL and the options say. Nothing is made, and nobody is asked.
+    ///
+    /// # Errors
+    /// If the URL or an option is wrong.
+    pub fn check(config: &ObjectsConfig) -> Result<(), ObjectsError> {
+        match Self::address(config)? {
+            Address::Folder(_) => Ok(()),
+            Address::S3 { bucket, prefix } => Self::s3(&bucket, &prefix, &config.s3).map(drop),
+        }
+    }
+
+    fn address(config: &ObjectsConfig) -> Result<Address, ObjectsError> {
+        let address = Address::parse(&config.url)?;
+        if let (Address::Folder(folder), true) = (&address, config.s3 != S3Options::default()) {
+            let reason = "is for s3://bucket/prefix; remove it, or the folder".into();
+            return Err(ObjectsError::Option { url: folder.display().to_string(), option: "s3", reason });
+        }
+        Ok(address)
     }
 
     /// Opens a local folder, which is made if it isn't there.

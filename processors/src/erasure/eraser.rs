@@ -1,11 +1,14 @@
 //! Making erasures, and clearing the tiers.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::{KafkaError, describe_topics};
 use agentworks_schemas::{Timestamp, Topic};
 use agentworks_store::StoreError;
+use async_trait::async_trait;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -41,16 +44,41 @@ pub enum EraseError {
     UnknownRun(String),
 }
 
+/// A tier that lies elsewhere than in the store, and knows by itself how far it is and how it is cleared.
+#[async_trait]
+pub trait Clear: fmt::Debug + Send + Sync + 'static {
+    /// Which one.
+    fn tier(&self) -> Tier;
+
+    /// Rewrites whatever holds anything of what was erased, without it. `None` if its sink hasn't gone past the erasure yet;
+    /// else how many objects were rewritten, and when at the latest those that had it are gone.
+    ///
+    /// # Errors
+    /// The tier's; it is asked again.
+    async fn clear(&self, erasure: &Erasure) -> Result<Option<(u64, Timestamp)>, SinkError>;
+}
+
 /// Makes erasures and clears the tiers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Eraser {
     reader: LogReader,
+    elsewhere: Arc<[Arc<dyn Clear>]>,
 }
 
 impl Eraser {
     /// An eraser of what `reader` reads.
     pub fn new(reader: LogReader) -> Self {
-        Eraser { reader }
+        Eraser { reader, elsewhere: Arc::new([]) }
+    }
+
+    /// The same, which clears these tiers, too.
+    pub fn with(self, elsewhere: impl IntoIterator<Item = Arc<dyn Clear>>) -> Self {
+        Eraser { elsewhere: elsewhere.into_iter().collect(), ..self }
+    }
+
+    /// All tiers that there are here.
+    fn tiers(&self) -> impl Iterator<Item = Tier> {
+        Tier::ALL.into_iter().chain(self.elsewhere.iter().map(|clear| clear.tier()))
     }
 
     /// Erases all that a workspace or one of its runs has on the log and in the tiers up to now. When this returns,
@@ -113,18 +141,24 @@ impl Eraser {
                 continue;
             }
             let mut receipt = receipt::read(&**store, erasure).await?;
-            if receipt.is_settled() {
+            if receipt.has(self.tiers()) && receipt.is_settled() {
                 settled.insert(erasure.id.clone());
                 continue;
             }
-            if receipt.tiers.len() < Tier::ALL.len() {
-                // Whoever made the erasure died before it could say so.
+            if !receipt.has(self.tiers()) {
+                // Whoever made the erasure died before it could say so, or knew of fewer tiers.
                 self.promise(erasure, Timestamp::now()).await?;
                 receipt = receipt::read(&**store, erasure).await?;
             }
             // In the order of the tiers: where runs lie in warm is found by what the runs sink knows.
             let mut is_warm_cleared = false;
             for state in &mut receipt.tiers {
+                if let Some(clear) = self.elsewhere.iter().find(|clear| clear.tier() == state.tier) {
+                    if state.cleared.is_none() {
+                        self.clear_elsewhere(&**clear, state, erasure).await?;
+                    }
+                    continue;
+                }
                 let is_open = state.cleared.is_none() && may_clear(state.tier, erasure);
                 let has_its_turn = state.tier != Tier::Runs || is_warm_cleared;
                 if is_open && has_its_turn && self.has_passed(state.tier, erasure).await? {
@@ -155,7 +189,8 @@ impl Eraser {
             Tier::Hot => hot::erase(store, erasure).await?,
             Tier::Warm => warm::erase(store, erasure).await?,
             Tier::Runs => Cleared { rows: runs::erase(store, erasure).await?, until: None },
-            Tier::Log | Tier::DeadLetters => Cleared::default(),
+            // By others, if at all.
+            Tier::Log | Tier::DeadLetters | Tier::Search | Tier::Archive => Cleared::default(),
         };
         let now = Timestamp::now();
         let (gone_by, note) = match until {
@@ -167,9 +202,23 @@ impl Eraser {
         Ok(receipt::write(&**store, erasure, state).await?)
     }
 
+    /// Has a tier cleared that lies elsewhere, if its time has come, and writes that down.
+    async fn clear_elsewhere(
+        &self,
+        clear: &dyn Clear,
+        state: &mut TierState,
+        erasure: &Erasure,
+    ) -> Result<(), EraseError> {
+        let Some((objects, gone_by)) = clear.clear(erasure).await? else { return Ok(()) };
+        info!(erasure = erasure.id, tier = %state.tier, objects, "cleared");
+        (state.gone_by, state.cleared, state.rows) = (Some(gone_by), Some(Timestamp::now()), objects);
+        state.note = "rewritten without it; the objects that had it are deleted after a grace".to_owned();
+        Ok(receipt::write(&**self.erasures().store(), erasure, state).await?)
+    }
+
     /// Writes down what can be said of each tier now that nobody can read what was erased.
     async fn promise(&self, erasure: &Erasure, unreadable_since: Timestamp) -> Result<(), EraseError> {
-        for tier in Tier::ALL {
+        for tier in self.tiers() {
             let (gone_by, note) = self.expiry(tier, erasure).await?;
             let state = TierState { tier, unreadable_since, gone_by, cleared: None, rows: 0, note: note.into() };
             receipt::write(&**self.erasures().store(), erasure, &state).await?;
@@ -194,6 +243,7 @@ impl Eraser {
                 (kept, "a block holds all runs of its card: goes as blocks expire")
             }
             Tier::Hot | Tier::Warm | Tier::Runs => (None, "is deleted as soon as the sink has gone past it"),
+            Tier::Search | Tier::Archive => (None, "is rewritten without it as soon as the sink has gone past it"),
         })
     }
 
@@ -227,7 +277,10 @@ impl Eraser {
 /// Whether rows of a tier can be deleted for the sake of an erasure. Hot's blocks hold a card's entries, whatever their
 /// run: there a run's go as they expire.
 fn may_clear(tier: Tier, erasure: &Erasure) -> bool {
-    !matches!((tier, &erasure.target), (Tier::Hot, Target::Run(_)) | (Tier::Log | Tier::DeadLetters, _))
+    !matches!(
+        (tier, &erasure.target),
+        (Tier::Hot, Target::Run(_)) | (Tier::Log | Tier::DeadLetters | Tier::Search | Tier::Archive, _)
+    )
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {

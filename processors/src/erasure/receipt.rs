@@ -23,10 +23,14 @@ pub enum Tier {
     Warm,
     /// Run summaries, marks and listings.
     Runs,
+    /// Splits of the search index, where there is one.
+    Search,
+    /// Tables of the archive, where there is one.
+    Archive,
 }
 
 impl Tier {
-    /// All of them.
+    /// Those that every installation has.
     pub const ALL: [Tier; 5] = [Tier::Log, Tier::DeadLetters, Tier::Hot, Tier::Warm, Tier::Runs];
 
     /// Its name.
@@ -37,6 +41,8 @@ impl Tier {
             Tier::Hot => "hot",
             Tier::Warm => "warm",
             Tier::Runs => "runs",
+            Tier::Search => "search",
+            Tier::Archive => "archive",
         }
     }
 }
@@ -80,10 +86,15 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Whether something is said of each of these tiers.
+    pub(super) fn has(&self, tiers: impl IntoIterator<Item = Tier>) -> bool {
+        tiers.into_iter().all(|tier| self.tiers.iter().any(|state| state.tier == tier))
+    }
+
     /// Whether nothing is left to be done: what isn't gone by now will be, at a time that is known.
     pub fn is_settled(&self) -> bool {
         let is_settled = |state: &TierState| state.cleared.is_some() || state.gone_by.is_some();
-        self.tiers.len() == Tier::ALL.len() && self.tiers.iter().all(is_settled)
+        self.has(Tier::ALL) && self.tiers.iter().all(is_settled)
     }
 }
 

@@ -11,12 +11,10 @@ use agentworks_schemas::TopicPartition;
 
 use super::ReadError;
 use super::merge::Piece;
-use super::tiers::{Patience, Reading, Tier, broke_off};
+use super::tiers::{LOG_BUDGET, Patience, Reading, Tier, broke_off};
 use crate::blocks::StoredEntry;
 use crate::lane::Held;
 
-/// How many offsets of the log are looked through at most, those aside that are too new for the tiers.
-const LOG_BUDGET: i64 = 200_000;
 /// How many offsets the first window has. Each next one has four times as many.
 const FIRST_WINDOW: i64 = 2_000;
 /// The least and most entries that a tier is asked for at once.
@@ -80,7 +78,7 @@ impl<'a> BackwardReader<'a> {
 
     async fn step(&mut self) -> Result<(), ReadError> {
         let (mut limit, mut is_new) = (None, true);
-        for tier in self.reading.tiers() {
+        for tier in self.reading.tiers().into_iter().filter(|tier| *tier != Tier::Cold) {
             match self.reading.held(tier, self.partition, self.epoch).await? {
                 Some(held) if held.low < self.next && self.next <= held.high => {
                     return self.stored(tier, &held, limit.unwrap_or(self.floor)).await;
@@ -133,8 +131,7 @@ impl<'a> BackwardReader<'a> {
         let limit = limit.max(self.floor);
         let watermarks = self.reading.tiers.watermarks(self.partition).await?;
         if watermarks.low >= self.next {
-            self.gap(limit);
-            return Ok(());
+            return self.cold(limit).await;
         }
         if self.next > watermarks.high {
             // A position beyond the end was given out when the topic was another.
@@ -178,6 +175,19 @@ impl<'a> BackwardReader<'a> {
             return Err(broke_off(self.partition, reached));
         }
         Ok(last)
+    }
+
+    /// Neither the other tiers nor the log have what comes before `next`.
+    async fn cold(&mut self, limit: i64) -> Result<(), ReadError> {
+        let limit = match self.reading.held(Tier::Cold, self.partition, self.epoch).await? {
+            Some(held) if held.low < self.next && self.next <= held.high => {
+                return self.stored(Tier::Cold, &held, limit).await;
+            }
+            Some(held) if held.high < self.next => limit.max(held.high),
+            _ => limit,
+        };
+        self.gap(limit);
+        Ok(())
     }
 
     /// Nothing of `limit..next` is held any more.

@@ -88,6 +88,17 @@ impl StoredTiers {
 
     /// The partitions in which entries of `scope` may lie, in order.
     pub(super) async fn lanes(&self, scope: &Scope) -> Result<Vec<ScopeLane>, ReadError> {
+        match scope {
+            Scope::Card { workspace, card } => {
+                let card_of = (workspace.clone(), card.clone());
+                self.card_lanes.look(card_of, self.look_up_lanes(scope)).await
+            }
+            // Few ask for the same run at once.
+            Scope::Run { .. } => self.look_up_lanes(scope).await,
+        }
+    }
+
+    async fn look_up_lanes(&self, scope: &Scope) -> Result<Vec<ScopeLane>, ReadError> {
         let computed = self.computed(scope.card()).await?;
         let mut partitions: BTreeSet<_> = Topic::LOGS.map(|topic| TopicPartition::new(topic, computed)).into();
         // A sink publishes its position after what it holds. So where the position is read first, what isn't found then

@@ -1,7 +1,7 @@
 //! One partition's share of a scope, forward.
 //!
 //! The offset that is next decides who gives it: the first of the scope's tiers with `low <= next < high`; else the log,
-//! if it has it still; else nobody, and the range up to the first offset that any has is a gap. This is asked anew for
+//! if it has it still; else the cold tier; else nobody, and the range up to the first offset that any has is a gap. This is asked anew for
 //! every chunk, so that a `low` that passes, a log that is cut and a sink that catches up are all noticed, and the tiers
 //! meet at exact offsets.
 
@@ -95,19 +95,21 @@ impl PartitionReader {
     }
 
     async fn step(&mut self) -> Result<(), ReadError> {
-        match self.find().await? {
+        match self.find(false).await? {
             Holder::Tier(tier, held, to) => self.stored(tier, held, to).await,
             Holder::Log(limit) => self.log(limit).await,
         }
     }
 
-    /// Who has what is next.
-    async fn find(&mut self) -> Result<Holder, ReadError> {
+    /// Who has what is next. What the log may have isn't asked of a tier that may be far away: only as a last resort, and
+    /// while it is being read.
+    async fn find(&mut self, is_last_resort: bool) -> Result<Holder, ReadError> {
         // Used at once or never: it gets old.
         let (mut known, mut limit) = (self.known.take(), self.to);
         for tier in self.reading.tiers() {
             let held = match known.take_if(|(of, _)| *of == tier) {
                 Some((_, held)) => held,
+                None if tier == Tier::Cold && !is_last_resort => None,
                 None => self.reading.held(tier, self.partition, self.epoch).await?,
             };
             match held {
@@ -196,7 +198,7 @@ impl PartitionReader {
 
     /// The log begins at `low`, and no tier had `next` a moment ago.
     async fn gap(&mut self, low: i64) -> Result<(), ReadError> {
-        let to = match self.find().await? {
+        let to = match self.find(true).await? {
             Holder::Tier(tier, held, _) => {
                 self.known = Some((tier, Some(held)));
                 return Ok(());

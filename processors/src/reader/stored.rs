@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use agentworks_kafka::{SeekPool, SeekRequest, Watermarks};
 use agentworks_schemas::TopicPartition;
+use agentworks_schemas::protocol::RunSummary;
 use agentworks_store::Store;
 use async_trait::async_trait;
 
-use super::lanes::PartitionCount;
+use super::lanes::{PartitionCount, ScopeLane};
 use super::metrics::ReaderMetrics;
+use super::shared::Shared;
 use super::tiers::{LogScan, ScopeRange, Tier, Tiers};
 use super::{ColdRange, ColdTier, ReadError, Scope};
 use crate::blocks::{BlockReader, BlockScan, BlockStats, StoredEntry};
@@ -30,7 +32,14 @@ pub(super) struct StoredTiers {
     pub(super) hot: BlockReader,
     warm: WarmReader,
     cold: Option<Arc<dyn ColdTier>>,
+    /// Where the entries of cards lie.
+    pub(super) card_lanes: Shared<CardOf, Vec<ScopeLane>>,
+    /// The runs of cards that go on.
+    pub(super) active: Shared<CardOf, Option<RunSummary>>,
 }
+
+/// A workspace and one of its cards.
+pub(super) type CardOf = (String, String);
 
 impl StoredTiers {
     pub(super) fn new(store: Arc<dyn Store>, seek: SeekPool, cold: Option<Arc<dyn ColdTier>>) -> Self {
@@ -39,7 +48,8 @@ impl StoredTiers {
         let (count, metrics) = (PartitionCount::default(), ReaderMetrics::default());
         let hot = BlockReader::new(store.clone(), &HOT, metrics.skipped(Tier::Hot).clone());
         let warm = WarmReader::new(store.clone(), metrics.skipped(Tier::Warm).clone());
-        StoredTiers { store, seek, runs, count, erasures, metrics, hot, warm, cold }
+        let (card_lanes, active) = (Shared::default(), Shared::default());
+        StoredTiers { store, seek, runs, count, erasures, metrics, hot, warm, cold, card_lanes, active }
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A run's part counts the records of one partition up to its `applied`, and the sink has seen everything below its
 //! position. So the log is read from there, and what has been counted meanwhile is not counted again: a part knows.
+//!
+//! Where no sink runs, or one is far behind, that would be all of the lane, for each card that anybody looks at. So there is
+//! a bound, and summaries say when it was met. Only who needs a run's exact places goes beyond.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -17,7 +20,7 @@ use futures_util::stream::{BoxStream, SelectAll, StreamExt, unfold};
 use super::ReadError;
 use super::known::{KnownRun, Share};
 use super::stored::StoredTiers;
-use super::tiers::Tiers;
+use super::tiers::{LOG_BUDGET, Tiers};
 use crate::lane::Held;
 use crate::runs::{PageToken, RunListing, RunPage, RunPart};
 
@@ -32,7 +35,7 @@ pub(super) async fn run(
     card: Option<&str>,
 ) -> Result<Option<RunSummary>, ReadError> {
     let parts = tiers.runs.parts(workspace, run).await?;
-    Ok(counted(tiers, workspace, run, card, &parts).await?.map(|known| known.summary))
+    Ok(counted(tiers, (workspace, run, card), &parts, LOG_BUDGET).await?.map(|known| known.summary))
 }
 
 /// See [`super::LogReader::run`].
@@ -45,7 +48,7 @@ pub(super) async fn known(
     let parts = tiers.runs.parts(workspace, run).await?;
     match settled(tiers, workspace, run, &parts).await? {
         Some(known) => Ok(Some(known)),
-        None => counted(tiers, workspace, run, card, &parts).await,
+        None => counted(tiers, (workspace, run, card), &parts, i64::MAX).await,
     }
 }
 
@@ -72,19 +75,19 @@ async fn settled(
     Ok(Some(KnownRun::new(workspace, summary, shares.collect())))
 }
 
-/// The run with what the log holds beyond the sink's position.
+/// The run with what the log holds beyond the sink's position, in the last `budget` offsets of each partition.
 async fn counted(
     tiers: &StoredTiers,
-    workspace: &str,
-    run: &str,
-    card: Option<&str>,
+    (workspace, run, card): (&str, &str, Option<&str>),
     parts: &[RunPart],
+    budget: i64,
 ) -> Result<Option<KnownRun>, ReadError> {
     let Some(card) = parts.first().map(|part| part.card.as_str()).or(card) else { return Ok(None) };
-    let mut fresh = Fresh::new(tiers, workspace, card);
+    let mut fresh = Fresh::new(tiers, workspace, card, budget);
     fresh.read(parts.iter().map(|part| part.partition.partition), Some(run)).await?;
     let parts = fresh.runs.remove(run).map(|(parts, _)| parts).unwrap_or_default();
-    let Some(summary) = tiers.runs.fold(run, &parts) else { return Ok(None) };
+    let Some(mut summary) = tiers.runs.fold(run, &parts) else { return Ok(None) };
+    summary.incomplete = fresh.is_cut;
     let shares = fresh.ends.iter().map(|(partition, epoch, end)| Share::new(partition, epoch, end, &parts));
     Ok(Some(KnownRun::new(workspace, summary, shares.collect())))
 }
@@ -135,14 +138,16 @@ async fn refreshed(
     page: Option<&PageToken>,
     limit: usize,
 ) -> Result<(RunPage, Vec<(RunSummary, IsStored)>), ReadError> {
-    let mut fresh = Fresh::new(tiers, workspace, card);
+    let mut fresh = Fresh::new(tiers, workspace, card, LOG_BUDGET);
     fresh.read([], None).await?;
+    let is_cut = fresh.is_cut;
     let mut fresh: HashMap<_, _> = fresh.into_summaries().map(|of| (of.0.run_id.clone(), of)).collect();
     let mut listed = tiers.runs.list(workspace, &RunListing::Card(card.to_owned()), page, limit).await?;
     for run in &mut listed.runs {
         if let Some((newer, _)) = fresh.remove(&run.run_id) {
             *run = newer;
         }
+        run.incomplete = is_cut;
     }
     Ok((listed, fresh.into_values().collect()))
 }
@@ -158,11 +163,14 @@ struct Fresh<'a> {
     runs: HashMap<String, (Vec<RunPart>, IsStored)>,
     /// Up to where they are counted.
     ends: Cursor,
+    /// How many offsets of each partition are looked through, and whether that left some out.
+    budget: i64,
+    is_cut: bool,
 }
 
 impl<'a> Fresh<'a> {
-    fn new(tiers: &'a StoredTiers, workspace: &'a str, card: &'a str) -> Self {
-        Fresh { tiers, workspace, card, runs: HashMap::new(), ends: Cursor::new() }
+    fn new(tiers: &'a StoredTiers, workspace: &'a str, card: &'a str, budget: i64) -> Self {
+        Fresh { tiers, workspace, card, runs: HashMap::new(), ends: Cursor::new(), budget, is_cut: false }
     }
 
     /// Reads the end of the log in the card's lanes and the further ones, and counts the records of `only`, or of
@@ -179,8 +187,9 @@ impl<'a> Fresh<'a> {
         }
         let tails = partitions.into_iter().map(|partition| self.tail(partition, held.get(&partition).copied()));
         let tails = try_join_all(tails).await?;
-        self.ends = tails.iter().map(|(end, _)| *end).collect();
-        let mut batches: SelectAll<_> = tails.into_iter().filter_map(|(_, tail)| tail).collect();
+        self.ends = tails.iter().map(|tail| tail.end).collect();
+        self.is_cut = tails.iter().any(|tail| tail.is_cut);
+        let mut batches: SelectAll<_> = tails.into_iter().filter_map(|tail| tail.batches).collect();
         while let Some(batch) = batches.next().await {
             self.count(batch?.as_ref(), only).await?;
         }
@@ -188,21 +197,18 @@ impl<'a> Fresh<'a> {
     }
 
     /// The end of a partition, and what lies beyond the sink's position, if anything.
-    async fn tail(
-        &self,
-        partition: TopicPartition,
-        held: Option<(u32, i64)>,
-    ) -> Result<(End, Option<Tail>), ReadError> {
+    async fn tail(&self, partition: TopicPartition, held: Option<(u32, i64)>) -> Result<Tail, ReadError> {
         let watermarks = self.tiers.watermarks(partition).await?;
         let (epoch, high) = held.unwrap_or((0, watermarks.low));
-        let (from, to) = (high.max(watermarks.low), watermarks.high);
-        if from >= to {
-            return Ok(((partition, epoch, from), None));
+        let (next, to) = (high.max(watermarks.low), watermarks.high);
+        if next >= to {
+            return Ok(Tail { end: (partition, epoch, next), is_cut: false, batches: None });
         }
+        let from = next.max(to.saturating_sub(self.budget));
         let key = Some(Bytes::copy_from_slice(self.card.as_bytes()));
         let scan = self.tiers.log(SeekRequest { partition, epoch, from, to, key });
-        let tail = unfold(scan, async |mut scan| scan.next().await.map(|batch| (batch, scan))).boxed();
-        Ok(((partition, epoch, to), Some(tail)))
+        let batches = unfold(scan, async |mut scan| scan.next().await.map(|batch| (batch, scan))).boxed();
+        Ok(Tail { end: (partition, epoch, to), is_cut: next < from, batches: Some(batches) })
     }
 
     async fn count(&mut self, batch: &Batch, only: Option<&str>) -> Result<(), ReadError> {
@@ -242,12 +248,17 @@ impl<'a> Fresh<'a> {
     fn into_summaries(self) -> impl Iterator<Item = (RunSummary, IsStored)> {
         self.runs
             .into_iter()
-            .filter_map(|(run, (parts, is_stored))| Some((self.tiers.runs.fold(&run, &parts)?, is_stored)))
+            .filter_map(move |(run, (parts, is_stored))| Some((self.tiers.runs.fold(&run, &parts)?, is_stored)))
+            .map(move |(run, is_stored)| (RunSummary { incomplete: self.is_cut, ..run }, is_stored))
     }
 }
 
-/// A partition, its epoch, and where it ends.
-type End = (TopicPartition, u32, i64);
-
-/// The last records of a partition, as they come.
-type Tail = BoxStream<'static, Result<Arc<Batch>, KafkaError>>;
+/// The last records of a partition.
+struct Tail {
+    /// The partition, its epoch, and where it ends.
+    end: (TopicPartition, u32, i64),
+    /// Whether some that lie beyond the sink's position are left out.
+    is_cut: bool,
+    /// The records, as they come; `None` if there are none.
+    batches: Option<BoxStream<'static, Result<Arc<Batch>, KafkaError>>>,
+}

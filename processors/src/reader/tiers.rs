@@ -17,6 +17,10 @@ use crate::blocks::{BlockStats, StoredEntry};
 use crate::erasure::View;
 use crate::lane::Held;
 
+/// How many offsets of a partition's log are looked through for a card that may have nothing there. Beyond the tiers, where
+/// entries are known to be missing, there is no such bound.
+pub(super) const LOG_BUDGET: i64 = 200_000;
+
 /// A tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tier {
@@ -139,7 +143,7 @@ impl Reading {
     }
 
     /// The tiers, the one first that is best read from: a run lies together in warm, and a card in hot. The log has what
-    /// none holds.
+    /// neither holds, and the cold tier what the log hasn't either.
     pub(super) fn tiers(&self) -> [Tier; 3] {
         match self.scope {
             Scope::Run { .. } => [Tier::Warm, Tier::Hot, Tier::Cold],

@@ -181,6 +181,7 @@ pub fn fold_parts(run: &str, parts: &[RunPart], inference: Inference) -> Option<
             Some(RunEventKind::Started | RunEventKind::Usage) | None => RunStatus::Running,
         },
         inferred: lifecycle.is_none() || is_silent,
+        incomplete: false,
         start_time,
         end_time,
         duration: end_time.map(|end| u64::try_from(end.since(start_time).as_millis()).unwrap_or(u64::MAX)),

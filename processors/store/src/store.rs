@@ -88,7 +88,7 @@ impl Scan {
 }
 
 /// A fault of a store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// It can't be reached or is overloaded; the same call may succeed later.
     #[error("the store is not available: {0}")]

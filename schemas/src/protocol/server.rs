@@ -361,6 +361,10 @@ pub struct RunSummary {
     /// Whether status and times are inferred from entries, no event having said them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inferred: bool,
+    /// Whether records of it may have been left out, because more of the log would have had to be looked through than is
+    /// done for a summary: counts and sums may be larger, and its beginning earlier.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
     /// Its first event's or entry's time.
     pub start_time: Timestamp,
     /// When it ended.

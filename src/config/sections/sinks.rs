@@ -13,10 +13,21 @@ use super::loopback;
 use crate::config::forms::{List, Named, Size, Time};
 
 /// The sinks that there are.
-pub(crate) const SINKS: [&str; 3] = ["hot", "warm", "runs"];
+pub(crate) const SINKS: [&str; 5] = ["hot", "warm", "runs", "search", "archive"];
 
-/// The consumer group that fills all of them.
+/// Those that fill the store. They share a consumer group, and one decoding; each of the others has a group of its own, for
+/// it holds its positions back for longer.
+const STORE_SINKS: [&str; 3] = ["hot", "warm", "runs"];
+
+/// The consumer group that fills the store.
 const STORE_GROUP: &str = "agentworks-store";
+
+/// A consumer group, and what this process fills as a member of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) sinks: Vec<&'static str>,
+}
 
 /// The hot sink: blocks by card.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -112,7 +123,7 @@ impl Warm {
     }
 }
 
-fn retention(default: Time, workspaces: &Named<Time>) -> Retention {
+pub(super) fn retention(default: Time, workspaces: &Named<Time>) -> Retention {
     let workspaces = workspaces.0.iter().map(|(workspace, time)| (workspace.clone(), time.0));
     Retention { default: default.0, workspaces: workspaces.collect() }
 }
@@ -173,7 +184,7 @@ impl Default for Runtime {
     fn default() -> Self {
         Runtime {
             listen: loopback(7072),
-            sinks: List(SINKS.map(str::to_owned).to_vec()),
+            sinks: List(STORE_SINKS.map(str::to_owned).to_vec()),
             group: None,
             instance: None,
             dead_letters: true,
@@ -187,17 +198,30 @@ impl Default for Runtime {
 }
 
 impl Runtime {
-    /// The consumer group.
-    pub(crate) fn group(&self) -> String {
-        let sinks = &self.sinks.0;
-        match &self.group {
+    /// Whether any of the sinks writes objects.
+    pub(crate) fn writes_objects(&self) -> bool {
+        self.sinks.0.iter().any(|sink| SINKS.contains(&sink.as_str()) && !STORE_SINKS.contains(&sink.as_str()))
+    }
+
+    /// The consumer groups that this process is a member of, that of the store first.
+    pub(crate) fn groups(&self) -> Vec<Group> {
+        let own = |sinks: &[&'static str]| {
+            sinks.iter().copied().filter(|sink| self.sinks.0.iter().any(|own| own == sink)).collect::<Vec<_>>()
+        };
+        let store = own(&STORE_SINKS);
+        let name = match &self.group {
             Some(group) => group.clone(),
-            None if SINKS.iter().all(|sink| sinks.iter().any(|own| own == sink)) => STORE_GROUP.to_owned(),
-            None => {
-                let own = SINKS.iter().filter(|sink| sinks.iter().any(|own| own == *sink));
-                format!("{STORE_GROUP}-{}", own.copied().collect::<Vec<_>>().join("-"))
-            }
-        }
+            None if store.len() == STORE_SINKS.len() => STORE_GROUP.to_owned(),
+            None => format!("{STORE_GROUP}-{}", store.join("-")),
+        };
+        let others = own(&SINKS[STORE_SINKS.len()..]).into_iter().map(|sink| Group {
+            name: match &self.group {
+                Some(group) => format!("{group}-{sink}"),
+                None => format!("agentworks-{sink}"),
+            },
+            sinks: vec![sink],
+        });
+        Some(Group { name, sinks: store }).filter(|group| !group.sinks.is_empty()).into_iter().chain(others).collect()
     }
 }
 
@@ -209,10 +233,14 @@ mod tests {
     fn a_group_has_one_set_of_sinks() {
         let of = |sinks: &[&str], group: Option<&str>| {
             let sinks = List(sinks.iter().map(|&sink| sink.to_owned()).collect());
-            Runtime { sinks, group: group.map(str::to_owned), ..Runtime::default() }.group()
+            let groups = Runtime { sinks, group: group.map(str::to_owned), ..Runtime::default() }.groups();
+            groups.iter().map(|group| format!("{}: {}", group.name, group.sinks.join(" "))).collect::<Vec<_>>()
         };
-        assert_eq!(of(&["runs", "hot", "warm"], None), "agentworks-store");
-        assert_eq!(of(&["runs", "hot"], None), "agentworks-store-hot-runs");
-        assert_eq!(of(&["runs"], Some("mine")), "mine");
+        assert_eq!(of(&["runs", "hot", "warm"], None), ["agentworks-store: hot warm runs"]);
+        assert_eq!(of(&["runs", "hot"], None), ["agentworks-store-hot-runs: hot runs"]);
+        assert_eq!(of(&["runs"], Some("mine")), ["mine: runs"]);
+        let all = ["agentworks-store: hot warm runs", "agentworks-search: search", "agentworks-archive: archive"];
+        assert_eq!(of(&SINKS, None), all);
+        assert_eq!(of(&["archive"], Some("mine")), ["mine-archive: archive"]);
     }
 }

@@ -110,6 +110,7 @@ impl Run {
                 Some(RunEventKind::Started | RunEventKind::Usage) | None => RunStatus::Running,
             },
             inferred: life.is_none(),
+            incomplete: false,
             start_time,
             end_time: end.map(|event| event.timestamp),
             duration: end.map(|event| event.timestamp.millis().saturating_sub(start_time.millis()).max(0) as u64),

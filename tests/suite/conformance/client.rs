@@ -122,6 +122,8 @@ impl Client {
 
     /// Waits for the close.
     pub(super) async fn closed(mut self) -> u16 {
-        self.terminal.closed().await.0
+        let (code, _) = self.terminal.closed().await;
+        self.checker.lock().unwrap().closes.insert(code);
+        code
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use agentworks_gateway::GatewayConfig;
+use agentworks_gateway::metrics::CodeLabel;
 use agentworks_schemas::access::Role;
 use agentworks_schemas::topics::partition_of;
 use agentworks_schemas::{Cursor, Topic, TopicPartition};
@@ -13,6 +15,8 @@ use serde_json::json;
 use tokio::net::TcpSocket;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{MaybeTlsStream, client_async};
 
 use super::World;
@@ -74,18 +78,22 @@ pub(super) async fn a_gap(world: &World) {
     client.terminal.close().await;
 }
 
-/// A reader that is too slow for what comes.
-pub(super) async fn a_lag(world: &World) {
-    const LINES: usize = 2000;
+/// Watches the busy card through a small buffer.
+async fn narrow(world: &World, address: &str, query: &str) -> Terminal {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let stream = socket.connect(world.stack.address.parse().unwrap()).await.unwrap();
-    let url = format!("ws://{}/v1/cards/busy/stream", world.stack.address);
-    let mut request = url.into_client_request().unwrap();
+    let stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let mut request = format!("ws://{address}/v1/cards/busy/stream{query}").into_client_request().unwrap();
     let bearer = format!("Bearer {}", world.token(Role::Viewer));
     request.headers_mut().insert("authorization", bearer.parse().unwrap());
     let (socket, _) = client_async(request, MaybeTlsStream::Plain(stream)).await.unwrap();
-    let mut client = Client::new(Terminal::of(socket), &world.checker);
+    Terminal::of(socket)
+}
+
+/// A reader that is too slow for what comes.
+pub(super) async fn a_lag(world: &World) {
+    const LINES: usize = 2000;
+    let mut client = Client::new(narrow(world, &world.stack.address, "").await, &world.checker);
     client.settle().await;
 
     let run = world.stack.producer.run("acme", "busy", "busy-run");
@@ -120,17 +128,63 @@ pub(super) async fn closes(world: &World) {
     let good = world.token(Role::Viewer);
     let expired = world.expired().await;
     for token in ["garbage", expired, &world.limited(&["other"])] {
-        let mut refused = Terminal::connect_to(&world.stack.address, token, "alpha", "").await;
-        assert_eq!(refused.closed().await.0, 1008);
+        let refused = Terminal::connect_to(&world.stack.address, token, "alpha", "").await;
+        assert_eq!(Client::new(refused, &world.checker).closed().await, 1008);
     }
+    let polite = world.connect(&good, "alpha", "?history=0").await;
+    world.saw(polite.terminal.hang_up().await);
     for (message, code) in [
+        (Message::Frame(Frame::message("", OpCode::Data(Data::Reserved(3)), true)), 1002),
         (Message::binary(vec![1, 2, 3]), 1003),
+        (Message::Frame(Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true)), 1007),
         (Message::text(json!({"type": "subscribe_run", "runId": "x".repeat(4000)}).to_string()), 1009),
     ] {
         let mut client = world.connect(&good, "alpha", "?history=0").await;
         client.terminal.send_raw(message).await;
         assert_eq!(client.closed().await, code);
     }
+}
+
+/// What only a gateway does that is short of patience, or of room.
+pub(super) async fn impatience(world: &World) {
+    let token = world.token(Role::Viewer);
+    let moment = Duration::from_millis(500);
+    let limits =
+        GatewayConfig { max_connections: 1, heartbeat: moment, idle_timeout: 6 * moment, ..Default::default() };
+    let (address, ending) = world.stack.beside(limits);
+    let connect = async || Client::connect(&address, &world.checker, &token, "alpha", "?history=0").await;
+
+    let quiet = connect().await;
+    let refused = Terminal::connect_to(&address, &token, "alpha", "").await;
+    assert_eq!(Client::new(refused, &world.checker).closed().await, 1013);
+    // It answers pings, and that is all that happens.
+    assert_eq!(quiet.closed().await, 4002);
+    // This one doesn't. The close is the last that comes.
+    let bytes = eventually(PATIENCE, async || {
+        let terminal = Terminal::connect_to(&address, &token, "alpha", "?history=0").await;
+        let bytes = terminal.unanswered().await;
+        // Until the one before has left, it is refused.
+        (close_of(&bytes) != 1013).then_some(bytes)
+    });
+    world.saw(close_of(&bytes.await));
+    ending.end();
+
+    // Who reads nothing at all may never see why it is cut off.
+    let (address, ending) = world.stack.beside(GatewayConfig { write_timeout: moment, ..Default::default() });
+    let stalled = narrow(world, &address, "?history=1000").await;
+    let too_slow = world.stack.metrics.connection_errors.get_or_create_owned(&CodeLabel { code: 4000 });
+    eventually(PATIENCE, async || (too_slow.get() > 0).then_some(())).await;
+    world.saw(4000);
+    drop(stalled);
+    ending.end();
+}
+
+/// The code of the close with which these bytes end.
+fn close_of(bytes: &[u8]) -> u16 {
+    let ends_here = |at: &usize| bytes[*at] == 0x88 && at + 2 + usize::from(bytes[at + 1]) == bytes.len();
+    let at = (0..bytes.len().saturating_sub(3)).rev().find(ends_here);
+    let at = at.unwrap_or_else(|| panic!("no close: {bytes:?}"));
+    u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])
 }
 
 /// The gateway ends, and says so before.

@@ -88,16 +88,21 @@ impl Backend {
     }
 }
 
+fn ports(backends: &[Backend]) -> Vec<u16> {
+    backends.iter().map(|backend| backend.port).collect()
+}
+
 /// A proxy with the project's configuration before some gateways.
-struct Balancer {
-    url: String,
+pub(super) struct Balancer {
+    /// `HOST:PORT`
+    pub(super) url: String,
     admin: u16,
     /// What lives as long.
     parts: (Child, Scratch),
 }
 
 impl Balancer {
-    async fn start(ports: &[u16]) -> Balancer {
+    pub(super) async fn start(ports: &[u16]) -> Balancer {
         let text = std::fs::read_to_string(project("deploy/envoy/envoy.yaml")).unwrap();
         let mut config: Value = serde_yaml_ng::from_str(&text).unwrap();
         let (port, admin) = (free_port(), free_port());
@@ -126,7 +131,7 @@ impl Balancer {
     }
 
     /// Waits until so many gateways are healthy.
-    async fn has(&self, count: usize) {
+    pub(super) async fn has(&self, count: usize) {
         let url = format!("http://127.0.0.1:{}/stats?filter=membership_healthy", self.admin);
         let healthy = format!("cluster.gateways.membership_healthy: {count}\n");
         let knows = async || reqwest::get(&url).await.ok()?.text().await.ok()?.contains(&healthy).then_some(());
@@ -169,7 +174,7 @@ impl Balancer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn envoy_takes_all_cards_of_a_lane_to_one_gateway_and_nobody_to_one_that_goes() {
     let backends: Vec<_> = (0..3).map(Backend::start).collect();
-    let balancer = Balancer::start(&backends.iter().map(|backend| backend.port).collect::<Vec<_>>()).await;
+    let balancer = Balancer::start(&ports(&backends)).await;
     let homes = balancer.homes().await;
     // With so few lanes one may get none.
     assert!(homes.iter().collect::<BTreeSet<_>>().len() > 1, "{homes:?}");
@@ -266,14 +271,14 @@ fn nginxs_configuration_agrees_with_the_gateways() {
 }
 
 /// nginx with the project's configuration before three gateways; `None` where there is no nginx.
-async fn nginx(backends: &[Backend], folder: Scratch) -> Option<Balancer> {
+pub(super) async fn nginx(ports: &[u16], folder: Scratch) -> Option<Balancer> {
     let root = folder.path().display();
     let port = free_port();
     let text = std::fs::read_to_string(project("deploy/nginx/agentworks.conf")).unwrap();
     let mut text = text.replace("listen 8080", &format!("listen 127.0.0.1:{port}"));
     text = text.replace("/var/log/nginx", &root.to_string());
-    for (number, backend) in (1..).zip(backends) {
-        text = text.replace(&format!("gateway-{number}:7070"), &format!("127.0.0.1:{}", backend.port));
+    for (number, port) in (1..).zip(ports) {
+        text = text.replace(&format!("gateway-{number}:7070"), &format!("127.0.0.1:{port}"));
     }
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
     let temporary = temporary.map(|name| format!("{name}_temp_path {root}/{name};")).concat();
@@ -287,7 +292,10 @@ async fn nginx(backends: &[Backend], folder: Scratch) -> Option<Balancer> {
     command.env("PATH", path).arg("-p").arg(folder.path()).arg("-c").arg(&file).kill_on_drop(true);
     let child = match command.stderr(Stdio::null()).spawn() {
         Ok(child) => child,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("skipped: there is no nginx here to try it with");
+            return None;
+        }
         Err(error) => panic!("{error}"),
     };
     let balancer = Balancer { url: format!("127.0.0.1:{port}"), admin: 0, parts: (child, folder) };
@@ -299,10 +307,7 @@ async fn nginx(backends: &[Backend], folder: Scratch) -> Option<Balancer> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_takes_all_of_a_card_to_one_gateway_and_nobody_to_one_that_goes() {
     let backends: Vec<_> = (0..3).map(Backend::start).collect();
-    let Some(balancer) = nginx(&backends, Scratch::new("nginx")).await else {
-        eprintln!("there is no nginx here to try it with");
-        return;
-    };
+    let Some(balancer) = nginx(&ports(&backends), Scratch::new("nginx")).await else { return };
     let cards: Vec<_> = (0..60).map(|number| format!("card-{number}")).collect();
     let mut homes = Vec::new();
     for card in &cards {

@@ -180,3 +180,30 @@ async fn brokers_that_are_away_are_an_error_that_may_pass() {
     let asked = tokio::time::timeout(Duration::from_secs(60), pool.watermarks(LANE)).await.unwrap();
     assert!(asked.as_ref().is_err_and(KafkaError::is_transient), "{asked:?}");
 }
+
+#[tokio::test]
+async fn who_looks_for_another_card_goes_over_what_was_passed() {
+    let settings = settings(1).await;
+    let topic = settings.topics.name(LANE.topic);
+    let card = |offset: i64| if (30_000..30_010).contains(&offset) { "rare" } else { "common" };
+    produce(&settings.brokers, &topic, (0..60_000).map(|offset| (card(offset), json(card(offset), &id(offset))))).await;
+    let pool = SeekPool::new(settings, 2);
+    let of = |key: &'static str| SeekRequest { key: Some(Bytes::from_static(key.as_bytes())), ..request(0, 60_000) };
+
+    let (batches, end) = read(&pool, of("nobody")).await.unwrap();
+    assert!(end == 60_000 && entries(&batches).is_empty());
+    let (batches, end) = read(&pool, of("nobody else")).await.unwrap();
+    assert!(end == 60_000 && entries(&batches).is_empty());
+    assert_eq!(batches.len(), 1, "one answer, and nothing was read");
+    let (batches, end) = read(&pool, of("rare")).await.unwrap();
+    assert!(end == 60_000);
+    assert_eq!(entries(&batches), log(30_000..30_010));
+    assert!(batches.len() < 8, "a stretch is read: {}", batches.len());
+
+    // What comes later is found, whoever looked before.
+    produce(&pool.settings().brokers, &topic, [("nobody else", json("nobody else", &id(60_000)))]).await;
+    let (batches, end) = read(&pool, SeekRequest { to: 60_001, ..of("nobody else") }).await.unwrap();
+    assert_eq!((end, entries(&batches)), (60_001, log(60_000..60_001)));
+    let (batches, _) = read(&pool, of("common")).await.unwrap();
+    assert_eq!(entries(&batches).len(), 59_990);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agentworks_broker::{Broker, Config, State};
@@ -108,9 +108,11 @@ async fn a_hundred_terminals_that_come_at_any_moment_see_the_topic() {
         .map(|card| writer(stack.producer.run("acme", &format!("card-{card}"), "r"), 800, Arc::clone(&stop)))
         .collect();
     let counts: Arc<std::sync::Mutex<Vec<usize>>> = Arc::default();
+    let begun = Arc::new(AtomicUsize::new(0));
     let terminals: Vec<_> = (0..100)
         .map(|number| {
             let (stack, token, counts) = (Arc::clone(&stack), token.clone(), Arc::clone(&counts));
+            let begun = Arc::clone(&begun);
             tokio::spawn(async move {
                 let wait = rand::rng().random_range(0..5000);
                 sleep(Duration::from_millis(wait)).await;
@@ -118,12 +120,17 @@ async fn a_hundred_terminals_that_come_at_any_moment_see_the_topic() {
                 let history = [0, 3, 100, 1000][number % 4];
                 let query = format!("?history={history}");
                 let mut terminal = Terminal::connect(&stack, &token, &format!("card-{card}"), &query).await;
+                terminal.message_of("connection_established").await;
+                begun.fetch_add(1, Ordering::Relaxed);
                 let count = || counts.lock().unwrap().get(card).copied();
                 (card, watch_until(&mut terminal, count).await)
             })
         })
         .collect();
-    sleep(Duration::from_secs(7)).await;
+    sleep(Duration::from_secs(6)).await;
+    // One that came too late would wait for ever for lines that it isn't shown, having asked for no history.
+    eventually(Duration::from_secs(60), async || (begun.load(Ordering::Relaxed) == 100).then_some(())).await;
+    sleep(Duration::from_secs(1)).await;
     stop.store(true, Ordering::Relaxed);
     let mut written = Vec::new();
     for writer in writers {

@@ -16,6 +16,7 @@ fn summary(run: &str, card: &str, count: u64, usages: u32) -> RunSummary {
         agent_id: "agent".into(),
         status: RunStatus::Running,
         inferred: false,
+        incomplete: false,
         start_time: Timestamp(BEGAN),
         end_time: None,
         duration: None,
@@ -113,4 +114,35 @@ async fn runs_that_only_the_log_knows_are_listed() {
     assert_eq!(reader.active_run("w", "card").await.unwrap().unwrap().run_id, "r4");
     world.feed_all().await;
     assert_eq!(world.reader.active_run("w", "card").await.unwrap().unwrap().run_id, "r4");
+}
+
+/// Without sinks the log's end is all there is: a card is not looked for through the whole lane, and that is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_sinks_a_run_is_looked_for_near_the_end_alone() {
+    let world = World::new(42).await;
+    let right = partition_of(b"card", PARTITIONS);
+    world.produce([produced_event(&event("w", "card", "r", RunEventKind::Started, BEGAN), right)]).await;
+    world.produce((0..10).map(|i| produced(&entry("w", "card", "r", i, Source::Agent), right))).await;
+    let reader = &world.reader;
+    assert_eq!(reader.active_run("w", "card").await.unwrap(), Some(summary_of_lines(10)));
+
+    // Another card's entries come between, more than are looked through.
+    let other = (0..).map(|n| format!("card-{n}")).find(|card| partition_of(card.as_bytes(), PARTITIONS) == right);
+    let other = other.unwrap();
+    for chunk in 0..21 {
+        let lines = (0..10_000).map(|i| entry("w", &other, "s", chunk * 10_000 + i, Source::Agent));
+        world.produce(lines.map(|line| produced(&line, right))).await;
+    }
+    let (active, known) =
+        (reader.active_run("w", "card").await.unwrap(), reader.run("w", "r", Some("card")).await.unwrap());
+    // Its event is near the end of its own partition; its entries are not.
+    let active = active.unwrap();
+    assert_eq!((active.log_count, active.incomplete), (0, true));
+    assert_eq!(known.unwrap().summary, summary_of_lines(10), "a replay has to know");
+    let looks = (0..100).map(|n| async move { reader.active_run("w", &format!("{n}-nobody")).await.unwrap() });
+    assert!(futures_util::future::join_all(looks).await.iter().all(Option::is_none));
+}
+
+fn summary_of_lines(count: u64) -> RunSummary {
+    summary("r", "card", count, 0)
 }

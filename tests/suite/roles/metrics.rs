@@ -60,7 +60,9 @@ async fn every_metric_is_documented_and_the_other_way_round() {
     let (ingest, serve) = (installation.start(&["ingest"]).await, own);
     let mut elsewhere = Installation { variables: installation.variables.clone(), folder: Scratch::new("roles") };
     elsewhere.set("AGENTWORKS__STORE__URL", format!("embedded:{}", elsewhere.folder.path().join("store").display()));
-    let process = elsewhere.start(&["process"]).await;
+    elsewhere.set("AGENTWORKS__OBJECTS__URL", elsewhere.folder.path().join("objects").display().to_string());
+    elsewhere.set("AGENTWORKS__SEARCH__FOLDER", elsewhere.folder.path().join("search").display().to_string());
+    let process = elsewhere.start(&["process", "--sinks", "hot,warm,runs,search,archive"]).await;
     for role in [&ingest, &serve, &process] {
         role.is_ready().await;
     }

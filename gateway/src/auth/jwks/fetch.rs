@@ -19,7 +19,7 @@ use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -94,6 +94,12 @@ impl Place {
 pub(super) enum FetchError {
     #[error("there is no connection: {0}")]
     Connect(#[from] std::io::Error),
+    #[error("nobody who is trusted vouches for its certificate: set auth.jwks_ca_file to the certificate of who does")]
+    UnknownAuthority,
+    #[error("its certificate is for another name than the one in auth.jwks_url")]
+    OtherName,
+    #[error("its certificate is refused: {0}")]
+    Certificate(CertificateError),
     #[error("the answer can't be read: {0}")]
     Http(#[from] hyper::Error),
     #[error("the answer is {0}")]
@@ -127,7 +133,7 @@ impl Fetcher {
             let stream = TcpStream::connect((self.place.host.as_str(), self.place.port)).await?;
             match &self.tls {
                 Some((connector, name)) => {
-                    let stream = connector.connect(name.clone(), stream).await?;
+                    let stream = connector.connect(name.clone(), stream).await.map_err(refused)?;
                     self.get(TokioIo::new(stream)).await
                 }
                 None => self.get(TokioIo::new(stream)).await,
@@ -176,6 +182,18 @@ async fn read(body: Incoming) -> Result<Vec<u8>, FetchError> {
         document.extend_from_slice(&data);
     }
     Ok(document)
+}
+
+/// What is wrong with the publisher's certificate, if that is what ended the handshake.
+fn refused(error: std::io::Error) -> FetchError {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => FetchError::UnknownAuthority,
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => FetchError::OtherName,
+        Some(rustls::Error::InvalidCertificate(other)) => FetchError::Certificate(other.clone()),
+        _ => FetchError::Connect(error),
+    }
 }
 
 /// Trusts the authorities of the file, or the system's.

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod tls;
+
 use agentworks_schemas::access::{Authenticate, Claims};
 use futures_util::FutureExt;
 use futures_util::future::join_all;

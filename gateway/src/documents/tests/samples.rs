@@ -137,6 +137,7 @@ fn summary() -> RunSummary {
         agent_id: String::new(),
         status: RunStatus::Failed,
         inferred: true,
+        incomplete: true,
         start_time: NOW,
         end_time: Some(NOW),
         duration: Some(0),

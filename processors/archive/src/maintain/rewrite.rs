@@ -7,7 +7,7 @@ use std::sync::Arc;
 use agentworks_schemas::TopicPartition;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow_array::{BooleanArray, RecordBatch};
 use arrow_row::{OwnedRow, RowConverter, Rows, SortField};
 use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
@@ -17,7 +17,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use crate::claims::{Claim, join};
-use crate::decode::{Positions, topic};
+use crate::decode::{Positions, complete, topic};
 use crate::error::ArchiveError;
 use crate::files::{FileFormat, FileWriter, days};
 use crate::object::ObjectReader;
@@ -49,20 +49,6 @@ pub(super) struct Rewrite<'a> {
     pub(super) keep: Option<Keep>,
     /// Into how many files, at most: the rows are spread evenly, in order.
     pub(super) outputs: u64,
-}
-
-/// A batch of a table as its schema is now: columns that an older file lacks are null.
-fn complete(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArchiveError> {
-    if batch.schema_ref().fields() == schema.fields() {
-        return Ok(batch.clone());
-    }
-    let column = |field: &Arc<arrow_schema::Field>| -> ArrayRef {
-        match batch.column_by_name(field.name()) {
-            Some(column) => column.clone(),
-            None => new_null_array(field.data_type(), batch.num_rows()),
-        }
-    };
-    Ok(RecordBatch::try_new(schema.clone(), schema.fields().iter().map(column).collect())?)
 }
 
 /// One of the files that are read.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::Maintenance;
 use crate::claims::Claim;
-use crate::decode::{Entries, Events, Positions, hashes};
+use crate::decode::{Entries, Events, Positions, complete, hashes};
 use crate::error::ArchiveError;
 use crate::lanes;
 use crate::open::{Footers, guarded, rows};
@@ -129,8 +129,10 @@ async fn verify_file(
         let claims = footer.claims.clone();
         let mut counts = vec![0; claims.len()];
         let mut count = 0;
+        let schema = table.spec().arrow();
         let mut batches = rows(&table, &file, &footer).build()?;
         while let Some(batch) = batches.try_next().await? {
+            let batch = complete(&batch, &schema)?;
             verify_rows(&table, &batch)?;
             let positions = Positions::new(&batch)?;
             for row in 0..batch.num_rows() {

@@ -7,7 +7,7 @@ use agentworks_processors::reader::StoredEntry;
 use futures_util::TryStreamExt;
 use parquet::arrow::arrow_reader::RowSelection;
 
-use crate::decode::Entries;
+use crate::decode::{Entries, complete};
 use crate::error::ArchiveError;
 use crate::open::{Footer, guarded, rows};
 use crate::table::{ActiveFile, Table};
@@ -44,9 +44,11 @@ pub(super) async fn fetch(
         }
         let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), before);
         let builder = rows(&table, &file, &footer).with_row_groups(groups).with_row_selection(selection);
+        let schema = table.spec().arrow();
         let mut batches = builder.build()?;
         let mut entries = Vec::with_capacity(wanted.len());
         while let Some(batch) = batches.try_next().await? {
+            let batch = complete(&batch, &schema)?;
             let columns = Entries::new(&batch)?;
             for row in 0..batch.num_rows() {
                 entries.push(columns.at(row)?);

@@ -13,6 +13,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use crate::decode::{Positions, texts};
 use crate::error::ArchiveError;
 use crate::open::{Footer, guarded, rows};
+use crate::sums::GroupSums;
 use crate::table::{ActiveFile, Table};
 
 /// A row that is asked for.
@@ -124,11 +125,13 @@ pub(super) async fn find(
             }
             let mask = ProjectionMask::columns(footer.meta.parquet_schema(), question.columns());
             let mut batches = builder.with_row_groups(vec![index]).with_projection(mask).build()?;
-            let mut next = begin;
+            let (mut next, mut sums) = (begin, GroupSums::default());
             while let Some(batch) = batches.try_next().await? {
+                sums.add(&batch);
                 question.find(next, &batch, &mut found)?;
                 next += batch.num_rows() as u64;
             }
+            sums.check(&footer.sums, index)?;
         }
         Ok(found)
     })

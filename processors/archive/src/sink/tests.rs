@@ -147,7 +147,7 @@ async fn a_process_may_end_at_any_call_to_the_store() {
         next.flush(Flush::Free(1)).await.unwrap();
         assert_eq!(whole(&archive).await.0, records(0, 150) + records(0, 100), "killed at call {point}");
         if !is_dead.load(Ordering::Relaxed) {
-            assert!(point > 10);
+            assert!(point >= 8);
             break;
         }
     }

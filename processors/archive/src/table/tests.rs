@@ -43,6 +43,15 @@ async fn rows(table: &Table) -> u64 {
     table.version().await.unwrap().files(table).await.unwrap().iter().map(|file| file.rows).sum()
 }
 
+#[test]
+fn folders_are_given_as_they_are_or_refused() {
+    for folder in ["archive/entries", "home/a b/entries", "v/1.2_x/entries"] {
+        assert!(url_of(&Path::from(folder)).is_ok(), "{folder}");
+    }
+    let error = url_of(&Path::from("a#b/entries")).unwrap_err();
+    assert!(error.to_string().contains("letters, digits"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_positions_are_published_together_and_read_back() {
     let (_folder, objects) = folder();

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::passed::{Notes, Passed};
 use super::queue::Queue;
 use super::{READY, SeekRequest};
 use crate::batch::{Batch, BatchBuilder, may_be_of};
@@ -27,6 +28,8 @@ pub(super) struct Read {
     /// Where the reading ends, once that is known: nothing lies between there and the request's `to`.
     pub(super) end: Option<i64>,
     builder: BatchBuilder,
+    /// What it passes while it looks for a key, and that key's hash.
+    notes: Option<(Notes, u64)>,
     /// A batch for which there was no room.
     full: Option<Arc<Batch>>,
     sender: Sender,
@@ -47,9 +50,13 @@ pub(super) enum Sent {
 }
 
 impl Read {
-    pub(super) fn new(request: SeekRequest, sender: Sender, runtime: Handle) -> Self {
+    pub(super) fn new(request: SeekRequest, passed: &Arc<Passed>, sender: Sender, runtime: Handle) -> Self {
+        let notes = request
+            .key
+            .as_ref()
+            .map(|key| (Notes::new(Arc::clone(passed), request.partition, request.epoch), passed.hash(key)));
         let builder = BatchBuilder::new(request.partition, request.epoch, request.from);
-        Read { request, end: None, builder, full: None, sender, runtime, finished: false }
+        Read { request, end: None, builder, notes, full: None, sender, runtime, finished: false }
     }
 
     /// The next offset to read.
@@ -77,6 +84,9 @@ impl Read {
 
     /// Takes a message that lies at `next` or after.
     pub(super) fn take(&mut self, message: &BorrowedMessage<'_>) {
+        if let Some((notes, _)) = &mut self.notes {
+            notes.note(message.offset(), message.key());
+        }
         match &self.request.key {
             Some(key) if !may_be_of(key, message.key()) => self.builder.cover(message.offset() + 1),
             _ => self.builder.push(message),
@@ -85,7 +95,39 @@ impl Read {
 
     /// Says that no more lies before `end`.
     pub(super) fn cover(&mut self, end: i64) {
+        if let Some((notes, _)) = &mut self.notes {
+            notes.reach(end);
+        }
         self.builder.cover(end);
+    }
+
+    /// Goes over what is known to have nothing of what is looked for, if that is `least` offsets or more before `end`, or
+    /// all that is left. Whether it did.
+    pub(super) fn skip(&mut self, least: i64, end: i64) -> bool {
+        let Some((notes, key)) = &mut self.notes else { return false };
+        let next = self.builder.next();
+        let reached = notes.skip(*key, next).min(end);
+        let skips = reached > next && (reached - next >= least || reached == end);
+        if skips {
+            self.builder.cover(reached);
+            notes.begin(reached);
+        }
+        skips
+    }
+
+    /// From `next` on all records are passed.
+    pub(super) fn begin(&mut self) {
+        let next = self.builder.next();
+        if let Some((notes, _)) = &mut self.notes {
+            notes.begin(next);
+        }
+    }
+
+    /// Has other reads know what was passed.
+    pub(super) fn leave(&mut self) {
+        if let Some((notes, _)) = &mut self.notes {
+            notes.hand_over();
+        }
     }
 
     /// Sends what was collected, also if no record was.

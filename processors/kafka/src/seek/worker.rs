@@ -11,6 +11,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use tracing::debug;
 
+use super::passed::{Passed, STRETCH};
 use super::queue::{Job, Queue};
 use super::read::{Read, Sent};
 use crate::error::KafkaError;
@@ -48,13 +49,14 @@ pub(super) struct Worker {
     /// The last known end of partitions, by epoch. The log only grows, so that a range below is known to be there without
     /// asking; one that was made again is another.
     ends: HashMap<(TopicPartition, u32), i64>,
+    passed: Arc<Passed>,
 }
 
 impl Worker {
     /// Works until the pool ends, with a consumer that is told this.
-    pub(super) fn run(consumer: ClientConfig, settings: KafkaSettings, queue: Arc<Queue>) {
+    pub(super) fn run(consumer: ClientConfig, settings: KafkaSettings, queue: Arc<Queue>, passed: Arc<Passed>) {
         match consumer.create_with_context(Traced) {
-            Ok(consumer) => Worker { settings, consumer, queue, ends: HashMap::new() }.work(),
+            Ok(consumer) => Worker { settings, consumer, queue, ends: HashMap::new(), passed }.work(),
             Err(error) => queue.worker_failed(&KafkaError::from_client(&error, "the brokers")),
         }
     }
@@ -64,7 +66,7 @@ impl Worker {
             match job {
                 Some(Job::Read(read)) => self.read(read),
                 Some(Job::Watermarks(partition, answers)) => {
-                    let marks = query_watermarks(&self.consumer, &self.settings, partition);
+                    let marks = self.watermarks(partition);
                     // Whoever asked may have gone.
                     answers.into_iter().for_each(|answer| drop(answer.send(marks.clone())));
                 }
@@ -75,6 +77,7 @@ impl Worker {
 
     fn read(&mut self, mut read: Box<Read>) {
         let left = self.read_on(&mut read);
+        read.leave();
         // Else it goes on fetching.
         if let Err(error) = self.consumer.unassign() {
             debug!(%error, "could not unassign");
@@ -101,8 +104,13 @@ impl Worker {
         if read.next() >= end {
             return Ok(Left::Done);
         }
+        read.skip(1, end);
+        if read.next() >= end {
+            return Ok(self.send(read).unwrap_or(Left::Done));
+        }
         let name = self.settings.topics.name(read.request.partition.topic);
         self.assign(&name, read)?;
+        read.begin();
 
         let (mut sent, mut attempts) = (0, 0);
         let mut silent = None;
@@ -152,6 +160,13 @@ impl Worker {
                 if sent >= TURN && self.queue.is_contended(Duration::ZERO) {
                     return Ok(Left::Turn);
                 }
+                // A seek costs about as much as the reading of so many records.
+                if read.skip(STRETCH / 2, end) {
+                    if read.next() >= end {
+                        return Ok(self.send(read).unwrap_or(Left::Done));
+                    }
+                    self.assign(&name, read)?;
+                }
             }
         }
         Ok(Left::Done)
@@ -176,10 +191,16 @@ impl Worker {
         Ok(end)
     }
 
+    fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, KafkaError> {
+        let marks = query_watermarks(&self.consumer, &self.settings, partition)?;
+        self.passed.ends(partition, marks.high);
+        Ok(marks)
+    }
+
     /// Makes sure that the log holds the offset to be read next.
     fn in_range(&self, read: &Read, attempts: usize) -> Result<Watermarks, KafkaError> {
         let partition = read.request.partition;
-        let marks = query_watermarks(&self.consumer, &self.settings, partition)?;
+        let marks = self.watermarks(partition)?;
         let (Watermarks { low, high }, offset) = (marks, read.next());
         if offset < low || offset > high {
             return Err(KafkaError::OutOfRange { partition, offset, low, high });

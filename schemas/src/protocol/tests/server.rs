@@ -206,6 +206,7 @@ fn run_summaries() {
         agent_id: "a".into(),
         status: RunStatus::Running,
         inferred: false,
+        incomplete: false,
         start_time: NOW,
         end_time: None,
         duration: None,
@@ -224,6 +225,7 @@ fn run_summaries() {
     let ended = RunSummary {
         status: RunStatus::Failed,
         inferred: true,
+        incomplete: false,
         end_time: Some(Timestamp(NOW.0 + 2000)),
         duration: Some(2000),
         cost: Some(0.25),
