@@ -26,5 +26,5 @@ pub(crate) use clients::StoreAddress;
 pub(crate) use forms::List;
 pub(crate) use layers::{FlagValue, Layers};
 pub(crate) use load::Loaded;
-pub(crate) use sections::{Config, Gateway, Ingest, Log, SINKS, Search};
+pub(crate) use sections::{Config, Ingest, Log, SINKS, Search};
 pub(crate) use show::Shown;

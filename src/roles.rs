@@ -4,10 +4,12 @@
 //! - [`ingest`]: entries over HTTP, into the log.
 //! - [`process`]: from the log, into the store, the search index and the archive; [`index`]: the second of these.
 //! - [`serve`]: streams, REST, the terminal.
+//! - [`erasing`]: taking what was erased out of index and archive.
 //! - [`service`]: the frame around one role: its port, its probes, its end.
 //! - [`kafka`]: whether Kafka serves; [`store`]: opening the store.
 //! - [`metrics`]: what is measured of the process, and of the entries by workspace.
 
+mod erasing;
 pub(crate) mod index;
 pub(crate) mod ingest;
 mod kafka;

@@ -9,12 +9,14 @@
 //! - [`warm`]: entries by run, for a month.
 //! - [`runs`]: a run at a glance, and marks into its log.
 //! - [`erasure`]: what is erased, hidden at once and deleted soon.
+//! - [`indexers`]: which search indexers there are.
 //! - [`reader`]: the one reader over every tier and the log.
 
 pub mod blocks;
 pub mod epochs;
 pub mod erasure;
 pub mod hot;
+pub mod indexers;
 pub mod lane;
 mod mutation;
 pub mod reader;
@@ -42,4 +44,5 @@ pub static TABLES: &[&agentworks_store::Table] = &[
     &runs::BY_CARD,
     &runs::BY_DAY,
     &runs::DAYS,
+    &indexers::INDEXERS,
 ];

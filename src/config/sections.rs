@@ -14,7 +14,7 @@ use super::forms::{Hidden, List, Named, Time};
 
 pub(crate) use http::{Gateway, Ingest};
 pub(crate) use objects::{Archive, Objects, Search};
-pub(crate) use sinks::{Group, Hot, Runs, Runtime, SINKS, Warm};
+pub(crate) use sinks::{Hot, Runs, Runtime, SINKS, Warm};
 
 /// Everything that a role can be told.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { filter: "info,fjall=warn,lsm_tree=warn".into(), format: "text".into() }
+        Log { filter: "info,fjall=warn,lsm_tree=warn,delta_kernel=off,tantivy=warn".into(), format: "text".into() }
     }
 }
 

@@ -70,11 +70,11 @@ impl Pipeline {
         auth.register(&mut registry);
         let objects = Objects::folder(&folder.objects()).context("cannot keep objects")?;
         let archive = serve::archive(&objects, &Note::new()).await?;
-        let places = Places { store: store.clone(), objects: Some((objects, archive.clone())) };
+        let places = Places { store, objects: Some((objects, archive)) };
         let process = Process::start(&config, settings, &places, &mut registry)?;
         let ingest = Ingest::start(&config.ingest, settings, auth.clone(), &mut registry)?;
         let address = listener.local_addr().context("the listener has no address")?;
-        let gateway = serve::gateway(&config.gateway, settings, store, Some(&archive), auth, address, &mut registry)?;
+        let gateway = serve::gateway(&config, settings, &places, process.index(), auth, address, &mut registry)?;
 
         let sinks = process.clone();
         let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));

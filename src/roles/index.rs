@@ -1,29 +1,82 @@
-//! The search index that this process makes: its sink, looking after the splits, and its lease.
+//! The search index: the sink that makes it, looking after its splits, and searching it.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use agentworks_kafka::SeekPool;
 
 use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
 use agentworks_processors::sink::Sink;
 use agentworks_search::cache::{CacheConfig, SplitCache};
+use agentworks_search::execute::{Execute, LookAtAll};
+use agentworks_search::fresh::{Fresh, LocalFresh};
 use agentworks_search::indexer::{IndexerConfig, Live, indexer};
 use agentworks_search::maintain::{MaintainConfig, Maintainer};
-use agentworks_search::manifest::Manifest;
+use agentworks_search::manifest::{Grace, Manifest};
+use agentworks_search::searcher::{LogTail, Searcher, SearcherConfig, SeekTail};
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::time::sleep;
 use tracing::warn;
 
+use super::erasing::ErasedFromIndex;
 use crate::config;
 
 /// Where the index lies among the objects.
-pub(crate) const PREFIX: &str = "search";
+const PREFIX: &str = "search";
+
+/// The splits, and where they are at hand in this process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Splits {
+    manifest: Manifest,
+    cache: SplitCache,
+    /// For splits in the making.
+    scratch: PathBuf,
+}
+
+impl Splits {
+    /// The splits among `objects`, with what `role` needs of local files.
+    pub(crate) fn open(config: &config::Search, objects: &Objects, role: &str) -> anyhow::Result<Self> {
+        let objects = objects.child(PREFIX);
+        let folder = config.folder.join(role);
+        let cache = CacheConfig { bytes: config.cache.0 as u64, ..CacheConfig::new(folder.join("splits")) };
+        let cache = SplitCache::new(objects.clone(), cache).context("cannot use search.folder")?;
+        Ok(Splits { manifest: Manifest::new(objects), cache, scratch: folder.join("making") })
+    }
+
+    /// What looks after them.
+    fn maintainer(&self, config: &config::Search, erasures: Erasures) -> Maintainer {
+        let keeping =
+            MaintainConfig { retention: Some(config.retention()), ..MaintainConfig::new(self.scratch.join("maintain")) };
+        Maintainer::new(self.manifest.clone(), self.cache.clone(), keeping, Some(erasures))
+    }
+
+    /// What takes erased entries out of them.
+    pub(crate) fn erased(&self, config: &config::Search, erasures: Erasures) -> ErasedFromIndex {
+        ErasedFromIndex { maintainer: self.maintainer(config, erasures), grace: Grace::default().removed }
+    }
+
+    /// What searches them, and the log beyond them.
+    pub(crate) fn searcher(&self, config: &config::Search, erasures: Erasures, seek: SeekPool) -> Searcher {
+        let searching =
+            SearcherConfig { deadline: config.deadline.0, tail: config.tail, ..SearcherConfig::default() };
+        let (manifest, cache) = (self.manifest.clone(), self.cache.clone());
+        let tail: Arc<dyn LogTail> = Arc::new(SeekTail::new(seek));
+        Searcher::new(manifest, cache, executor(), Some(erasures), Some(tail), searching)
+    }
+}
+
+/// What finds the hits in an index.
+fn executor() -> Arc<dyn Execute> {
+    Arc::new(LookAtAll)
+}
 
 /// The index, as this process makes it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Index {
+    splits: Splits,
     live: Live,
     maintainer: Maintainer,
     interval: Duration,
@@ -37,22 +90,25 @@ impl Index {
         erasures: Erasures,
         registry: &mut Registry,
     ) -> anyhow::Result<(Box<dyn Sink>, Self)> {
-        let (manifest, cache) = open(config, objects)?;
-        let scratch = config.folder.join("making");
+        let splits = Splits::open(config, objects, "process")?;
         let making = IndexerConfig {
             age: config.split_age.0,
             split_bytes: config.split_bytes.0 as u64,
-            ..IndexerConfig::new(&scratch)
+            ..IndexerConfig::new(&splits.scratch)
         };
-        let (sink, live) = indexer(making, manifest.clone(), registry).context("cannot make the search index")?;
-        let keeping = MaintainConfig { retention: Some(config.retention()), ..MaintainConfig::new(scratch) };
-        let maintainer = Maintainer::new(manifest, cache, keeping, Some(erasures));
-        Ok((sink, Index { live, maintainer, interval: config.maintain.0 }))
+        let (sink, live) = indexer(making, splits.manifest.clone(), registry).context("cannot make the search index")?;
+        let maintainer = splits.maintainer(config, erasures);
+        Ok((sink, Index { splits, live, maintainer, interval: config.maintain.0 }))
     }
 
-    /// What isn't published yet.
-    pub(crate) fn live(&self) -> &Live {
-        &self.live
+    /// The splits.
+    pub(crate) fn splits(&self) -> &Splits {
+        &self.splits
+    }
+
+    /// What answers for what isn't published yet.
+    pub(crate) fn fresh(&self) -> Arc<dyn Fresh> {
+        Arc::new(LocalFresh::new(self.live.clone(), executor()))
     }
 
     /// Merges splits and lets them expire, for as long as the process lives.
@@ -64,13 +120,4 @@ impl Index {
             }
         }
     }
-}
-
-/// The manifest, and the splits at hand.
-pub(crate) fn open(config: &config::Search, objects: &Objects) -> anyhow::Result<(Manifest, SplitCache)> {
-    let objects = objects.child(PREFIX);
-    let folder = config.folder.join("splits");
-    let cache = CacheConfig { bytes: config.cache.0 as u64, ..CacheConfig::new(folder) };
-    let cache = SplitCache::new(objects.clone(), cache).context("cannot use search.folder")?;
-    Ok((Manifest::new(objects), cache))
 }

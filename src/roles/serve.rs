@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_archive::{Archive, ArchiveReader};
+use agentworks_archive::{Archive, ArchiveReader, Maintenance};
 use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
 use agentworks_gateway::roster::Roster;
@@ -13,53 +13,71 @@ use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
 use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_objects::Objects;
-use agentworks_processors::erasure::Eraser;
+use agentworks_processors::erasure::{Clear, Eraser};
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
-use agentworks_store::Store;
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::time::sleep;
 use warp::Filter;
 
 use super::Ready;
+use super::erasing::ErasedFromArchive;
+use super::index::{Index, Splits};
 use super::kafka::KafkaWatch;
+use super::process::Places;
 use super::service::{Note, Service};
 use super::store::{self, StoreWatch};
-use crate::config::{self, Loaded};
+use crate::config::{Config, Loaded};
 
 /// How long is waited between attempts to reach objects.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Makes the gateway over Kafka, the store, and the archive if there is one.
+/// Makes the gateway over Kafka, the store, and the objects if there are any. `index` is the one that this process makes
+/// itself, if it does.
 pub(crate) fn gateway(
-    config: &config::Gateway,
+    config: &Config,
     kafka: &KafkaSettings,
-    store: Arc<dyn Store>,
-    archive: Option<&Archive>,
+    places: &Places,
+    index: Option<&Index>,
     auth: Arc<dyn Authenticate>,
     address: SocketAddr,
     registry: &mut Registry,
 ) -> anyhow::Result<Gateway> {
-    let seek = SeekPool::new(kafka.clone(), config.readers);
-    let reader = match archive {
-        Some(archive) => LogReader::with_cold(store, seek.clone(), Arc::new(ArchiveReader::new(archive))),
+    let seek = SeekPool::new(kafka.clone(), config.gateway.readers);
+    let store = places.store.clone();
+    let reader = match &places.objects {
+        Some((_, archive)) => LogReader::with_cold(store, seek.clone(), Arc::new(ArchiveReader::new(archive))),
         None => LogReader::new(store, seek.clone()),
     };
     reader.metrics().register(registry);
+    let mut elsewhere = Vec::<Arc<dyn Clear>>::new();
+    let mut search = None;
+    if let Some((objects, archive)) = &places.objects {
+        let splits = match index {
+            Some(index) => index.splits().clone(),
+            None => Splits::open(&config.search, objects, "serve")?,
+        };
+        let maintenance = Maintenance::new(archive.clone(), config.archive.maintenance())?;
+        elsewhere.push(Arc::new(ErasedFromArchive { maintenance, grace: config.archive.grace.0 }));
+        elsewhere.push(Arc::new(splits.erased(&config.search, reader.erasures().clone())));
+        let searcher = splits.searcher(&config.search, reader.erasures().clone(), seek.clone());
+        searcher.set_fresh(index.map(Index::fresh).into_iter().collect());
+        search = Some(searcher);
+    }
     // For as long as the process lives. Several gateways may do it: each goes on where another ended.
-    tokio::spawn(Eraser::new(reader.clone()).work());
+    tokio::spawn(Eraser::new(reader.clone()).with(elsewhere).work());
     let metrics = Arc::new(Metrics::default());
     metrics.register(registry);
-    let hub = Hub::start(kafka.clone(), config.hub(), reader.clone(), seek, metrics.clone());
+    let hub = Hub::start(kafka.clone(), config.gateway.hub(), reader.clone(), seek, metrics.clone());
     Ok(Gateway {
-        config: Arc::new(config.limits()?),
+        config: Arc::new(config.gateway.limits()?),
         auth,
         reader,
         hub: hub.context("cannot start the live hub")?,
         metrics,
         roster: Roster::default(),
-        router: Router::new(config.routing(address)?),
+        router: Router::new(config.gateway.routing(address)?),
         drain: Drain::default(),
         search: None,
     })
@@ -101,18 +119,21 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let opened = async {
         let store = store::open(&address, &note).await?;
         let kafka = KafkaWatch::start(&settings, &note).await?;
-        let archive = match &objects {
-            Some(objects) => Some(archive(objects, &note).await?),
+        let objects = match objects {
+            Some(objects) => {
+                let archive = archive(&objects, &note).await?;
+                Some((objects, archive))
+            }
             None => None,
         };
-        Ok((kafka, store, archive))
+        Ok((kafka, Places { store, objects }))
     };
-    let Some((kafka, store, archive)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
-    let watch = StoreWatch::start(store.clone());
+    let Some((kafka, places)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
+    let watch = StoreWatch::start(places.store.clone());
     let address = service.address()?;
     auth.register(service.registry());
-    let config = &loaded.config.gateway;
-    let gateway = gateway(config, &settings, store, archive.as_ref(), auth.clone(), address, service.registry())?;
+    let config = &loaded.config;
+    let gateway = gateway(config, &settings, &places, None, auth.clone(), address, service.registry())?;
     service.limit(gateway.config.server.clone());
     let hub = gateway.hub.clone();
     let ready: Ready = Arc::new(move || {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use crc32fast::Hasher;
 use parquet::file::metadata::{FileMetaData, KeyValue, ParquetMetaData};
@@ -20,9 +20,20 @@ use crate::error::ArchiveError;
 /// Under which key the sums are in a footer.
 const KEY: &str = "agentworks.sums";
 
-/// The columns that rows may be found by.
-const COLUMNS: [&str; 10] =
-    ["workspace_id", "card_id", "run_id", "topic", "epoch", "partition", "offset", "level", "source", "component"];
+/// The columns that rows may be found by, and what their hashes don't cover.
+const COLUMNS: [&str; 11] = [
+    "workspace_id",
+    "card_id",
+    "run_id",
+    "topic",
+    "epoch",
+    "partition",
+    "offset",
+    "record_time",
+    "level",
+    "source",
+    "component",
+];
 
 /// For each column the sums of the row groups.
 pub(crate) type Sums = BTreeMap<String, Vec<u32>>;
@@ -73,6 +84,8 @@ fn add(hasher: &mut Hasher, column: &dyn Array) {
             hasher.update(text.as_bytes());
         }
     } else if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+        numbers.values().iter().for_each(|number| hasher.update(&number.to_le_bytes()));
+    } else if let Some(numbers) = column.as_primitive_opt::<TimestampMicrosecondType>() {
         numbers.values().iter().for_each(|number| hasher.update(&number.to_le_bytes()));
     } else if let Some(numbers) = column.as_primitive_opt::<Int32Type>() {
         numbers.values().iter().for_each(|number| hasher.update(&number.to_le_bytes()));

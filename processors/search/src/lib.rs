@@ -7,7 +7,7 @@
 //! - [`indexer`]: the sink that makes splits, and what answers for what isn't published yet.
 //! - [`maintain`]: merging, retention, erasing, making splits again from the log, deleting what nothing names.
 //! - [`execute`]: the seam to whatever finds the hits in one index.
-//! - [`fresh`], [`leases`]: asking indexers for what isn't published yet, and which there are.
+//! - [`fresh`]: asking indexers for what isn't published yet.
 //! - [`searcher`]: answers over all of it.
 //! - [`error`]: what can go wrong.
 
@@ -17,7 +17,6 @@ pub mod error;
 pub mod execute;
 pub mod fresh;
 pub mod indexer;
-pub mod leases;
 pub mod maintain;
 pub mod manifest;
 pub mod schema;
@@ -28,6 +27,3 @@ mod testing;
 pub mod tokenizer;
 
 pub use error::{Fence, SearchError};
-
-/// The tables of the index in the store.
-pub static TABLES: &[&agentworks_store::Table] = &[&leases::INDEXERS];

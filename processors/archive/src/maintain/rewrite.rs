@@ -16,6 +16,7 @@ use futures_util::TryStreamExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
+use super::verify::verify_file;
 use crate::claims::{Claim, join};
 use crate::decode::{Positions, complete, topic};
 use crate::error::ArchiveError;
@@ -164,7 +165,7 @@ fn recount(claims: &[Claim], lanes: &mut BTreeMap<(TopicPartition, u32), Vec<i64
     claims.iter().map(|claim| Claim { rows: rows(claim), ..claim.clone() }).collect()
 }
 
-/// Reads the inputs, and writes the outputs; nothing is published.
+/// Reads the inputs, twice, and writes the outputs; nothing is published.
 pub(super) async fn rewrite(work: Rewrite<'_>) -> Result<Rewritten, ArchiveError> {
     let Rewrite { table, footers, format, inputs, keep, outputs } = work;
     let date = inputs.first().map(|file| file.date.clone()).unwrap_or_default();
@@ -173,6 +174,8 @@ pub(super) async fn rewrite(work: Rewrite<'_>) -> Result<Rewritten, ArchiveError
     let before: u64 = inputs.iter().map(|file| file.rows).sum();
     let is_one = inputs.len() == 1;
     for file in &inputs {
+        // What was damaged is not to be written anew as if it were whole.
+        verify_file(table, footers, file).await?;
         let footer = footers.footer(table, file).await?;
         claims.extend(footer.claims.iter().cloned());
         let stream = rows(table, file, &footer).with_batch_size(ROWS).build()?;
@@ -184,20 +187,25 @@ pub(super) async fn rewrite(work: Rewrite<'_>) -> Result<Rewritten, ArchiveError
     let outputs = outputs.max(1);
     let (name, table) = (format!("{} of {date}", table.spec().name), table.clone());
     guarded(&name, async move {
-        let per_file = before.div_ceil(outputs).max(1);
+        let per_file = usize::try_from(before.div_ceil(outputs)).unwrap_or(usize::MAX).max(1);
         let (mut files, mut after) = (Vec::new(), 0);
         let mut rest = merge.next(ROWS).await?;
         for index in 0..outputs {
             let mut writer = FileWriter::new(&table, format)?;
             let mut lanes = BTreeMap::new();
             let mut written = 0;
-            while let Some(batch) = rest.take_if(|_| written < per_file || index + 1 == outputs) {
-                count(&batch, &mut lanes)?;
-                written += batch.num_rows() as u64;
-                writer.write(&batch)?;
-                rest = merge.next(ROWS).await?;
+            let room = if index + 1 == outputs { usize::MAX } else { per_file };
+            while let Some(batch) = rest.take_if(|_| written < room) {
+                let here = batch.slice(0, batch.num_rows().min(room - written));
+                count(&here, &mut lanes)?;
+                written += here.num_rows();
+                writer.write(&here)?;
+                rest = match batch.num_rows() - here.num_rows() {
+                    0 => merge.next(ROWS).await?,
+                    left => Some(batch.slice(here.num_rows(), left)),
+                };
             }
-            after += written;
+            after += written as u64;
             let mut claims = recount(&claims, &mut lanes);
             if outputs > 1 {
                 claims.iter_mut().for_each(|claim| claim.share = (index as u32, outputs as u32));

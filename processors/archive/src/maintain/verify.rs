@@ -17,6 +17,7 @@ use crate::error::ArchiveError;
 use crate::lanes;
 use crate::open::{Footers, guarded, rows};
 use crate::rows::hash;
+use crate::sums::GroupSums;
 use crate::table::{ActiveFile, Table, Version};
 
 /// How many problems are told; where there is one there are often many of the same kind.
@@ -118,7 +119,8 @@ async fn verify_lane(
     Ok(())
 }
 
-async fn verify_file(
+/// Holds a file to what the log, its footer and its rows say. Returns how many rows it has, and its claims.
+pub(super) async fn verify_file(
     table: &Table,
     footers: &Footers,
     file: &ActiveFile,
@@ -130,19 +132,17 @@ async fn verify_file(
         let mut counts = vec![0; claims.len()];
         let mut count = 0;
         let schema = table.spec().arrow();
-        let mut batches = rows(&table, &file, &footer).build()?;
-        while let Some(batch) = batches.try_next().await? {
-            let batch = complete(&batch, &schema)?;
-            verify_rows(&table, &batch)?;
-            let positions = Positions::new(&batch)?;
-            for row in 0..batch.num_rows() {
-                let position = positions.at(row)?;
-                let (lane, epoch, offset) = (position.partition, position.epoch, position.offset);
-                let claim = claims.iter().position(|claim| claim.meets(lane, epoch, offset, offset + 1));
-                let claim = claim.ok_or_else(|| ArchiveError::Corrupt(format!("{position} is none that it claims")))?;
-                counts[claim] += 1;
+        for group in 0..footer.meta.metadata().num_row_groups() {
+            let mut batches = rows(&table, &file, &footer).with_row_groups(vec![group]).build()?;
+            let mut sums = GroupSums::default();
+            while let Some(batch) = batches.try_next().await? {
+                sums.add(&batch);
+                let batch = complete(&batch, &schema)?;
+                verify_rows(&table, &batch)?;
+                count_rows(&batch, &claims, &mut counts)?;
+                count += batch.num_rows() as u64;
             }
-            count += batch.num_rows() as u64;
+            sums.check(&footer.sums, group)?;
         }
         if count != file.rows {
             return Err(ArchiveError::Corrupt(format!("it has {count} rows, and the log says {}", file.rows)));
@@ -156,6 +156,19 @@ async fn verify_file(
         Ok((count, claims))
     })
     .await
+}
+
+/// Counts the rows of each claim.
+fn count_rows(batch: &RecordBatch, claims: &[Claim], counts: &mut [u64]) -> Result<(), ArchiveError> {
+    let positions = Positions::new(batch)?;
+    for row in 0..batch.num_rows() {
+        let position = positions.at(row)?;
+        let (lane, epoch, offset) = (position.partition, position.epoch, position.offset);
+        let claim = claims.iter().position(|claim| claim.meets(lane, epoch, offset, offset + 1));
+        let claim = claim.ok_or_else(|| ArchiveError::Corrupt(format!("{position} is none that it claims")))?;
+        counts[claim] += 1;
+    }
+    Ok(())
 }
 
 fn verify_rows(table: &Table, batch: &RecordBatch) -> Result<(), ArchiveError> {

@@ -55,7 +55,7 @@ impl Question {
 
     fn columns(&self) -> impl Iterator<Item = &'static str> + '_ {
         let owner = self.owner.iter().map(|(column, _)| *column);
-        owner.chain(self.any.iter().map(|(column, _)| *column)).chain(Positions::COLUMNS)
+        owner.chain(self.any.iter().map(|(column, _)| *column)).chain(Positions::COLUMNS).chain(["record_time"])
     }
 
     /// Whether a row group may have any, by its statistics.

@@ -1,4 +1,5 @@
-//! Which indexers there are: rows in the store that each writes again every few seconds.
+//! Which search indexers there are: rows in the store that each writes again every few seconds. Here, and not with the index,
+//! so that whoever makes tables needn't link what searches.
 
 use std::time::Duration;
 
@@ -102,7 +103,7 @@ mod tests {
         let lease = |instance: &str, age: i64, count| Lease {
             instance: instance.into(),
             address: "127.0.0.1:1".into(),
-            lanes: vec![crate::testing::at(3, 0).partition],
+            lanes: vec![TopicPartition::new(agentworks_schemas::Topic::AgentLogs, 3)],
             at: Timestamp(Timestamp::now().millis() - age),
             count,
         };
