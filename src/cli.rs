@@ -12,6 +12,7 @@ mod migrate;
 mod process;
 mod replay;
 mod run;
+mod search;
 mod serve;
 mod ship;
 mod tail;
@@ -53,6 +54,8 @@ enum Command {
     Tail(tail::Args),
     /// Replay a run in the shell
     Replay(replay::Args),
+    /// Search all that was logged
+    Search(search::Args),
     /// Mint a token
     Token(token::Args),
     /// Erase a run or a workspace
@@ -89,6 +92,7 @@ impl Cli {
                 Command::Run(args) => args.execute().await,
                 Command::Tail(args) => args.execute().await,
                 Command::Replay(args) => args.execute().await,
+                Command::Search(args) => args.execute().await,
                 Command::Token(args) => args.execute().await,
                 Command::Erase(args) => args.execute().await,
                 Command::Migrate(args) => args.execute().await,

@@ -6,6 +6,7 @@
 //! - [`session`]: what one terminal is watching: the protocol.
 //! - [`replay`]: the one reader with a clock.
 //! - [`rest`]: cards, runs, entries, tokens' own view, over HTTP.
+//! - [`search`]: searches, limited to what a token allows.
 //! - [`documents`]: `/asyncapi.json` and `/openapi.json`.
 //! - [`web`]: the terminal page.
 //! - [`server`]: the accept loop that serves all of it.
@@ -24,6 +25,7 @@ pub mod replay;
 pub mod rest;
 pub mod roster;
 pub mod routing;
+pub mod search;
 pub mod server;
 pub mod session;
 pub mod socket;

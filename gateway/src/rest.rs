@@ -16,6 +16,12 @@
 //! | `/v1/runs` | the workspace's runs, newest first |
 //! | `/v1/runs/{run}` | a run's summary |
 //! | `/v1/runs/{run}/entries` | its entries, by position |
+//! | `/v1/search`, `POST /v1/search` | a search |
+//! | `/v1/facets`, `/v1/histogram` | what it would count |
+//! | `/v1/fields`, `/v1/fields/{field}/values` | what can be searched |
+//! | `/v1/entries/{position}/context` | what stands around an entry in its run |
+//! | `/v1/queries/popular` | what is searched most |
+//! | `/v1/analytics` | a card's logs over time |
 //! | `/v1/erasures`, `/v1/erasures/{id}` | what was erased, and how far each tier is |
 //! | `POST /v1/erasures` | erase a run, or the workspace |
 //! | `/v1/admin/connections` | the workspace's connections to this gateway |
@@ -27,6 +33,7 @@
 //! - [`error`]: faults, and how they are told.
 //! - [`asked`]: what a request asks: who, what for, with which parameters.
 //! - [`page`]: pages of entries, in both directions.
+//! - [`search`]: what is answered by the index.
 //! - [`cards`], [`runs`], [`entries`], [`erasures`], [`topics`], [`connections`]: the routes.
 
 mod asked;
@@ -37,6 +44,7 @@ mod erasures;
 mod error;
 mod page;
 mod runs;
+mod search;
 mod topics;
 
 use agentworks_schemas::Timestamp;
@@ -54,6 +62,7 @@ pub use error::{ApiError, recover};
 /// All routes of this module. What they don't know is rejected, for other routes to take; what a token doesn't allow is
 /// rejected with an [`ApiError`], which [`recover`] answers.
 pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    let of_search = search::routes(gateway.clone());
     let posted = warp::post().and(asked(gateway.clone()));
     let deleted = warp::delete().and(asked(gateway.clone()));
     let asked = warp::get().and(asked(gateway));
@@ -88,7 +97,18 @@ pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Re
     let of_erasures = on_erasures.or(on_erasing).unify().or(on_erasure).unify();
     let of_topics = on_topics.or(on_adopting).unify();
     let of_admin = of_topics.or(on_connections).unify().or(on_connection).unify().or(on_metrics).unify();
-    on_me.or(of_cards).unify().or(of_runs).unify().or(of_erasures).unify().or(of_admin).unify().boxed()
+    on_me
+        .or(of_cards)
+        .unify()
+        .or(of_search)
+        .unify()
+        .or(of_runs)
+        .unify()
+        .or(of_erasures)
+        .unify()
+        .or(of_admin)
+        .unify()
+        .boxed()
 }
 
 /// What a token says of its bearer.

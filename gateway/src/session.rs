@@ -5,7 +5,7 @@
 //! - [`cards`]: the cards that are watched.
 //! - [`open`], [`feed`]: a card's entries: history, live, and the way between them.
 //! - [`lag`]: how far a stream is behind.
-//! - [`messages`]: what the client asks for.
+//! - [`messages`]: what the client asks for; [`search`]: searches.
 //! - [`refresh`]: the token that the connection lives on, and newer ones.
 
 mod cards;
@@ -15,6 +15,7 @@ mod lag;
 mod messages;
 mod open;
 mod refresh;
+mod search;
 mod start;
 
 use std::collections::{HashSet, VecDeque};
@@ -24,7 +25,7 @@ use agentworks_schemas::Timestamp;
 use agentworks_schemas::access::Claims;
 use agentworks_schemas::protocol::{ConnectionInfo, ErrorCode, ErrorInfo, ServerMessage};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -42,8 +43,10 @@ use crate::socket::{CloseCode, Frame, Outbox, Rate, Waiting};
 
 pub use self::connect::routes;
 
-/// What this gateway can do, as clients are told.
+/// What every gateway can do, as clients are told.
 const CAPABILITIES: [&str; 4] = ["live_logs", "replay", "filters", "multi_card"];
+/// What one can that has an index.
+const SEARCH: &str = "search";
 
 /// One terminal's session.
 struct Session {
@@ -63,6 +66,8 @@ struct Session {
     replies: VecDeque<Frame>,
     /// Answers that are being made.
     lookups: JoinSet<Frame>,
+    /// The search among them.
+    search: Option<AbortHandle>,
     replays: Replays,
     runs: HashSet<String>,
     rate: Rate,
@@ -92,11 +97,12 @@ impl Session {
         let rate = Rate::new(gateway.config.max_messages_per_second, Instant::now());
         let replays = Replays::new(&gateway, grant.clone(), Arc::clone(&outbox));
         let bearer = Bearer::new(grant, Arc::clone(&gateway.auth));
+        let capabilities = CAPABILITIES.into_iter().chain(gateway.search.is_some().then_some(SEARCH));
         let established = ServerMessage::ConnectionEstablished {
             data: ConnectionInfo {
                 connection_id: presence.id().to_string(),
                 card_id: card.clone(),
-                capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+                capabilities: capabilities.map(str::to_owned).collect(),
                 server_time: Timestamp::now(),
             },
         };
@@ -115,6 +121,7 @@ impl Session {
             cards: Cards::new(Feed::new(source, start, wanted, false, greeting)),
             replies: VecDeque::new(),
             lookups: JoinSet::new(),
+            search: None,
             replays,
             runs: HashSet::new(),
             rate,
@@ -189,6 +196,6 @@ impl Session {
 
 /// Tells the client of a fault.
 pub(crate) fn error_frame(code: ErrorCode, message: String, in_reply_to: Option<&str>) -> Frame {
-    let data = ErrorInfo { code, message, in_reply_to: in_reply_to.map(str::to_owned) };
+    let data = ErrorInfo { code, message, in_reply_to: in_reply_to.map(str::to_owned), at: None };
     Frame::message(&ServerMessage::Error { data })
 }

@@ -14,6 +14,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::roster::Roster;
 use crate::routing::{ADVERTISE, Router};
+use crate::search::Search;
 use crate::server::{Ending, Probes, ServerLimits};
 use crate::{documents, rest, session, web};
 
@@ -99,6 +100,8 @@ pub struct Gateway {
     pub router: Router,
     /// How far it is with its end.
     pub drain: Drain,
+    /// Searches the index; `None` where there is none, which clients are told.
+    pub search: Option<Search>,
 }
 
 impl Gateway {

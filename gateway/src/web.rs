@@ -36,7 +36,7 @@ macro_rules! asset {
     };
 }
 
-const ASSETS: [Asset; 12] = [
+const ASSETS: [Asset; 13] = [
     asset!("/", HTML, "index.html"),
     asset!("/icon.svg", SVG, "icon.svg"),
     asset!("/terminal.css", CSS, "terminal.css"),
@@ -47,6 +47,7 @@ const ASSETS: [Asset; 12] = [
     asset!("/terminal/lines.js", SCRIPT, "terminal/lines.js"),
     asset!("/terminal/replay.js", SCRIPT, "terminal/replay.js"),
     asset!("/terminal/row.js", SCRIPT, "terminal/row.js"),
+    asset!("/terminal/search.js", SCRIPT, "terminal/search.js"),
     asset!("/terminal/sidebar.js", SCRIPT, "terminal/sidebar.js"),
     asset!("/terminal/stream.js", SCRIPT, "terminal/stream.js"),
 ];

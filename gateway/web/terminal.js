@@ -4,6 +4,7 @@ import { ApiError, forgetToken, fragment, get, isTokenLike, keepToken, rememberC
 import { clock, count, duration, make, shortCount, shortId } from './terminal/format.js';
 import { Lines } from './terminal/lines.js';
 import { Replay } from './terminal/replay.js';
+import { Search } from './terminal/search.js';
 import { Sidebar } from './terminal/sidebar.js';
 import { Stream } from './terminal/stream.js';
 
@@ -36,12 +37,28 @@ const sidebar = new Sidebar(
   { card: openCard, run: filterRun, replay: (run) => { replay.start(run); showMode(); closeMenu(); } },
 );
 
+const search = new Search(
+  { panel: at('found'), input: at('search'), popular: at('popular'), summary: at('found-summary'), list: at('found-list'),
+    timeline: at('found-timeline'), more: at('found-more'), close: at('found-close') },
+  { card: (card) => { search.close(); openCard(card); }, refused,
+    run: (card, run) => { search.close(); openCard(card); if (state.run !== run) filterRun(run); } },
+);
+
+at('search').onfocus = () => search.suggest(state.token);
+at('search-form').onsubmit = (event) => {
+  event.preventDefault();
+  const query = at('search').value.trim();
+  if (query === '') search.close();
+  else search.start(state.token, query);
+};
+
 // --- Signing in and out
 
 function signIn(fault = '') {
   state.stream?.close();
   state.stream = null;
   state.token = null;
+  search.close();
   at('app').hidden = true;
   at('sign-in').hidden = false;
   at('token-error').textContent = fault;
@@ -381,7 +398,8 @@ const KEYS = {
   w: toggleWrap,
   End: () => screen().jumpToEnd(),
   '?': () => at('help-dialog').showModal(),
-  Escape: () => replay.stop(),
+  s: () => at('search').focus(),
+  Escape: () => (search.isOpen ? search.close() : replay.stop()),
 };
 
 document.addEventListener('keydown', (event) => {

@@ -79,6 +79,7 @@ pub(crate) fn gateway(
         roster: Roster::default(),
         router: Router::new(config.gateway.routing(address)?),
         drain: Drain::default(),
+        search: None,
     })
 }
 

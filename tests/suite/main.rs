@@ -30,6 +30,7 @@ mod replay;
 mod rest;
 mod roles;
 mod runtime;
+mod search;
 mod ship;
 mod store;
 mod topics;

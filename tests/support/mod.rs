@@ -2,6 +2,7 @@
 //!
 //! - [`cassandra`]: one real Cassandra for all tests, and others of a test's own.
 //! - [`dev`]: `agentworks dev`, as a user starts it.
+//! - [`index`]: the search index of a stack.
 //! - [`issuer`]: somebody who signs tokens, and publishes keys.
 //! - [`kafka`]: one real Kafka for all tests of this binary, and others of a test's own.
 //! - [`records`]: topics, and raw records in and out of them, with nothing of ours in between.
@@ -14,6 +15,7 @@
 
 pub mod cassandra;
 pub mod dev;
+pub mod index;
 pub mod issuer;
 pub mod kafka;
 pub mod process;

@@ -8,6 +8,7 @@ use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::{Hub, HubLimits};
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingConfig};
+use agentworks_gateway::search::{Search, SearchConfig};
 use agentworks_gateway::server::{self, Ending, Probes, Slots};
 use agentworks_gateway::{Gateway, GatewayConfig, Metrics};
 use agentworks_ingest::producer::Producer;
@@ -26,6 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use warp::Filter;
 
+use super::index::Index;
 use super::records::create_topics;
 use super::{Scratch, eventually, kafka};
 
@@ -43,6 +45,8 @@ pub struct StackConfig {
     pub kafka: Vec<(String, String)>,
     /// Where the tiers lie; in an embedded store of the stack's own, if nothing is said.
     pub store: Option<Arc<dyn Store>>,
+    /// Whether there is a search index.
+    pub search: bool,
 }
 
 impl Default for StackConfig {
@@ -57,6 +61,7 @@ impl Default for StackConfig {
             warm,
             kafka: Vec::new(),
             store: None,
+            search: false,
         }
     }
 }
@@ -75,6 +80,7 @@ pub struct Stack {
     secret: Secret,
     runtime: RuntimeHandle,
     eraser: JoinHandle<()>,
+    index: Option<Index>,
     gateway: Gateway,
     ending: Ending,
     server: Option<JoinHandle<()>>,
@@ -104,6 +110,9 @@ impl Stack {
         let runtime = RuntimeConfig::new(settings.clone(), group, store.clone(), sinks);
         let runtime = Runtime::start(runtime).unwrap();
 
+        let index = config
+            .search
+            .then(|| Index::start(&settings, prefix, &store, reader.erasures().clone(), folder.path(), &mut registry));
         let eraser = tokio::spawn(Eraser::new(reader.clone()).work());
         let metrics = Arc::new(Metrics::default());
         metrics.register(&mut registry);
@@ -119,6 +128,7 @@ impl Stack {
             roster: Roster::default(),
             router: Router::new(RoutingConfig::alone("http://127.0.0.1")),
             drain: Drain::default(),
+            search: index.as_ref().map(|index| Search::new(index.searcher.clone(), SearchConfig::default())),
         };
         let probes = Probes { ready: Arc::new(|| Ok(())), registry: Arc::new(registry) };
         let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -140,12 +150,14 @@ impl Stack {
             secret,
             runtime,
             eraser,
+            index,
             gateway,
             ending,
             server: Some(server),
             _folder: folder,
         };
-        eventually(Duration::from_secs(30), async || stack.runtime.is_ready().then_some(())).await;
+        let is_ready = || stack.runtime.is_ready() && stack.index.as_ref().is_none_or(|index| index.runtime.is_ready());
+        eventually(Duration::from_secs(30), async || is_ready().then_some(())).await;
         stack
     }
 
@@ -191,5 +203,8 @@ impl Stack {
         self.producer.close(Duration::from_secs(10)).await.unwrap();
         self.eraser.abort();
         self.runtime.shutdown().await;
+        if let Some(index) = self.index {
+            index.runtime.shutdown().await;
+        }
     }
 }

@@ -52,11 +52,17 @@ pub fn openapi() -> Value {
     let schemas = [
         piece!("schemas.yaml"),
         piece!("openapi/schemas/reading.yaml"),
+        piece!("openapi/schemas/searching.yaml"),
         piece!("openapi/schemas/writing.yaml"),
         piece!("openapi/schemas/operating.yaml"),
     ];
     document["components"]["schemas"] = joined(schemas).into();
-    let paths = [piece!("openapi/reading.yaml"), piece!("openapi/writing.yaml"), piece!("openapi/operating.yaml")];
+    let paths = [
+        piece!("openapi/reading.yaml"),
+        piece!("openapi/searching.yaml"),
+        piece!("openapi/writing.yaml"),
+        piece!("openapi/operating.yaml"),
+    ];
     document["paths"] = joined(paths).into();
     document
 }

@@ -12,6 +12,7 @@ use warp::{Filter, Rejection};
 
 use super::error::ApiError;
 use crate::auth::bearer;
+use crate::search::{Search, SearchFault};
 use crate::{Gateway, GatewayConfig};
 
 /// A request whose token is good.
@@ -28,6 +29,13 @@ impl Asked {
             return Ok(());
         }
         Err(ApiError::Denied(format!("the token doesn't allow reading card {card:?}")))
+    }
+}
+
+impl Asked {
+    /// The gateway's search, if it has one.
+    pub(super) fn search(&self) -> Result<Search, ApiError> {
+        self.gateway.search.clone().ok_or_else(|| SearchFault::Unavailable.into())
     }
 }
 
@@ -117,6 +125,16 @@ impl Params {
         let values = text.split(',').map(|item| item.parse::<T>());
         let values: Result<Vec<T>, T::Err> = values.collect();
         values.map(Some).map_err(|error| ApiError::Invalid(format!("{name}: {error}")))
+    }
+
+    /// A parameter that is `true` or `false`, and `false` if it isn't there.
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<bool, ApiError> {
+        match self.text(name).as_deref() {
+            None | Some("false") => Ok(false),
+            // Also without a value: `?explain`.
+            Some("true" | "") => Ok(true),
+            Some(other) => Err(ApiError::Invalid(format!("{name}: {other:?} is neither true nor false"))),
+        }
     }
 
     /// `limit`: how much a page holds at most.

@@ -14,6 +14,8 @@ use warp::reject::{Reject, UnsupportedMediaType};
 use warp::reply::Response;
 use warp::{Rejection, Reply};
 
+use crate::search::SearchFault;
+
 /// A fault of a request, as its client is told. The words before the colons are the codes, which stay; the messages may
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,19 @@ pub enum ApiError {
     Denied(String),
     /// `invalid_value`: 400. A parameter can't be so; the message names it, its value and what it may be.
     Invalid(String),
+    /// `invalid_query`: 400. The query of a search can't be read; `at` says where.
+    Query {
+        /// What is wrong with it, and what was expected.
+        message: String,
+        /// How many of its characters come before the fault.
+        at: usize,
+    },
+    /// `too_costly`: 422. A search is past a bound, which the message names.
+    TooMuch(String),
+    /// `too_many_requests`: 429. One more at once than a limit allows.
+    Busy(String),
+    /// `search_unavailable`: 501. This gateway has no search.
+    NoSearch,
     /// `not_found`: 404.
     NotFound(String),
     /// `method_not_allowed`: 405.
@@ -52,6 +67,12 @@ impl ApiError {
             ApiError::Unauthorised(error) => (StatusCode::UNAUTHORIZED, error.code(), error.to_string()),
             ApiError::Denied(message) => (StatusCode::FORBIDDEN, "access_denied", message.clone()),
             ApiError::Invalid(message) => (StatusCode::BAD_REQUEST, "invalid_value", message.clone()),
+            ApiError::Query { message, .. } => (StatusCode::BAD_REQUEST, "invalid_query", message.clone()),
+            ApiError::TooMuch(message) => (StatusCode::UNPROCESSABLE_ENTITY, "too_costly", message.clone()),
+            ApiError::Busy(message) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message.clone()),
+            ApiError::NoSearch => {
+                (StatusCode::NOT_IMPLEMENTED, "search_unavailable", SearchFault::Unavailable.to_string())
+            }
             ApiError::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message.clone()),
             ApiError::Method => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this route has no such method".into())
@@ -78,7 +99,10 @@ impl ApiError {
 impl Reply for ApiError {
     fn into_response(self) -> Response {
         let (status, code, message) = self.parts();
-        let body = json!({"error": {"code": code, "message": message}});
+        let mut body = json!({"error": {"code": code, "message": message}});
+        if let ApiError::Query { at, .. } = self {
+            body["error"]["at"] = at.into();
+        }
         let mut response = warp::reply::with_status(warp::reply::json(&body), status).into_response();
         let header = match self {
             // RFC 6750, 3.1: without a token there is nothing to say about it.
@@ -91,7 +115,7 @@ impl Reply for ApiError {
                 Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\", error=\"insufficient_scope\""))
             }
             ApiError::Method => Some((ALLOW, "GET")),
-            ApiError::Unavailable => Some((RETRY_AFTER, "1")),
+            ApiError::Unavailable | ApiError::Busy(_) => Some((RETRY_AFTER, "1")),
             _ => None,
         };
         if let Some((name, value)) = header {

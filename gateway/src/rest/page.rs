@@ -157,7 +157,7 @@ fn after_item(item: &ReadItem) -> &Cursor {
 }
 
 /// The cursor just before an item: the one just after it, moved back over it.
-fn before_item(item: &ReadItem) -> Cursor {
+pub(super) fn before_item(item: &ReadItem) -> Cursor {
     let (cursor, partition, epoch, offset) = match item {
         ReadItem::Entry { entry, cursor } => {
             let at = entry.position;

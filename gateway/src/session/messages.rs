@@ -18,7 +18,7 @@ use crate::socket::depth::is_deeper;
 use crate::socket::{CloseCode, Frame, Verdict, Waiting};
 
 /// How many answers may be in the making at once.
-const MAX_LOOKUPS: usize = 8;
+pub(super) const MAX_LOOKUPS: usize = 8;
 /// What a client is told that asks more of a card than it takes.
 const WAIT: &str = "too many answers of this card wait to be read already";
 
@@ -89,9 +89,7 @@ impl Session {
                 self.replies.extend(answer.err());
             }
             ClientMessage::RefreshToken { token } => self.refresh(token),
-            ClientMessage::SearchLogs { .. } => {
-                self.refuse(ErrorCode::SearchUnavailable, "this gateway has no search", "search_logs");
-            }
+            ClientMessage::SearchLogs { query } => self.search(query),
             ClientMessage::GetRunSummary { run_id } => self.look_up(run_id),
             ClientMessage::Ping { timestamp } => self.reply(&ServerMessage::Pong { timestamp }),
         }

@@ -37,8 +37,10 @@ export const isTokenLike = (text) => /^[\w.~+/=-]+$/.test(text);
 
 /** A fault that the gateway told, or that kept it from answering (status 0). */
 export class ApiError extends Error {
-  constructor(status, code, message) {
+  constructor(status, code, message, at) {
     super(message);
+    /** Of a query that can't be read: how many of its characters come before the fault. */
+    this.at = at;
     this.status = status;
     this.code = code;
   }
@@ -57,6 +59,6 @@ export async function get(token, path, query = {}) {
   }
   const body = await response.json().catch(() => null);
   if (response.ok && body !== null) return body;
-  const { code = 'internal', message = `HTTP ${response.status}` } = body?.error ?? {};
-  throw new ApiError(response.status, code, message);
+  const { code = 'internal', message = `HTTP ${response.status}`, at } = body?.error ?? {};
+  throw new ApiError(response.status, code, message, at);
 }

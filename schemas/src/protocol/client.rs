@@ -188,7 +188,7 @@ impl ClientMessage {
             // Bounded, for an error may repeat what it found; its place comes last.
             let place = format!("line {} column {}", error.line(), error.column());
             let message = format!("not a JSON object: {} at {place}", describe(&error));
-            ErrorInfo { code: ErrorCode::InvalidMessage, message, in_reply_to: None }
+            ErrorInfo { code: ErrorCode::InvalidMessage, message, in_reply_to: None, at: None }
         })?;
         let found = members.raw("type").map(RawValue::get);
         let name = found.and_then(|found| serde_json::from_str::<Text<'_>>(found).ok());
@@ -196,13 +196,14 @@ impl ClientMessage {
             let found = found.map_or("missing", excerpt);
             let known = Self::TYPES.join(", ");
             let message = format!("the type is {found}; it must be one of {known}");
-            return Err(ErrorInfo { code: ErrorCode::UnknownType, message, in_reply_to: None });
+            return Err(ErrorInfo { code: ErrorCode::UnknownType, message, in_reply_to: None, at: None });
         };
         let built = build(&mut members).and_then(|message| members.finish().map(|()| message));
         built.map_err(|message| ErrorInfo {
             code: ErrorCode::InvalidValue,
             message,
             in_reply_to: Some(name.to_owned()),
+            at: None,
         })
     }
 }

@@ -16,7 +16,7 @@ pub enum ErrorCode {
     NotFound,
     /// The token doesn't allow it, or can't take the place of the connection's.
     AccessDenied,
-    /// There is no search here yet.
+    /// There is no search here.
     SearchUnavailable,
     /// One more than a limit allows.
     LimitExceeded,
@@ -49,4 +49,7 @@ pub struct ErrorInfo {
     /// The type of the message that it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<String>,
+    /// Of a query that can't be read: how many of its characters come before the fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<usize>,
 }

@@ -4,10 +4,12 @@
 //! entry's `data`. What stands side by side in one object is read from its text once for each.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::search::{LogSearchQuery, LogSearchResult, TimelinePoint};
 use super::server::{PositionedEntry, ReplayEntry, ServerMessage};
 use crate::position::Cursor;
 use crate::text::Text;
@@ -67,6 +69,22 @@ struct OfEither<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SearchParts<'a> {
+    #[serde(borrow)]
+    logs: Vec<&'a RawValue>,
+    total_count: u64,
+    query: LogSearchQuery,
+    execution_time: u64,
+    level_distribution: BTreeMap<String, u64>,
+    source_distribution: BTreeMap<String, u64>,
+    timeline_data: Vec<TimelinePoint>,
+    cursor: Option<String>,
+    #[serde(default)]
+    incomplete: Vec<String>,
+}
+
+#[derive(Deserialize)]
 struct Pong {
     timestamp: i64,
 }
@@ -111,6 +129,7 @@ impl<'a> ServerMessage<'a> {
             "replay_live" => ServerMessage::ReplayLive { data: data(text)? },
             "replay_completed" => ServerMessage::ReplayCompleted { data: data(text)? },
             "run_summary" => ServerMessage::RunSummary { data: data(text)? },
+            "search_result" => ServerMessage::SearchResult { data: search_result(data(text)?)? },
             "error" => ServerMessage::Error { data: data(text)? },
             "pong" => {
                 let Pong { timestamp } = serde_json::from_str(text)?;
@@ -136,4 +155,18 @@ fn positioned_entry(raw: &RawValue) -> serde_json::Result<PositionedEntry<'_>> {
 
 fn replay_entry(raw: &RawValue) -> serde_json::Result<ReplayEntry<'_>> {
     Ok(ReplayEntry { entry: serde_json::from_str(raw.get())?, replay: serde_json::from_str(raw.get())? })
+}
+
+fn search_result(parts: SearchParts<'_>) -> serde_json::Result<LogSearchResult<'_>> {
+    Ok(LogSearchResult {
+        logs: parts.logs.into_iter().map(positioned_entry).collect::<Result<_, _>>()?,
+        total_count: parts.total_count,
+        query: parts.query,
+        execution_time: parts.execution_time,
+        level_distribution: parts.level_distribution,
+        source_distribution: parts.source_distribution,
+        timeline_data: parts.timeline_data,
+        cursor: parts.cursor,
+        incomplete: parts.incomplete,
+    })
 }

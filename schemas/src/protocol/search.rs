@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Level, LogEntry, Source};
+use super::server::PositionedEntry;
+use crate::entry::{Level, Source};
 use crate::time::Timestamp;
 
 /// A range of time, both ends inclusive.
@@ -57,12 +58,12 @@ pub struct LogSearchQuery {
 }
 
 /// What was found. The reference's, and where the next page begins.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the names are the reference's own")]
 pub struct LogSearchResult<'a> {
-    #[serde(borrow)]
-    pub logs: Vec<LogEntry<'a>>,
+    /// Each with its position: the place just after it, of its own partition alone.
+    pub logs: Vec<PositionedEntry<'a>>,
     pub total_count: u64,
     pub query: LogSearchQuery,
     /// In milliseconds.
@@ -74,7 +75,7 @@ pub struct LogSearchResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// What could not be searched, in words; absent if all was.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
 }
 

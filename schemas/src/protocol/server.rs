@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{LiveFilters, ReplayFilters};
 use super::error::ErrorInfo;
+use super::search::LogSearchResult;
 use crate::entry::LogEntry;
 use crate::position::Cursor;
 use crate::time::Timestamp;
@@ -128,6 +129,11 @@ pub enum ServerMessage<'a> {
         /// The summary.
         data: RunSummary,
     },
+    /// What a search has found.
+    SearchResult {
+        /// The entries, and what was counted.
+        data: LogSearchResult<'a>,
+    },
     /// Something that the client asked for can't be done.
     Error {
         /// What, and why.
@@ -148,7 +154,7 @@ pub struct ConnectionInfo {
     pub connection_id: String,
     /// The card that it was opened for.
     pub card_id: String,
-    /// What this gateway can do: `live_logs`, `replay`, `search`.
+    /// What this gateway can do: `live_logs`, `replay`, `filters`, `multi_card`, `search`.
     pub capabilities: Vec<String>,
     /// The gateway's clock.
     pub server_time: Timestamp,

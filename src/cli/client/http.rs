@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Failure};
 
@@ -29,7 +29,7 @@ pub(crate) async fn get<T: DeserializeOwned>(
     segments: &[&str],
     query: &[(&str, String)],
 ) -> Result<T, Failure> {
-    ask(Method::GET, endpoint, segments, query).await
+    ask(Method::GET, endpoint, segments, query, None).await
 }
 
 /// Has a route do something.
@@ -38,7 +38,17 @@ pub(crate) async fn post<T: DeserializeOwned>(
     segments: &[&str],
     query: &[(&str, String)],
 ) -> Result<T, Failure> {
-    ask(Method::POST, endpoint, segments, query).await
+    ask(Method::POST, endpoint, segments, query, None).await
+}
+
+/// Has a route do what a body says.
+pub(crate) async fn post_json<T: DeserializeOwned>(
+    endpoint: &Endpoint,
+    segments: &[&str],
+    body: &impl Serialize,
+) -> Result<T, Failure> {
+    let body = serde_json::to_string(body).context("the question can't be written")?;
+    ask(Method::POST, endpoint, segments, &[], Some(body)).await
 }
 
 async fn ask<T: DeserializeOwned>(
@@ -46,11 +56,15 @@ async fn ask<T: DeserializeOwned>(
     endpoint: &Endpoint,
     segments: &[&str],
     query: &[(&str, String)],
+    body: Option<String>,
 ) -> Result<T, Failure> {
     let client =
         reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().context("cannot make an HTTP client")?;
     let url = endpoint.url("http", segments, query);
-    let request = client.request(method, url).header(reqwest::header::AUTHORIZATION, endpoint.bearer.clone());
+    let mut request = client.request(method, url).header(reqwest::header::AUTHORIZATION, endpoint.bearer.clone());
+    if let Some(body) = body {
+        request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(body);
+    }
     let response = request.send().await.map_err(|error| unreachable(endpoint, &error))?;
     let status = response.status();
     let body = response.text().await.map_err(|error| unreachable(endpoint, &error))?;

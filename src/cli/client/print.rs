@@ -34,6 +34,8 @@ pub(crate) struct Printer<W: Write = BufWriter<Stdout>> {
     output: Output,
     colours: bool,
     zone: TimeZone,
+    /// Whether lines are of many days and cards, and so say theirs.
+    afield: bool,
 }
 
 /// What text shows of an entry.
@@ -46,6 +48,8 @@ struct Shown<'a> {
     #[serde(borrow)]
     component: Cow<'a, str>,
     #[serde(borrow)]
+    card_id: Cow<'a, str>,
+    #[serde(borrow)]
     run_id: Cow<'a, str>,
     #[serde(borrow)]
     message: Cow<'a, str>,
@@ -55,7 +59,12 @@ impl Printer {
     /// A printer to standard output.
     pub(crate) fn stdout(output: Output) -> Self {
         let colours = wants_colours(io::stdout().is_terminal(), |name| env::var(name).ok());
-        Printer { out: BufWriter::new(io::stdout()), output, colours, zone: TimeZone::system() }
+        Printer { out: BufWriter::new(io::stdout()), output, colours, zone: TimeZone::system(), afield: false }
+    }
+
+    /// The same for lines of many days and cards.
+    pub(crate) fn afield(self) -> Self {
+        Printer { afield: true, ..self }
     }
 }
 
@@ -70,6 +79,21 @@ impl<W: Write> Printer<W> {
             }
         }
         Ok(())
+    }
+
+    /// Prints a line of its own.
+    pub(crate) fn line(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.out, "{line}")
+    }
+
+    /// What lines are printed as.
+    pub(crate) fn output(&self) -> Output {
+        self.output
+    }
+
+    /// The local date and time of an instant, to the second.
+    pub(crate) fn moment(&self, timestamp: Timestamp) -> String {
+        local(timestamp, &self.zone, "%Y-%m-%d %H:%M:%S")
     }
 
     /// Hands over what was printed.
@@ -89,7 +113,10 @@ impl<W: Write> Printer<W> {
     }
 
     fn text(&mut self, entry: &Shown<'_>) -> io::Result<()> {
-        let time = clock(entry.timestamp, &self.zone);
+        let format = if self.afield { "%Y-%m-%d %H:%M:%S.%3f" } else { "%H:%M:%S.%3f" };
+        let time = local(entry.timestamp, &self.zone, format);
+        let card = plain(&entry.card_id, Keep::NOTHING);
+        let card = if self.afield { format!("{card} ") } else { String::new() };
         let level = entry.level.as_str().to_uppercase();
         let (source, component) = (entry.source, plain(&entry.component, Keep::NOTHING));
         let run = short(&entry.run_id);
@@ -97,17 +124,17 @@ impl<W: Write> Printer<W> {
         let message = plain(&entry.message, Keep { colours: self.colours, breaks: Some(INDENT) });
         if self.colours {
             let colour = colour(entry.level);
-            write!(self.out, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{level:<5}\x1b[0m ")?;
+            write!(self.out, "\x1b[2m{time}\x1b[0m \x1b[{colour}m{level:<5}\x1b[0m {card}")?;
             writeln!(self.out, "\x1b[2m{source}/\x1b[0m{component} \x1b[36m{run}\x1b[0m  {message}")
         } else {
-            writeln!(self.out, "{time} {level:<5} {source}/{component} {run}  {message}")
+            writeln!(self.out, "{time} {level:<5} {card}{source}/{component} {run}  {message}")
         }
     }
 }
 
-fn clock(timestamp: Timestamp, zone: &TimeZone) -> String {
+fn local(timestamp: Timestamp, zone: &TimeZone, format: &str) -> String {
     match jiff::Timestamp::from_millisecond(timestamp.millis()) {
-        Ok(instant) => instant.to_zoned(zone.clone()).strftime("%H:%M:%S.%3f").to_string(),
+        Ok(instant) => instant.to_zoned(zone.clone()).strftime(format).to_string(),
         Err(_) => "--:--:--.---".to_owned(),
     }
 }
@@ -148,7 +175,7 @@ mod tests {
     use super::*;
 
     fn printed(output: Output, colours: bool, entry: &str, position: Option<&Cursor>) -> String {
-        let mut printer = Printer { out: Vec::new(), output, colours, zone: TimeZone::UTC };
+        let mut printer = Printer { out: Vec::new(), output, colours, zone: TimeZone::UTC, afield: false };
         let raw: &RawValue = serde_json::from_str(entry).unwrap();
         printer.entry(raw, position).unwrap();
         String::from_utf8(printer.out).unwrap()
@@ -167,6 +194,16 @@ mod tests {
         assert_eq!(line, "10:15:30.123 WARN  agent/planner run-1  hello\tworld\n");
         let line = printed(Output::Text, false, &entry("01936a2e-1111-7aaa-8bbb-0000deadbeef", "x"), None);
         assert_eq!(line, "10:15:30.123 WARN  agent/planner …deadbeef  x\n");
+    }
+
+    #[test]
+    fn lines_of_many_days_and_cards_say_theirs() {
+        let mut printer =
+            Printer { out: Vec::new(), output: Output::Text, colours: false, zone: TimeZone::UTC, afield: true };
+        let entry = entry("run-1", "hello");
+        printer.entry(serde_json::from_str(&entry).unwrap(), None).unwrap();
+        let line = String::from_utf8(printer.out).unwrap();
+        assert_eq!(line, "2025-12-02 10:15:30.123 WARN  c agent/planner run-1  hello\n");
     }
 
     #[test]

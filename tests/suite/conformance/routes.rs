@@ -165,7 +165,7 @@ impl World {
         let mut paths: Vec<String> = paths.into_iter().map(|(_, path)| path).filter(|path| wanted(path)).collect();
         paths.dedup();
         for path in &mut paths {
-            for parameter in ["{card}", "{run}", "{id}", "{topic}"] {
+            for parameter in ["{card}", "{run}", "{id}", "{topic}", "{field}", "{position}"] {
                 *path = path.replace(parameter, "agent-logs");
             }
         }

@@ -3,9 +3,9 @@
 use agentworks_schemas::access::AccessError;
 use agentworks_schemas::protocol::{
     BearerToken, CardInfo, ClientMessage, ConnectionInfo, ErrorCode, ErrorInfo, FiltersInfo, Gap, Lag, LiveFilters,
-    LogSearchQuery, PositionedEntry, ReconnectInfo, ReplayAction, ReplayComplete, ReplayEntry, ReplayFilters,
-    ReplayMetadata, ReplayOptions, ReplaySeeked, ReplaySpeedInfo, ReplayStartInfo, ReplayStatus, RunStatus, RunSummary,
-    SeekPosition, SeekTo, ServerMessage, TimeRange, TokenInfo,
+    LogSearchQuery, LogSearchResult, PositionedEntry, ReconnectInfo, ReplayAction, ReplayComplete, ReplayEntry,
+    ReplayFilters, ReplayMetadata, ReplayOptions, ReplaySeeked, ReplaySpeedInfo, ReplayStartInfo, ReplayStatus,
+    RunStatus, RunSummary, SeekPosition, SeekTo, ServerMessage, TimeRange, TimelinePoint, TokenInfo,
 };
 use agentworks_schemas::text::JsonObject;
 use agentworks_schemas::{Cursor, Level, LogEntry, Source, Timestamp, Topic, TopicPartition};
@@ -50,9 +50,8 @@ fn replay_filters() -> ReplayFilters {
     }
 }
 
-/// What a client says.
-pub(super) fn client() -> Vec<ClientMessage> {
-    let query = LogSearchQuery {
+fn search_query() -> LogSearchQuery {
+    LogSearchQuery {
         workspace_id: Some("w".into()),
         card_id: Some("c".into()),
         run_id: Some("r".into()),
@@ -69,7 +68,12 @@ pub(super) fn client() -> Vec<ClientMessage> {
         sort_by: Some("relevance".into()),
         sort_order: Some("desc".into()),
         cursor: Some("AA".into()),
-    };
+    }
+}
+
+/// What a client says.
+pub(super) fn client() -> Vec<ClientMessage> {
+    let query = search_query();
     let options = ReplayOptions {
         speed: 0.0,
         start_time: Some(NOW),
@@ -174,8 +178,23 @@ pub(super) fn server() -> Vec<ServerMessage<'static>> {
         replay_timestamp: NOW,
     };
     let complete = ReplayComplete { session_id: session_id(), total_logs_played: 9, duration: 1, stopped: true };
-    let error =
-        ErrorInfo { code: ErrorCode::NotFound, message: "no run".into(), in_reply_to: Some("replay_run".into()) };
+    let error = ErrorInfo {
+        code: ErrorCode::NotFound,
+        message: "no run".into(),
+        in_reply_to: Some("replay_run".into()),
+        at: Some(3),
+    };
+    let found = LogSearchResult {
+        logs: vec![PositionedEntry { position: cursor(), entry: entry() }],
+        total_count: 2,
+        query: search_query(),
+        execution_time: 7,
+        level_distribution: [("fatal".to_owned(), 2)].into(),
+        source_distribution: [("orchestrator".to_owned(), 2)].into(),
+        timeline_data: vec![TimelinePoint { timestamp: NOW, count: 2 }],
+        cursor: Some("AA".into()),
+        incomplete: vec!["the newest minute".into()],
+    };
     one_of_each![ServerMessage:
         ConnectionEstablished { data: connection },
         LogEntry { position: cursor(), data: entry() },
@@ -200,6 +219,7 @@ pub(super) fn server() -> Vec<ServerMessage<'static>> {
         ReplayLive { data: status() },
         ReplayCompleted { data: complete },
         RunSummary { data: summary() },
+        SearchResult { data: found },
         Error { data: error },
         Pong { timestamp: -1 },
     ]
@@ -219,6 +239,10 @@ pub(super) fn faults() -> Vec<ApiError> {
         Unauthorised(AccessError::Missing),
         Denied(String::new()),
         Invalid(String::new()),
+        Query { message: String::new(), at: 0 },
+        TooMuch(String::new()),
+        Busy(String::new()),
+        NoSearch,
         NotFound(String::new()),
         Method,
         Conflict(String::new()),

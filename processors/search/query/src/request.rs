@@ -7,7 +7,7 @@ mod timeline;
 use agentworks_schemas::{Cursor, LogEntry, Position, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use convert::{ConvertError, from_protocol, to_protocol};
+pub use convert::{ConvertError, from_protocol, positioned, to_protocol};
 pub use cursor::{After, CursorError};
 pub use timeline::{MAX_BUCKETS, bucket, interval_for};
 

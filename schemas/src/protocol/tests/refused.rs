@@ -4,7 +4,7 @@ use super::*;
 
 /// What is answered to `json`.
 fn answer(json: &str) -> (ErrorCode, String, Option<String>) {
-    let ErrorInfo { code, message, in_reply_to } = ClientMessage::parse(json).unwrap_err();
+    let ErrorInfo { code, message, in_reply_to, at: _ } = ClientMessage::parse(json).unwrap_err();
     (code, message, in_reply_to)
 }
 

@@ -102,13 +102,41 @@ fn server_messages_about_the_stream() {
         Reconnect { data: ReconnectInfo { after: 1500, reason: "the gateway restarts".into() } },
         r#"{"type":"reconnect","data":{"after":1500,"reason":"the gateway restarts"}}"#,
     );
-    let error = ErrorInfo { code: ErrorCode::NotFound, message: "no run r".into(), in_reply_to: None };
+    let error = ErrorInfo { code: ErrorCode::NotFound, message: "no run r".into(), in_reply_to: None, at: None };
     server(Error { data: error.clone() }, r#"{"type":"error","data":{"code":"not_found","message":"no run r"}}"#);
     server(
         Error { data: ErrorInfo { in_reply_to: Some("replay_run".into()), ..error } },
         r#"{"type":"error","data":{"code":"not_found","message":"no run r","inReplyTo":"replay_run"}}"#,
     );
     server(Pong { timestamp: 5 }, r#"{"type":"pong","timestamp":5}"#);
+}
+
+#[test]
+fn server_messages_about_searches() {
+    let found = LogSearchResult {
+        logs: vec![PositionedEntry { position: cursor(), entry: entry("m") }],
+        total_count: 12,
+        query: LogSearchQuery { limit: Some(1), ..LogSearchQuery::default() },
+        execution_time: 7,
+        level_distribution: [("info".to_owned(), 12)].into(),
+        source_distribution: [("agent".to_owned(), 12)].into(),
+        timeline_data: vec![TimelinePoint { timestamp: NOW, count: 12 }],
+        cursor: Some("AA".into()),
+        incomplete: vec!["the newest minute".into()],
+    };
+    let counted = r#""levelDistribution":{"info":12},"sourceDistribution":{"agent":12},"timelineData":[{"timestamp":"2025-12-02T10:15:30.123Z","count":12}]"#;
+    let json = |logs: &str, rest: &str| {
+        format!(
+            r#"{{"type":"search_result","data":{{"logs":[{logs}],"totalCount":12,"query":{{"limit":1}},"executionTime":7,{counted}{rest}}}}}"#
+        )
+    };
+    let rest = r#","cursor":"AA","incomplete":["the newest minute"]"#;
+    server(
+        ServerMessage::SearchResult { data: found.clone() },
+        &json(&format!(r#"{{"position":"AQADARI",{ENTRY}}}"#), rest),
+    );
+    let bare = LogSearchResult { logs: Vec::new(), cursor: None, incomplete: Vec::new(), ..found };
+    server(ServerMessage::SearchResult { data: bare }, &json("", ""));
 }
 
 #[test]

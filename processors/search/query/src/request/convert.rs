@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use agentworks_schemas::codec::Reject;
-use agentworks_schemas::protocol::{LogSearchQuery, LogSearchResult, TimelinePoint};
-use agentworks_schemas::{Level, LogEntry, Source, Timestamp};
+use agentworks_schemas::protocol::{LogSearchQuery, LogSearchResult, PositionedEntry, TimelinePoint};
+use agentworks_schemas::{Cursor, Level, Source, Timestamp};
 
 use super::{
     CursorError, DEFAULT_LIMIT, MAX_BUCKETS, Order, RequestError, SearchRequest, Sort, SortBy, Wanted, bucket,
     interval_for,
 };
-use crate::answer::Answer;
+use crate::answer::{Answer, Hit};
 use crate::ast::{Field, Fuzziness, Keyword, Query, Test};
 use crate::language::{ParseError, parse};
 use crate::tokens::tokenize;
@@ -150,7 +150,7 @@ pub fn to_protocol<'a>(
     time: u64,
 ) -> Result<LogSearchResult<'a>, Reject> {
     let found = &answer.found;
-    let logs: Result<Vec<LogEntry<'a>>, Reject> = found.hits.iter().map(|hit| hit.entry()).collect();
+    let logs: Result<Vec<PositionedEntry<'a>>, Reject> = found.hits.iter().map(positioned).collect();
     let by_name = |names: Vec<&str>, counts: &[u64]| -> BTreeMap<String, u64> {
         names.into_iter().map(str::to_owned).zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect()
     };
@@ -165,6 +165,13 @@ pub fn to_protocol<'a>(
         cursor: answer.next.map(|after| after.to_string()),
         incomplete: found.incomplete.clone(),
     })
+}
+
+/// A hit with the place just after it, which names its own as well.
+pub fn positioned(hit: &Hit) -> Result<PositionedEntry<'_>, Reject> {
+    let at = hit.key.position;
+    let position = Cursor::from_iter([(at.partition, at.epoch, at.offset + 1)]);
+    Ok(PositionedEntry { position, entry: hit.entry()? })
 }
 
 /// The buckets from the first to the last, those without entries among them, unless that were too many.

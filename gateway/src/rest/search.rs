@@ -1,0 +1,170 @@
+//! What the index answers.
+//!
+//! - [`asking`]: a search, from parameters and from a body.
+//! - [`counts`]: facets and histograms.
+//! - [`fields`]: what can be searched.
+//! - [`context`]: what stands around a hit in its run.
+//! - [`analytics`]: a card's logs over time.
+
+mod analytics;
+mod asking;
+mod context;
+mod counts;
+mod fields;
+
+use std::collections::BTreeMap;
+
+use agentworks_query::answer::Cost;
+use agentworks_query::request::{Facet, Sort};
+use agentworks_schemas::Timestamp;
+use agentworks_schemas::protocol::LogSearchResult;
+use bytes::Bytes;
+use serde::Serialize;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use self::asking::Form;
+use super::asked::{Asked, Id, asked};
+use super::error::ApiError;
+use super::{answer, json};
+use crate::Gateway;
+use crate::search::Found;
+use crate::search::popular::PopularQuery;
+
+/// How many bytes of entries fill a page, whatever its limit.
+const MAX_BYTES: usize = 4 << 20;
+
+/// The routes of this module.
+pub(super) fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    let max = u64::try_from(gateway.config.max_message).unwrap_or(u64::MAX);
+    let body = warp::body::content_length_limit(max).and(warp::body::bytes());
+    let posted = warp::post().and(asked(gateway.clone())).and(body);
+    let asked = warp::get().and(asked(gateway));
+    let on_search = warp::path!("v1" / "search").and(asked.clone()).then(search).map(answer).boxed();
+    let on_posted = warp::path!("v1" / "search").and(posted).then(search_by_body).map(answer).boxed();
+    let on_facets = warp::path!("v1" / "facets").and(asked.clone()).then(counts::facets).map(answer).boxed();
+    let on_histogram = warp::path!("v1" / "histogram").and(asked.clone()).then(counts::histogram).map(answer).boxed();
+    let on_fields = warp::path!("v1" / "fields").and(asked.clone()).then(fields::list).map(answer).boxed();
+    let on_values =
+        warp::path!("v1" / "fields" / Id / "values").and(asked.clone()).then(fields::values).map(answer).boxed();
+    let on_context =
+        warp::path!("v1" / "entries" / Id / "context").and(asked.clone()).then(context::show).map(answer).boxed();
+    let on_popular = warp::path!("v1" / "queries" / "popular").and(asked.clone()).then(popular).map(answer).boxed();
+    let on_analytics = warp::path!("v1" / "analytics").and(asked).then(analytics::show).map(answer).boxed();
+    let searches = on_search.or(on_posted).unify().or(on_facets).unify().or(on_histogram).unify();
+    let about = on_fields.or(on_values).unify().or(on_context).unify().or(on_popular).unify().or(on_analytics).unify();
+    searches.or(about).unify().boxed()
+}
+
+/// What a search has found, and what more was asked of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered<'a> {
+    #[serde(flatten)]
+    result: LogSearchResult<'a>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    facets: BTreeMap<&'static str, Values<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Explanation>,
+}
+
+/// The values of a field.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Values<'a> {
+    /// The most frequent first.
+    values: Vec<Value<'a>>,
+    /// How many entries have a value that isn't among them.
+    others: u64,
+    /// By how much a count may be too low; absent if all are exact.
+    #[serde(skip_serializing_if = "is_zero")]
+    error: u64,
+}
+
+#[derive(Serialize)]
+struct Value<'a> {
+    value: &'a str,
+    count: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How a search was understood, and what it cost.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explanation {
+    /// The query in the language, with all that the form says besides, and its times as instants.
+    query: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Timestamp>,
+    sort: Sort,
+    cost: Cost,
+}
+
+impl Explanation {
+    fn of(found: &Found) -> Self {
+        let (from, to) = found.request.times();
+        let (query, sort, cost) = (found.request.query.to_string(), found.request.sort, found.answer.found.cost);
+        Explanation { query, from, to, sort, cost }
+    }
+}
+
+/// The values of the facets that were asked for.
+fn values<'a>(found: &'a Found, facets: &[Facet]) -> BTreeMap<&'static str, Values<'a>> {
+    let of = |facet: &Facet| {
+        let counts = found.answer.found.facets.get(&facet.field)?;
+        let values: Vec<_> = counts.top(facet.top).into_iter().map(|(value, count)| Value { value, count }).collect();
+        let all = counts.counts.values().sum::<u64>() + counts.omitted;
+        let others = all - values.iter().map(|value| value.count).sum::<u64>();
+        Some((facet.field.name(), Values { values, others, error: counts.error }))
+    };
+    facets.iter().filter_map(of).collect()
+}
+
+/// `GET /v1/search`: entries that a query finds: `q` in the language, or `text` to be found nearly so, with `card`, `run`,
+/// `agent`, `provider`, `level`, `source` and `tags` (lists with commas), from `since` to `until`. At most `limit` (0 to
+/// 1000, 100 by default), ordered by `sort` (`timestamp` or `relevance`) and `order` (`desc` or `asc`); the next page is at
+/// the answer's `cursor`. `facets` lists fields whose `top` values are counted; `explain` tells how the query was
+/// understood; `remember=false` keeps it out of the popular ones.
+async fn search(mut asked: Asked) -> Result<Response, ApiError> {
+    let form = Form::read(&mut asked.params, Timestamp::now())?;
+    asked.params.finish()?;
+    run(&asked, form).await
+}
+
+/// `POST /v1/search`: the same, from the body: a `LogSearchQuery`, with `since`, `until`, `facets`, `top`, `interval`,
+/// `explain` and `remember`.
+async fn search_by_body(asked: Asked, body: Bytes) -> Result<Response, ApiError> {
+    asked.params.finish()?;
+    let form = Form::parse(&body, asked.gateway.config.max_depth, Timestamp::now())?;
+    run(&asked, form).await
+}
+
+async fn run(asked: &Asked, form: Form) -> Result<Response, ApiError> {
+    let search = asked.search()?;
+    let mut found = search.find(form.asking.clone(), &asked.claims).await?;
+    found.fit(MAX_BYTES);
+    let explanation = form.explain.then(|| Explanation::of(&found));
+    let facets = values(&found, &form.asking.facets);
+    Ok(json(&Answered { result: found.result()?, facets, explanation }))
+}
+
+#[derive(Serialize)]
+struct Popular {
+    /// Whether any are kept here.
+    kept: bool,
+    queries: Vec<PopularQuery>,
+}
+
+/// `GET /v1/queries/popular`: the queries that were asked most of this gateway by those who see what the token sees. `limit`
+/// (1 to 100, 20 by default).
+async fn popular(mut asked: Asked) -> Result<Response, ApiError> {
+    let limit = asked.params.limit(20, 1..=100)?;
+    asked.params.finish()?;
+    let (kept, queries) = asked.search()?.popular(&asked.claims, limit);
+    Ok(json(&Popular { kept, queries }))
+}

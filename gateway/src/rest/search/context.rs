@@ -1,0 +1,160 @@
+//! What stands around a hit in its run.
+
+use agentworks_processors::reader::{LogReader, ReadFilter, ReadItem, Scope, StoredEntry};
+use agentworks_schemas::protocol::PositionedEntry;
+use agentworks_schemas::{Cursor, Position};
+use serde::Serialize;
+use warp::reply::Response;
+
+use crate::rest::asked::{Asked, Id};
+use crate::rest::error::ApiError;
+use crate::rest::json;
+use crate::rest::page::before_item;
+
+/// The most entries on each side.
+const MAX: usize = 500;
+const DEFAULT: usize = 10;
+/// How many entries of the run are read to come to the hit, at most: more than what lies between two of its marks.
+const MAX_WAY: usize = 50_000;
+
+#[derive(Debug, Serialize)]
+struct Context {
+    before: Vec<PositionedEntry<'static>>,
+    entry: PositionedEntry<'static>,
+    after: Vec<PositionedEntry<'static>>,
+}
+
+/// `GET /v1/entries/{position}/context`: the entry with this `position`, as a search or a page tells it, and those of its run
+/// around it: `before` and `after` (0 to 500 each, 10 by default), system entries among them. `card` is the entry's.
+pub(super) async fn show(Id(position): Id, mut asked: Asked) -> Result<Response, ApiError> {
+    let count = |params: &mut crate::rest::asked::Params, name| -> Result<usize, ApiError> {
+        let count = params.value(name)?.unwrap_or(DEFAULT);
+        let fits = count <= MAX;
+        fits.then_some(count).ok_or_else(|| ApiError::Invalid(format!("{name}: {count} is more than {MAX}")))
+    };
+    let (before, after) = (count(&mut asked.params, "before")?, count(&mut asked.params, "after")?);
+    let Some(card) = asked.params.text("card") else {
+        return Err(ApiError::Invalid("card: it is the entry's cardId, and has to be given".to_owned()));
+    };
+    asked.params.finish()?;
+    asked.check_card(&card)?;
+    let at = place(&position)?;
+    let around = Around { reader: &asked.gateway.reader, workspace: &asked.claims.workspace, card: &card };
+    let Some(entry) = around.entry(at).await? else {
+        let message = format!("there is no entry of card {card:?} at this position; it may be erased or expired");
+        return Err(ApiError::NotFound(message));
+    };
+    Ok(json(&around.context(entry, before, after).await?))
+}
+
+/// The entry that a position comes with: that of a hit names its own partition alone.
+fn place(position: &str) -> Result<Position, ApiError> {
+    let cursor: Cursor = position.parse().map_err(|error| ApiError::Invalid(format!("position: {error}")))?;
+    let places: Vec<_> = cursor.iter().collect();
+    match places[..] {
+        [(partition, epoch, next @ 1..)] => Ok(Position { partition, epoch, offset: next - 1 }),
+        _ => Err(ApiError::Invalid("position: it is not that of a hit, which names one entry".to_owned())),
+    }
+}
+
+/// What is looked at.
+struct Around<'a> {
+    reader: &'a LogReader,
+    workspace: &'a str,
+    card: &'a str,
+}
+
+impl Around<'_> {
+    /// The entry of the card at a position.
+    async fn entry(&self, at: Position) -> Result<Option<StoredEntry>, ApiError> {
+        let scope = Scope::Card { workspace: self.workspace.to_owned(), card: self.card.to_owned() };
+        let cursor = |offset| Cursor::from_iter([(at.partition, at.epoch, offset)]);
+        let mut stream = self.reader.read(scope, ReadFilter::default(), cursor(at.offset), cursor(at.offset + 1));
+        while let Some(item) = stream.recv().await {
+            if let ReadItem::Entry { entry, .. } = item? {
+                return Ok(Some(*entry));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn context(&self, hit: StoredEntry, before: usize, after: usize) -> Result<Context, ApiError> {
+        let (workspace, run, card) = (self.workspace, hit.entry.run_id.to_string(), self.card);
+        let scope = Scope::Run { workspace: workspace.to_owned(), run: run.clone(), card: card.to_owned() };
+        let filter = ReadFilter::default();
+        let mut end = self.reader.end(&scope).await?;
+        let start = match self.reader.run(workspace, &run, Some(card)).await? {
+            Some(known) => self.reader.before_time(&known, hit.entry.timestamp, true).await?.cursor,
+            None => Cursor::new(),
+        };
+        // Where records were misplaced, or partitions added, the hit's own may not be among the card's.
+        let next = hit.position.offset + 1;
+        if end.get(hit.position.partition).is_none_or(|(_, high)| high < next) {
+            end.set(hit.position.partition, hit.position.epoch, next);
+        }
+        let mut stream = self.reader.read(scope.clone(), filter.clone(), start, end);
+        let mut way = 0;
+        let mut found: Option<ReadItem> = None;
+        let mut following = Vec::new();
+        while let Some(item) = stream.recv().await {
+            let item = item?;
+            let ReadItem::Entry { entry, cursor } = &item else { continue };
+            if found.is_some() {
+                following.push(PositionedEntry { position: cursor.clone(), entry: entry.entry.clone() });
+            } else if entry.position == hit.position {
+                found = Some(item);
+            } else {
+                way += 1;
+            }
+            let is_done = found.is_some() && following.len() >= after;
+            if is_done || way > MAX_WAY {
+                break;
+            }
+        }
+        let own = || Cursor::from_iter([(hit.position.partition, hit.position.epoch, next)]);
+        // The run's marks didn't lead there: its own partition says what was before.
+        let (place, position) = match &found {
+            Some(item @ ReadItem::Entry { cursor, .. }) => (before_item(item), cursor.clone()),
+            _ => (Cursor::from_iter([(hit.position.partition, hit.position.epoch, hit.position.offset)]), own()),
+        };
+        let preceding = match before {
+            0 => Vec::new(),
+            _ => self.reader.newest(&scope, &filter, &place, before).await?,
+        };
+        let preceding = preceding.into_iter().filter_map(|item| match item {
+            ReadItem::Entry { entry, cursor } => Some(PositionedEntry { position: cursor, entry: entry.entry }),
+            ReadItem::Gap { .. } => None,
+        });
+        following.truncate(after);
+        Ok(Context {
+            before: preceding.collect(),
+            entry: PositionedEntry { position, entry: hit.entry },
+            after: following,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use agentworks_schemas::{Topic, TopicPartition};
+
+    use super::*;
+
+    #[test]
+    fn a_position_of_a_hit_names_one_entry() {
+        let partition = TopicPartition::new(Topic::AgentLogs, 3);
+        let one = Cursor::from_iter([(partition, 1, 18)]);
+        assert_eq!(place(&one.to_string()), Ok(Position { partition, epoch: 1, offset: 17 }));
+        for wrong in [
+            String::from("nonsense!"),
+            Cursor::new().to_string(),
+            Cursor::from_iter([(partition, 1, 0)]).to_string(),
+            Cursor::from_iter([(partition, 1, 5), (TopicPartition::new(Topic::SystemLogs, 3), 1, 5)]).to_string(),
+        ] {
+            let error = place(&wrong).unwrap_err().parts().2;
+            assert!(error.starts_with("position: "), "{error}");
+        }
+    }
+}
