@@ -236,6 +236,7 @@ impl Check<'_> {
         self.range("gateway.max_pending", gateway.max_pending, Size(16 << 10), Size(1 << 30));
         self.range("gateway.heartbeat", gateway.heartbeat, Time::seconds(1), Time::seconds(600));
         self.range("gateway.max_depth", gateway.max_depth, 8, 100);
+        self.range("gateway.max_searches", gateway.max_searches, 1, 100_000);
         self.range("gateway.max_connections_per_address", gateway.max_connections_per_address, 1, 100_000_000);
         self.range("gateway.max_total_connections", gateway.max_total_connections, 1, 100_000_000);
         self.range("gateway.handshake_timeout", gateway.handshake_timeout, Time::seconds(1), Time::seconds(600));

@@ -10,6 +10,7 @@ use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
+use agentworks_gateway::search::Search;
 use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_objects::Objects;
@@ -63,7 +64,7 @@ pub(crate) fn gateway(
         elsewhere.push(Arc::new(splits.erased(&config.search, reader.erasures().clone())));
         let searcher = splits.searcher(&config.search, reader.erasures().clone(), seek.clone());
         searcher.set_fresh(index.map(Index::fresh).into_iter().collect());
-        search = Some(searcher);
+        search = Some(Search::new(searcher, config.gateway.searches()));
     }
     // For as long as the process lives. Several gateways may do it: each goes on where another ended.
     tokio::spawn(Eraser::new(reader.clone()).with(elsewhere).work());
@@ -77,6 +78,7 @@ pub(crate) fn gateway(
         hub: hub.context("cannot start the live hub")?,
         metrics,
         roster: Roster::default(),
+        search,
         router: Router::new(config.gateway.routing(address)?),
         drain: Drain::default(),
         search: None,

@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 1 << 20;
 
 impl Session {
     /// Answers with what a search has found, as soon as it has.
-    pub(super) fn search(&mut self, query: LogSearchQuery) {
+    pub(super) fn search(&mut self, query: Box<LogSearchQuery>) {
         let Some(search) = self.gateway.search.clone() else {
             let message = SearchFault::Unavailable.to_string();
             return self.refuse(ErrorCode::SearchUnavailable, message, QUESTION);
@@ -29,7 +29,7 @@ impl Session {
         }
         let grant = self.bearer.grant();
         let frame = async move {
-            match found(&search, &grant, query).await {
+            match found(&search, &grant, *query).await {
                 Ok(frame) => frame,
                 Err(fault) => Frame::message(&ServerMessage::Error { data: fault.info() }),
             }

@@ -109,7 +109,7 @@ pub enum ClientMessage {
     /// Search entries.
     SearchLogs {
         /// For what.
-        query: LogSearchQuery,
+        query: Box<LogSearchQuery>,
     },
     /// Ask for a run's summary.
     GetRunSummary {

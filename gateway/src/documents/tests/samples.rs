@@ -99,7 +99,7 @@ pub(super) fn client() -> Vec<ClientMessage> {
         ReplaySpeed { session_id: session_id(), speed: 16.0 },
         ReplayJumpLive { session_id: session_id() },
         RefreshToken { token: BearerToken("a.b.c".into()) },
-        SearchLogs { query },
+        SearchLogs { query: Box::new(query) },
         GetRunSummary { run_id: "r".into() },
         Ping { timestamp: 1 },
     ]

@@ -143,7 +143,7 @@ fn runs_search_and_ping() {
         cursor: Some("AA".into()),
     };
     client(
-        SearchLogs { query },
+        SearchLogs { query: Box::new(query) },
         r#"{"type":"search_logs","query":{"workspaceId":"w","cardId":"c","runId":"r","text":"disk full","q":"since:2h","level":["error"],"source":["system"],"timeRange":{"start":"2025-12-02T10:15:30.123Z","end":"2025-12-02T10:15:30.123Z"},"agentId":"a","provider":"p","tags":["t"],"limit":100,"offset":20,"sortBy":"relevance","sortOrder":"desc","cursor":"AA"}}"#,
     );
     client(GetRunSummary { run_id: "r".into() }, r#"{"type":"get_run_summary","runId":"r"}"#);
