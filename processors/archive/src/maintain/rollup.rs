@@ -27,6 +27,9 @@ const ENTRY_COLUMNS: [&str; 7] = ["workspace_id", "card_id", "run_id", "record_t
 type Owner = (String, String, String);
 type Runs = BTreeMap<Owner, Run>;
 
+/// An event that began or ended a run: recorded, own time, kind, exit code, reason.
+type Status = (Timestamp, Timestamp, RunEventKind, Option<i32>, Option<String>);
+
 /// What a run did on a day.
 #[derive(Clone, Debug, Default)]
 struct Run {
@@ -36,8 +39,8 @@ struct Run {
     /// The agent first named, and when.
     agent: Option<(Timestamp, String)>,
     started: Option<Timestamp>,
-    /// The last event that began or ended it: recorded, own time, kind, exit code, reason.
-    status: Option<(Timestamp, Timestamp, RunEventKind, Option<i32>, Option<String>)>,
+    /// The last event that began or ended it.
+    status: Option<Status>,
     cost: Option<f64>,
     tokens: [Option<i64>; 2],
 }

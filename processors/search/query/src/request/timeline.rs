@@ -18,15 +18,19 @@ const DAY: i64 = 24 * HOUR;
 /// an hour beyond, one a day where those were more than [`MAX_BUCKETS`]. Without a range it is an hour.
 pub fn interval_for(from: Option<Timestamp>, to: Option<Timestamp>) -> i64 {
     let (Some(from), Some(to)) = (from, to) else { return HOUR };
-    match to.0.saturating_sub(from.0) {
-        ..=120_000 => SECOND,
-        ..=600_000 => 5 * SECOND,
-        ..=3_600_000 => 30 * SECOND,
-        ..=14_400_000 => MINUTE,
-        ..=43_200_000 => 5 * MINUTE,
-        ..=172_800_000 => 15 * MINUTE,
-        range if range / HOUR < MAX_BUCKETS as i64 => HOUR,
-        _ => DAY,
+    let range = to.0.saturating_sub(from.0);
+    let finer = [
+        (2 * MINUTE, SECOND),
+        (10 * MINUTE, 5 * SECOND),
+        (HOUR, 30 * SECOND),
+        (4 * HOUR, MINUTE),
+        (12 * HOUR, 5 * MINUTE),
+        (2 * DAY, 15 * MINUTE),
+    ];
+    match finer.into_iter().find(|(longest, _)| range <= *longest) {
+        Some((_, interval)) => interval,
+        None if range / HOUR < MAX_BUCKETS as i64 => HOUR,
+        None => DAY,
     }
 }
 
