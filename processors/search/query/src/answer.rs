@@ -167,6 +167,9 @@ mod tests {
         Position { partition: TopicPartition::new(Topic::AgentLogs, (offset % 3) as i32), epoch: 0, offset }
     }
 
+    /// What a part is made of: hits by timestamp and score, a count, a timeline, ranges that are covered.
+    type Made = (Vec<(i64, u8)>, u64, BTreeMap<i64, u64>, Vec<(i32, i64, i64)>);
+
     /// Parts with hits at positions of their own.
     fn parts() -> impl Strategy<Value = Vec<PartialAnswer>> {
         let hit = (0..4i64, 0..3u8);
@@ -174,40 +177,36 @@ mod tests {
             (vec(hit, 0..6), 0..9u64, btree_map(0..5i64, 1..9u64, 0..4), vec((0..3i32, 0..20i64, 0..9i64), 0..3));
         vec(part, 1..5).prop_map(|parts| {
             let mut offset = 0;
-            let mut part =
-                |(hits, count, timeline, covered): (Vec<(i64, u8)>, _, BTreeMap<i64, u64>, Vec<(i32, i64, i64)>)| {
-                    let hits = hits.into_iter().map(|(timestamp, score)| {
-                        offset += 1;
-                        let key = SortKey {
-                            score: score.into(),
-                            timestamp: Timestamp(timestamp),
-                            position: position(offset),
-                        };
-                        Hit { key, body: vec![offset as u8] }
-                    });
-                    let mut facets = BTreeMap::new();
-                    let counts = timeline.iter().map(|(value, count)| (value.to_string(), *count));
-                    facets.insert(FacetField::Card, FacetCounts::new(counts, 3));
-                    PartialAnswer {
-                        hits: hits.collect(),
-                        count,
-                        levels: [count, 0, 1, 2, 3],
-                        timeline: timeline.clone(),
-                        facets,
-                        covered: joined(
-                            covered
-                                .into_iter()
-                                .map(|(p, from, len)| Covered {
-                                    partition: TopicPartition::new(Topic::AgentLogs, p),
-                                    epoch: 0,
-                                    from,
-                                    to: from + len,
-                                })
-                                .collect(),
-                        ),
-                        ..PartialAnswer::default()
-                    }
-                };
+            let mut part = |(hits, count, timeline, covered): Made| {
+                let hits = hits.into_iter().map(|(timestamp, score)| {
+                    offset += 1;
+                    let key =
+                        SortKey { score: score.into(), timestamp: Timestamp(timestamp), position: position(offset) };
+                    Hit { key, body: vec![offset as u8] }
+                });
+                let mut facets = BTreeMap::new();
+                let counts = timeline.iter().map(|(value, count)| (value.to_string(), *count));
+                facets.insert(FacetField::Card, FacetCounts::new(counts, 3));
+                PartialAnswer {
+                    hits: hits.collect(),
+                    count,
+                    levels: [count, 0, 1, 2, 3],
+                    timeline: timeline.clone(),
+                    facets,
+                    covered: joined(
+                        covered
+                            .into_iter()
+                            .map(|(p, from, len)| Covered {
+                                partition: TopicPartition::new(Topic::AgentLogs, p),
+                                epoch: 0,
+                                from,
+                                to: from + len,
+                            })
+                            .collect(),
+                    ),
+                    ..PartialAnswer::default()
+                }
+            };
             parts.into_iter().map(&mut part).collect()
         })
     }
