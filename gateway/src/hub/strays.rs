@@ -31,7 +31,7 @@ impl Core {
 
     /// The cards that the store is to be asked about in this round, at most `count`: the suspected ones first, then those
     /// that it was not asked about for longest.
-    pub(super) fn to_look_up(&mut self, now: Instant, count: usize) -> Vec<(ChannelId, Scope)> {
+    pub(super) fn due_for_look(&mut self, now: Instant, count: usize) -> Vec<(ChannelId, Scope)> {
         let mut ids: Vec<_> = self.channels.iter().map(|(id, of)| (of.suspected == 0, of.looked_up, *id)).collect();
         if count < ids.len() {
             ids.select_nth_unstable_by_key(count, |(is_calm, looked_up, id)| (*is_calm, *looked_up, id.0));
@@ -72,10 +72,10 @@ mod tests {
         let _viewers: Vec<_> = (0..5).map(|n| bench.viewer("w", &format!("card-{n}"))).collect();
         let later = |seconds| bench.now + Duration::from_secs(seconds);
         let (first, second, third) = (later(3), later(6), later(9));
-        assert_eq!(bench.core.to_look_up(first, 9).len(), 5);
-        let (mut two, other_two) = (bench.core.to_look_up(second, 2), bench.core.to_look_up(second, 2));
+        assert_eq!(bench.core.due_for_look(first, 9).len(), 5);
+        let (mut two, other_two) = (bench.core.due_for_look(second, 2), bench.core.due_for_look(second, 2));
         two.extend(other_two);
-        two.extend(bench.core.to_look_up(third, 1));
+        two.extend(bench.core.due_for_look(third, 1));
         assert_eq!(cards(two), ["card-0", "card-1", "card-2", "card-3", "card-4"]);
     }
 
@@ -89,14 +89,14 @@ mod tests {
         bench.entry(ELSEWHERE, &entry("w", "nobody", "r", "not watched"));
         for _ in 0..ROUNDS {
             bench.now += Duration::from_secs(3);
-            assert_eq!(cards(bench.core.to_look_up(bench.now, 1)), ["card-3"], "the store may not know it yet");
+            assert_eq!(cards(bench.core.due_for_look(bench.now, 1)), ["card-3"], "the store may not know it yet");
         }
         bench.now += Duration::from_secs(3);
-        assert_ne!(cards(bench.core.to_look_up(bench.now, 1)), ["card-3"], "it was another tenant's perhaps");
+        assert_ne!(cards(bench.core.due_for_look(bench.now, 1)), ["card-3"], "it was another tenant's perhaps");
 
         let (known, events) = (Cursor::from_iter([(ELSEWHERE, 0, 1)]), Cursor::from_iter([(EVENTS, 0, 0)]));
         bench.core.extend(viewers[3].channel, &known, &events);
         bench.entry(ELSEWHERE, &entry("w", "card-3", "r", "expected"));
-        assert_ne!(cards(bench.core.to_look_up(bench.now, 1)), ["card-3"]);
+        assert_ne!(cards(bench.core.due_for_look(bench.now, 1)), ["card-3"]);
     }
 }

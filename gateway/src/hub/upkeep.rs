@@ -61,7 +61,7 @@ impl Upkeep {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let channels = self.core.lock().to_look_up(Instant::now(), CARDS);
+            let channels = self.core.lock().due_for_look(Instant::now(), CARDS);
             let look_up = async |(id, scope): (ChannelId, Scope)| {
                 // The next round tries again.
                 if let Err(error) = self.look_up(id, &scope).await {

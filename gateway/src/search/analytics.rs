@@ -181,13 +181,16 @@ impl Search {
         let values = Level::ALL.iter().zip(now.found.levels).map(|(level, count)| (Value::Level(*level), count));
         let values = values.chain(Source::ALL.iter().zip(now.found.sources).map(|(one, n)| (Value::Source(*one), n)));
         let values = values.chain(components.iter().map(|(name, count)| (Value::Component(name.clone()), *count)));
-        let timelines = stream::iter(values.filter(|(_, count)| *count > 0).map(async |(value, count)| {
+        let timeline = |(value, count): (Value, u64)| {
             let mut request = subject.request(claims, value.query(), own);
             request.wanted.timeline = Some(interval);
-            let answer = find.find(request).await?;
-            Ok::<_, SearchFault>((value, count, filled(&answer.found.timeline, own, interval), answer.found.incomplete))
-        }));
-        let series: Vec<_> = timelines.buffered(AT_ONCE).try_collect().await?;
+            async move {
+                let found = find.find(request).await?.found;
+                Ok::<_, SearchFault>((value, count, filled(&found.timeline, own, interval), found.incomplete))
+            }
+        };
+        let timelines: Vec<_> = values.filter(|(_, count)| *count > 0).map(timeline).collect();
+        let series: Vec<_> = stream::iter(timelines).buffered(AT_ONCE).try_collect().await?;
 
         let mut incomplete: Vec<String> =
             [&now, &before, &errors].map(|answer| answer.found.incomplete.clone()).concat();

@@ -32,7 +32,7 @@ fn entry(number: usize) -> LogEntry<'static> {
         id: format!("id-{number}").into(),
         run_id: format!("run-{}", number % 3).into(),
         card_id: format!("card-{}", number / 2 % 2).into(),
-        workspace_id: if number % 2 == 0 { "acme" } else { "other" }.into(),
+        workspace_id: if number.is_multiple_of(2) { "acme" } else { "other" }.into(),
         timestamp: Timestamp(BEGIN + 1000 * number as i64),
         sequence: number as i64,
         level: Level::ALL[number % 5],
