@@ -39,7 +39,8 @@ pub(crate) fn for_service(config: &Log) -> anyhow::Result<()> {
 pub(crate) fn to_file(file: &Path) -> anyhow::Result<()> {
     let log = OpenOptions::new().create(true).append(true).open(file);
     let log = log.with_context(|| format!("cannot write the log file {}", file.display()))?;
-    let chosen = std::env::var(FILTER).unwrap_or_else(|_| "info,fjall=warn,lsm_tree=warn,delta_kernel=off,tantivy=warn".to_owned());
+    let chosen = std::env::var(FILTER)
+        .unwrap_or_else(|_| "info,fjall=warn,lsm_tree=warn,delta_kernel=off,tantivy=warn".to_owned());
     let all = fmt::layer().with_ansi(false).with_writer(Arc::new(log)).with_filter(EnvFilter::new(chosen));
     // librdkafka warns of much that passes by itself; what doesn't shows in what the parts that use it say.
     let warnings = Targets::new().with_default(LevelFilter::WARN).with_target("librdkafka", LevelFilter::ERROR);

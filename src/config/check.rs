@@ -170,6 +170,7 @@ impl Check<'_> {
         self.range("search.split_age", search.split_age, Time::seconds(1), Time::seconds(3600));
         self.range("search.split_bytes", search.split_bytes, Size(1 << 20), Size(4 << 30));
         self.range("search.maintain", search.maintain, Time::seconds(1), Time::seconds(86_400));
+        self.range("search.max_searches", search.max_searches, 1, 10_000);
         self.range("search.deadline", search.deadline, Time(Duration::from_millis(100)), Time::seconds(300));
         self.range("archive.flush_interval", archive.flush_interval, Time::seconds(1), Time::seconds(86_400));
         self.range("archive.flush_bytes", archive.flush_bytes, Size(1 << 20), Size(4 << 30));

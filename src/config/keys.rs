@@ -43,11 +43,7 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
 pub(super) fn is_secret(key: &str) -> bool {
     let known = matches!(
         key,
-        "kafka.sasl_password"
-            | "kafka.key_password"
-            | "store.password"
-            | "objects.secret_access_key"
-            | "auth.secret"
+        "kafka.sasl_password" | "kafka.key_password" | "store.password" | "objects.secret_access_key" | "auth.secret"
     );
     known || key == "kafka.extra" || key.starts_with("kafka.extra.")
 }

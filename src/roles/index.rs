@@ -48,8 +48,10 @@ impl Splits {
 
     /// What looks after them.
     fn maintainer(&self, config: &config::Search, erasures: Erasures) -> Maintainer {
-        let keeping =
-            MaintainConfig { retention: Some(config.retention()), ..MaintainConfig::new(self.scratch.join("maintain")) };
+        let keeping = MaintainConfig {
+            retention: Some(config.retention()),
+            ..MaintainConfig::new(self.scratch.join("maintain"))
+        };
         Maintainer::new(self.manifest.clone(), self.cache.clone(), keeping, Some(erasures))
     }
 
@@ -60,8 +62,7 @@ impl Splits {
 
     /// What searches them, and the log beyond them.
     pub(crate) fn searcher(&self, config: &config::Search, erasures: Erasures, seek: SeekPool) -> Searcher {
-        let searching =
-            SearcherConfig { deadline: config.deadline.0, tail: config.tail, ..SearcherConfig::default() };
+        let searching = SearcherConfig { deadline: config.deadline.0, tail: config.tail, ..SearcherConfig::default() };
         let (manifest, cache) = (self.manifest.clone(), self.cache.clone());
         let tail: Arc<dyn LogTail> = Arc::new(SeekTail::new(seek));
         Searcher::new(manifest, cache, executor(), Some(erasures), Some(tail), searching)
@@ -96,7 +97,8 @@ impl Index {
             split_bytes: config.split_bytes.0 as u64,
             ..IndexerConfig::new(&splits.scratch)
         };
-        let (sink, live) = indexer(making, splits.manifest.clone(), registry).context("cannot make the search index")?;
+        let (sink, live) =
+            indexer(making, splits.manifest.clone(), registry).context("cannot make the search index")?;
         let maintainer = splits.maintainer(config, erasures);
         Ok((sink, Index { splits, live, maintainer, interval: config.maintain.0 }))
     }

@@ -10,6 +10,7 @@ use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
+use agentworks_gateway::search::{Search, SearchConfig};
 use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_objects::Objects;
@@ -79,7 +80,10 @@ pub(crate) fn gateway(
         roster: Roster::default(),
         router: Router::new(config.gateway.routing(address)?),
         drain: Drain::default(),
-        search: None,
+        search: search.map(|searcher| {
+            let (max_searches, popular) = (config.search.max_searches, config.search.popular);
+            Search::new(searcher, SearchConfig { max_searches, popular })
+        }),
     })
 }
 
