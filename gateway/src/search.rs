@@ -11,7 +11,7 @@
 //! - `turns`: how many searches go on.
 
 pub(crate) mod analytics;
-pub(crate) mod fault;
+pub mod fault;
 pub mod find;
 pub(crate) mod popular;
 #[cfg(test)]
@@ -31,7 +31,7 @@ use agentworks_schemas::Timestamp;
 use agentworks_schemas::access::Claims;
 use agentworks_schemas::protocol::{LogSearchQuery, LogSearchResult, PositionedEntry};
 
-pub(crate) use fault::SearchFault;
+pub use fault::SearchFault;
 pub use find::Find;
 use popular::Popular;
 use turns::Turns;

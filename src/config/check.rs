@@ -170,6 +170,7 @@ impl Check<'_> {
         self.range("search.split_age", search.split_age, Time::seconds(1), Time::seconds(3600));
         self.range("search.split_bytes", search.split_bytes, Size(1 << 20), Size(4 << 30));
         self.range("search.maintain", search.maintain, Time::seconds(1), Time::seconds(86_400));
+        self.range("search.max_searches", search.max_searches, 1, 10_000);
         self.range("search.deadline", search.deadline, Time(Duration::from_millis(100)), Time::seconds(300));
         self.range("archive.flush_interval", archive.flush_interval, Time::seconds(1), Time::seconds(86_400));
         self.range("archive.flush_bytes", archive.flush_bytes, Size(1 << 20), Size(4 << 30));
@@ -236,7 +237,6 @@ impl Check<'_> {
         self.range("gateway.max_pending", gateway.max_pending, Size(16 << 10), Size(1 << 30));
         self.range("gateway.heartbeat", gateway.heartbeat, Time::seconds(1), Time::seconds(600));
         self.range("gateway.max_depth", gateway.max_depth, 8, 100);
-        self.range("gateway.max_searches", gateway.max_searches, 1, 100_000);
         self.range("gateway.max_connections_per_address", gateway.max_connections_per_address, 1, 100_000_000);
         self.range("gateway.max_total_connections", gateway.max_total_connections, 1, 100_000_000);
         self.range("gateway.handshake_timeout", gateway.handshake_timeout, Time::seconds(1), Time::seconds(600));

@@ -10,7 +10,7 @@ use agentworks_gateway::drain::Drain;
 use agentworks_gateway::hub::Hub;
 use agentworks_gateway::roster::Roster;
 use agentworks_gateway::routing::{Router, RoutingMetrics, Upkeep};
-use agentworks_gateway::search::Search;
+use agentworks_gateway::search::{Search, SearchConfig};
 use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_objects::Objects;
@@ -64,7 +64,7 @@ pub(crate) fn gateway(
         elsewhere.push(Arc::new(splits.erased(&config.search, reader.erasures().clone())));
         let searcher = splits.searcher(&config.search, reader.erasures().clone(), seek.clone());
         searcher.set_fresh(index.map(Index::fresh).into_iter().collect());
-        search = Some(Search::new(searcher, config.gateway.searches()));
+        search = Some(searcher);
     }
     // For as long as the process lives. Several gateways may do it: each goes on where another ended.
     tokio::spawn(Eraser::new(reader.clone()).with(elsewhere).work());
@@ -78,10 +78,12 @@ pub(crate) fn gateway(
         hub: hub.context("cannot start the live hub")?,
         metrics,
         roster: Roster::default(),
-        search,
         router: Router::new(config.gateway.routing(address)?),
         drain: Drain::default(),
-        search: None,
+        search: search.map(|searcher| {
+            let (max_searches, popular) = (config.search.max_searches, config.search.popular);
+            Search::new(searcher, SearchConfig { max_searches, popular })
+        }),
     })
 }
 

@@ -160,14 +160,15 @@ pub async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         error.clone()
     } else if rejection.is_not_found() {
         ApiError::NotFound("there is no such route".to_owned())
-    } else if rejection.find::<MethodNotAllowed>().is_some() {
-        ApiError::Method
     } else if rejection.find::<PayloadTooLarge>().is_some() {
+        // Before the method: a route of several methods is rejected by each in its own way.
         ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE)
     } else if rejection.find::<LengthRequired>().is_some() {
         ApiError::Http(StatusCode::LENGTH_REQUIRED)
     } else if rejection.find::<UnsupportedMediaType>().is_some() {
         ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    } else if rejection.find::<MethodNotAllowed>().is_some() {
+        ApiError::Method
     } else if let Some(header) = rejection.find::<MissingHeader>() {
         ApiError::Invalid(format!("the header {} is missing", header.name()))
     } else if let Some(header) = rejection.find::<InvalidHeader>() {

@@ -7,7 +7,6 @@ use agentworks_gateway::GatewayConfig;
 use agentworks_gateway::drain::DrainConfig;
 use agentworks_gateway::hub::HubLimits;
 use agentworks_gateway::routing::{NoPeer, Peer, RoutingConfig};
-use agentworks_gateway::search::SearchConfig;
 use agentworks_gateway::server::{NetworkError, ServerLimits};
 use agentworks_ingest::receiver::ReceiverConfig;
 use serde::{Deserialize, Serialize};
@@ -27,10 +26,6 @@ pub(crate) struct Gateway {
     pub(crate) max_replays: usize,
     pub(crate) max_cards: usize,
     pub(crate) max_subscriptions: usize,
-    /// How many searches a workspace may have going on at once.
-    pub(crate) max_searches: usize,
-    /// Whether queries are remembered, to tell which a workspace asks most.
-    pub(crate) popular_queries: bool,
     /// Of a workspace.
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_address: usize,
@@ -67,7 +62,6 @@ impl Default for Gateway {
     fn default() -> Self {
         let gateway = GatewayConfig::default();
         let hub = HubLimits::default();
-        let search = SearchConfig::default();
         Gateway {
             listen: loopback(7070),
             history: gateway.history,
@@ -77,8 +71,6 @@ impl Default for Gateway {
             max_replays: gateway.max_replays,
             max_cards: gateway.max_cards,
             max_subscriptions: gateway.max_subscriptions,
-            max_searches: search.max_searches,
-            popular_queries: search.popular,
             max_connections: gateway.max_connections,
             max_connections_per_address: gateway.server.max_per_address,
             max_total_connections: gateway.server.max_connections,
@@ -140,11 +132,6 @@ impl Gateway {
                 deadline: self.drain_deadline.0,
             },
         })
-    }
-
-    /// How much may be searched.
-    pub(crate) fn searches(&self) -> SearchConfig {
-        SearchConfig { max_searches: self.max_searches, popular: self.popular_queries }
     }
 
     /// Who the gateways are, of which this one listens at `address`.

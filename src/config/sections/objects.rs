@@ -45,6 +45,10 @@ pub(crate) struct Search {
     pub(crate) deadline: Time,
     /// How many records of the log a search looks at itself, where no indexer answers for them.
     pub(crate) tail: u64,
+    /// How many searches of a workspace a gateway makes at once.
+    pub(crate) max_searches: usize,
+    /// Whether a gateway remembers, in memory alone, which queries are asked most.
+    pub(crate) popular: bool,
 }
 
 impl Default for Search {
@@ -59,6 +63,8 @@ impl Default for Search {
             maintain: Time::seconds(30),
             deadline: Time::seconds(10),
             tail: 200_000,
+            max_searches: 16,
+            popular: true,
         }
     }
 }
