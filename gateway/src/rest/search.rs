@@ -13,13 +13,18 @@ mod counts;
 mod fields;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
 use agentworks_query::answer::Cost;
 use agentworks_query::request::{Facet, Sort};
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::protocol::LogSearchResult;
-use bytes::Bytes;
+use bytes::Buf;
+use futures_util::{Stream, StreamExt};
+use http::StatusCode;
 use serde::Serialize;
+use tokio::time::timeout;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
@@ -34,10 +39,13 @@ use crate::search::popular::PopularQuery;
 /// How many bytes of entries fill a page, whatever its limit.
 const MAX_BYTES: usize = 4 << 20;
 
+/// How long a body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The routes of this module.
 pub(super) fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let max = u64::try_from(gateway.config.max_message).unwrap_or(u64::MAX);
-    let body = warp::body::content_length_limit(max).and(warp::body::bytes());
+    let body = warp::body::content_length_limit(max).and(warp::body::stream());
     let posted = warp::post().and(asked(gateway.clone())).and(body);
     let asked = warp::get().and(asked(gateway));
     let on_search = warp::path!("v1" / "search").and(asked.clone()).then(search).map(answer).boxed();
@@ -138,10 +146,29 @@ async fn search(mut asked: Asked) -> Result<Response, ApiError> {
 
 /// `POST /v1/search`: the same, from the body: a `LogSearchQuery`, with `since`, `until`, `facets`, `top`, `interval`,
 /// `explain` and `remember`.
-async fn search_by_body(asked: Asked, body: Bytes) -> Result<Response, ApiError> {
+async fn search_by_body(
+    asked: Asked,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<Response, ApiError> {
     asked.params.finish()?;
+    let body = timeout(BODY_TIMEOUT, read(body)).await.map_err(|_| ApiError::Http(StatusCode::REQUEST_TIMEOUT))??;
     let form = Form::parse(&body, asked.gateway.config.max_depth, Timestamp::now())?;
     run(&asked, form).await
+}
+
+/// Reads a body, which is as long as was announced, and no longer.
+async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, ApiError> {
+    let (mut body, mut bytes) = (pin!(body), Vec::new());
+    while let Some(piece) = body.next().await {
+        let mut piece = piece.map_err(|error| ApiError::Invalid(format!("the body broke off: {error}")))?;
+        while piece.has_remaining() {
+            let chunk = piece.chunk();
+            bytes.extend_from_slice(chunk);
+            let length = chunk.len();
+            piece.advance(length);
+        }
+    }
+    Ok(bytes)
 }
 
 async fn run(asked: &Asked, form: Form) -> Result<Response, ApiError> {
