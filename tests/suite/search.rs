@@ -26,7 +26,7 @@ async fn write(stack: &Stack, workspace: &str, card: &str, run: &str, count: usi
             4 => (Level::Error, format!("call {number} failed: rate limit")),
             _ => (Level::Info, format!("call {number} done")),
         };
-        run.log(level, Source::Agent, "tool-runner", line).send().await.unwrap().await.unwrap();
+        run.log(level, Source::Agent, "tool-runner", &line).send().await.unwrap().await.unwrap();
     }
 }
 
