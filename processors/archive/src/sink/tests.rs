@@ -134,7 +134,8 @@ async fn a_process_may_end_at_any_call_to_the_store() {
             sink.flush(Flush::Free(1)).await.map(drop)
         };
         tokio::select! {
-            result = life => result.unwrap(),
+            // It may see that its store is away before it is ended.
+            result = life => assert!(result.is_ok() || is_dead.load(Ordering::Relaxed), "{result:?}"),
             () = died(&is_dead) => {}
         }
         let mut next = sink(&archive);
