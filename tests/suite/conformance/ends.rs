@@ -148,9 +148,9 @@ pub(super) async fn closes(world: &World) {
 /// What only a gateway does that is short of patience, or of room.
 pub(super) async fn impatience(world: &World) {
     let token = world.token(Role::Viewer);
-    let moment = Duration::from_millis(500);
+    let moment = Duration::from_secs(1);
     let limits =
-        GatewayConfig { max_connections: 1, heartbeat: moment, idle_timeout: 6 * moment, ..Default::default() };
+        GatewayConfig { max_connections: 1, heartbeat: moment, idle_timeout: 8 * moment, ..Default::default() };
     let (address, ending) = world.stack.beside(limits);
     let connect = async || Client::connect(&address, &world.checker, &token, "alpha", "?history=0").await;
 

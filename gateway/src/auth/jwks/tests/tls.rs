@@ -4,7 +4,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::copy_bidirectional;
@@ -20,8 +20,9 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Authority {
+    fn new(name: &str) -> Authority {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let der = STANDARD.encode(params.self_signed(&key).unwrap().der());
@@ -67,7 +68,7 @@ fn named(name: &str) -> CertificateParams {
 #[tokio::test]
 async fn a_private_authority_is_believed_where_it_is_named() {
     let known = Signer::ec("known");
-    let (publisher, authority) = (Publisher::start(&[&known]), Authority::new());
+    let (publisher, authority) = (Publisher::start(&[&known]), Authority::new("ours"));
     let folder = tempfile::tempdir().unwrap();
     for name in ["localhost", "127.0.0.1"] {
         let port = authority.front(&publisher, named(name)).await;
@@ -81,7 +82,8 @@ async fn a_private_authority_is_believed_where_it_is_named() {
 #[tokio::test]
 async fn a_certificate_that_is_not_to_be_believed_is_told() {
     let known = Signer::ec("known");
-    let (publisher, authority, stranger) = (Publisher::start(&[&known]), Authority::new(), Authority::new());
+    let publisher = Publisher::start(&[&known]);
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
     let folder = tempfile::tempdir().unwrap();
     let mut expired = named("localhost");
     (expired.not_before, expired.not_after) = (rcgen::date_time_ymd(2001, 1, 1), rcgen::date_time_ymd(2002, 1, 1));
