@@ -253,7 +253,7 @@ mod tests {
         for (body, said) in [
             ("[]", "the body is not a JSON object"),
             ("{", "the body is not a JSON object"),
-            (r#"{"txet":"x"}"#, "unknown field `txet`, expected one of"),
+            (r#"{"txet":"x"}"#, "txet: unknown field `txet`, expected one of"),
             (r#"{"limit":"many"}"#, "limit: invalid type"),
             (r#"{"timeRange":{"start":5}}"#, "timeRange: missing field `end`"),
             (r#"{"until":"noon"}"#, "until: \"noon\" is not a time"),
