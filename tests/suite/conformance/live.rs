@@ -160,7 +160,7 @@ pub(super) async fn refusals(world: &World) {
         client.is_wrong(wrong, "invalid_value").await;
     }
     client.is_refused(json!({"type": "search_logs", "query": {"q": "level:error AND ("}}), "invalid_value").await;
-    client.is_refused(json!({"type": "search_logs", "query": {"limit": 1001}}), "invalid_value").await;
+    client.is_wrong(json!({"type": "search_logs", "query": {"limit": 1001}}), "invalid_value").await;
     client.is_refused(json!({"type": "subscribe_card", "cardId": "gamma"}), "access_denied").await;
     client.is_refused(json!({"type": "resume", "positions": {"gamma": "AQ"}}), "access_denied").await;
     client.is_refused(json!({"type": "unsubscribe_card", "cardId": "beta"}), "not_found").await;
