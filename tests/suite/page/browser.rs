@@ -107,7 +107,8 @@ impl Page {
 
     /// Waits until a text is shown, or isn't any more.
     async fn shows(&mut self, place: &str, text: &str, wanted: bool) {
-        let shown = format!("document.querySelector('{place}').innerText.includes('{text}')");
+        // The page may still be on its way.
+        let shown = format!("(document.querySelector('{place}')?.innerText ?? '').includes('{text}')");
         self.until(&format!("{shown} === {wanted}")).await;
     }
 
