@@ -10,7 +10,8 @@ use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
 use agentworks_processors::sink::Sink;
 use agentworks_search::cache::{CacheConfig, SplitCache};
-use agentworks_search::execute::{Execute, LookAtAll};
+use agentworks_search::exec::ByTerms;
+use agentworks_search::execute::Execute;
 use agentworks_search::fresh::{Fresh, LocalFresh};
 use agentworks_search::indexer::{IndexerConfig, Live, indexer};
 use agentworks_search::maintain::{MaintainConfig, Maintainer};
@@ -71,7 +72,7 @@ impl Splits {
 
 /// What finds the hits in an index.
 fn executor() -> Arc<dyn Execute> {
-    Arc::new(LookAtAll)
+    Arc::new(ByTerms::default())
 }
 
 /// The index, as this process makes it. Cheap to clone.

@@ -66,6 +66,9 @@ pub enum SearchError {
     /// The search took too long.
     #[error("the search took longer than it may; ask for a shorter span of time, or for less")]
     Deadline,
+    /// The search asks for too much, or the index is damaged.
+    #[error(transparent)]
+    Exec(crate::exec::ExecError),
     /// The log.
     #[error("the log: {reason}")]
     Log {
@@ -124,6 +127,7 @@ impl SearchError {
             SearchError::Split { .. }
             | SearchError::Request(_)
             | SearchError::Deadline
+            | SearchError::Exec(_)
             | SearchError::Manifest { .. }
             | SearchError::Fenced(_)
             | SearchError::Gone(_)

@@ -6,7 +6,7 @@
 //! - [`manifest`]: which splits there are, and how far each lane is indexed.
 //! - [`indexer`]: the sink that makes splits, and what answers for what isn't published yet.
 //! - [`maintain`]: merging, retention, erasing, making splits again from the log, deleting what nothing names.
-//! - [`execute`]: the seam to whatever finds the hits in one index.
+//! - [`execute`]: the seam to whatever finds the hits in one index; [`exec`]: what does, by its segments.
 //! - [`fresh`]: asking indexers for what isn't published yet.
 //! - [`searcher`]: answers over all of it.
 //! - [`error`]: what can go wrong.
@@ -14,6 +14,7 @@
 pub mod cache;
 pub mod document;
 pub mod error;
+pub mod exec;
 pub mod execute;
 pub mod fresh;
 pub mod indexer;

@@ -40,7 +40,7 @@ pub struct Cost {
     pub documents: u64,
     /// Documents that were visited, since the query found them.
     pub visited: u64,
-    /// Bytes of the segments that were searched.
+    /// Bytes of the hits' bodies that were read.
     pub bytes: u64,
     /// Time to make the query ready, in microseconds.
     pub planning: u64,

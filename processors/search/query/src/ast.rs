@@ -21,7 +21,7 @@ use crate::tokens::tokenize;
 
 /// How deep a query may nest.
 pub const MAX_DEPTH: usize = 50;
-/// How many clauses it may have; each member of a set counts.
+/// How many clauses it may have; each member of a set counts, and a fuzzy word once more for every eight letters.
 pub const MAX_CLAUSES: usize = 512;
 
 /// What is looked for.
@@ -198,6 +198,8 @@ impl Query {
         let depth = depth.checked_sub(1).ok_or(QueryError::Depth)?;
         *clauses += match self {
             Query::Match(_, Test::OneOf(values)) => values.len().max(1),
+            // An automaton takes memory by the length of its word.
+            Query::Match(_, Test::Fuzzy(word, _)) => 1 + word.len() / 8,
             _ => 1,
         };
         if *clauses > MAX_CLAUSES {

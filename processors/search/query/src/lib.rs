@@ -3,6 +3,7 @@
 //! - [`tokens`], [`data`]: how text is cut into words, and which values `data` has; the same for what is written and for
 //!   what is looked for.
 //! - [`ast`], [`language`]: the query, and how people write it.
+//! - [`near`]: words that differ by a letter or two.
 //! - [`request`], [`answer`]: what a searcher is asked, and what it answers in parts that merge exactly.
 //! - [`evaluate`], [`scan`]: whether a query finds an entry, and a search over entries that no index has.
 
@@ -11,6 +12,7 @@ pub mod ast;
 pub mod data;
 pub mod evaluate;
 pub mod language;
+pub mod near;
 pub mod request;
 pub mod scan;
 pub mod tokens;

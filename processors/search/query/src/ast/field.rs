@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Test, prefix_words};
-use crate::tokens::tokenize;
+use crate::tokens::{MAX_TOKEN, tokenize};
 
 /// Where a query looks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -232,6 +232,10 @@ impl Keyword {
         match test {
             Test::Text(text) => value(text),
             Test::OneOf(texts) => texts.iter().try_for_each(value),
+            Test::Fuzzy(word, _) if word.len() > MAX_TOKEN => Err(format!(
+                "it has {} bytes, and a fuzzy word at most {MAX_TOKEN}: search for its beginning",
+                word.len()
+            )),
             _ => Ok(()),
         }
     }

@@ -1,26 +1,22 @@
 //! One clause of a query, made ready.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use agentworks_schemas::{LogEntry, Timestamp};
-use levenshtein_automata::{DFA, Distance, LevenshteinAutomatonBuilder};
+use levenshtein_automata::{DFA, Distance};
 
 use super::MAX_KEYWORD;
 use super::cache::{Cache, Value, Words};
 use crate::ast::{Ends, Field, Keyword, Number, Pattern, Test, prefix_words};
+use crate::near::automaton;
 use crate::tokens::tokenize;
-
-/// Automata for one and for two edits; two neighbours exchanged are one.
-static AUTOMATA: LazyLock<[LevenshteinAutomatonBuilder; 2]> =
-    LazyLock::new(|| [LevenshteinAutomatonBuilder::new(1, true), LevenshteinAutomatonBuilder::new(2, true)]);
 
 /// Words that are near one.
 pub(super) struct Near(DFA);
 
 impl Near {
     fn new(word: &str, edits: u8) -> Near {
-        Near(AUTOMATA[usize::from(edits > 1)].build_dfa(word))
+        Near(automaton(word, edits))
     }
 
     fn is(&self, word: &str) -> bool {

@@ -154,5 +154,7 @@ fn what_is_too_much_is_refused() {
     assert_eq!(error.message(), "the query has more than 512 clauses; ask for less at once");
     let set = format!("card:IN [{}]", "a ".repeat(600));
     assert_eq!(parse(&set, NOW).unwrap_err().message(), "the query has more than 512 clauses; ask for less at once");
+    let long = format!("card:{}~2", "a".repeat(65));
+    fails(&long, 5, "it has 65 bytes, and a fuzzy word at most 64: search for its beginning");
     assert_eq!(query("*^2"), Query::All.boost(2.0));
 }

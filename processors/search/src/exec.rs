@@ -1,0 +1,119 @@
+//! A search over the segments of one index.
+//!
+//! - [`compile`]: the query as the library's, per segment, since what a pattern stands for differs from one to the next.
+//! - [`terms`], [`fixed`]: the dictionary of a field, and sets of documents made from it.
+//! - [`segment`], [`columns`], [`top`]: going through what a segment has, counting, and keeping the first hits.
+//! - [`explain`]: what would be done.
+//!
+//! All of it is synchronous and runs on one thread: call it on a pool of blocking ones. It ends by its deadline, whatever is
+//! asked: at every few thousand documents or terms it looks at the clock.
+
+mod columns;
+mod compile;
+mod error;
+mod explain;
+mod fixed;
+mod segment;
+mod terms;
+#[cfg(test)]
+mod tests;
+mod top;
+
+use std::time::Instant;
+
+use agentworks_query::answer::{FacetCounts, Hit, MAX_VALUES};
+use agentworks_query::{PartialAnswer, SearchRequest};
+use tantivy::schema::Value as _;
+use tantivy::{Searcher, TantivyDocument};
+
+pub use error::ExecError;
+pub use explain::{SegmentPlan, explain};
+
+use crate::error::SearchError;
+use crate::execute::Execute;
+use crate::schema::fields;
+use segment::Search;
+
+/// What a search may take beside its time.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How many words each pattern of a query may stand for, in one field of one segment.
+    pub expansions: usize,
+    /// How many names `data` may have in a segment if all of them are searched.
+    pub paths: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { expansions: 16_384, paths: 65_536 }
+    }
+}
+
+/// Searches by the terms and columns of the index.
+#[derive(Clone, Debug, Default)]
+pub struct ByTerms {
+    /// What each search may take.
+    pub limits: Limits,
+}
+
+impl Execute for ByTerms {
+    fn search(
+        &self,
+        index: &Searcher,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError> {
+        Ok(search_index(index, request, &self.limits, deadline)?)
+    }
+}
+
+/// How many blocks of documents are gone through before the clock is looked at.
+const BLOCKS_A_LOOK: usize = 32;
+
+/// When a search must have ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    /// Whether there is still time.
+    fn check(&self) -> Result<(), ExecError> {
+        match Instant::now() < self.0 {
+            true => Ok(()),
+            false => Err(ExecError::Deadline),
+        }
+    }
+}
+
+/// Searches an index. Its hits, counts and costs are those of all of its segments; what they cover is the caller's to say.
+///
+/// # Errors
+/// If it may not be asked, asks for too much, is not done by `deadline`, or the index is damaged.
+pub fn search_index(
+    searcher: &Searcher,
+    request: &SearchRequest,
+    limits: &Limits,
+    deadline: Instant,
+) -> Result<PartialAnswer, ExecError> {
+    request.check()?;
+    let mut search = Search::new(searcher, request, limits, Deadline(deadline))?;
+    search.run()?;
+    let Search { mut found, top, facets, .. } = search;
+    for (facet, counts) in request.wanted.facets.iter().zip(facets) {
+        found.facets.insert(facet.field, FacetCounts::new(counts, MAX_VALUES));
+    }
+    let begun = Instant::now();
+    for candidate in top.into_sorted() {
+        Deadline(deadline).check()?;
+        let document: TantivyDocument = searcher.doc(candidate.address)?;
+        let body = document.get_first(fields().body).and_then(|value| value.as_bytes());
+        let body = body.ok_or(ExecError::Body(candidate.key.position))?.to_vec();
+        found.cost.bytes += body.len() as u64;
+        found.hits.push(Hit { key: candidate.key, body });
+    }
+    found.cost.fetching += micros(begun);
+    Ok(found)
+}
+
+fn micros(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,461 @@
+//! The query as the index's library has it, for one segment.
+
+use std::cell::OnceCell;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use agentworks_query::ast::{Ends, Field, Keyword, Number, Query, Test, prefix_words};
+use agentworks_query::near::automaton;
+use agentworks_query::tokens::tokenize;
+use agentworks_schemas::Timestamp;
+use tantivy::query::{
+    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EnableScoring, Occur, PhrasePrefixQuery, PhraseQuery,
+    RangeQuery,
+};
+use tantivy::query::{Query as IndexQuery, TermQuery};
+use tantivy::schema::{IndexRecordOption, Term};
+use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN, DocSet, SegmentReader};
+
+use super::fixed::Fixed;
+use super::terms::Space;
+use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits};
+use crate::schema::fields;
+
+/// Of so few words that are near one, each counts by how rare it is; of more they all count the same.
+const SCORED_WORDS: usize = 64;
+/// How much less a word counts that is only near the one that was asked for.
+const NEAR_FACTOR: f32 = 0.5;
+
+/// What a query finds in a segment.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// Every document.
+    All,
+    /// None.
+    None,
+    /// Some.
+    Some(Box<dyn IndexQuery>),
+    /// All but some.
+    Except(Box<dyn IndexQuery>),
+}
+
+/// Makes queries for one segment.
+pub(super) struct Compiler<'a> {
+    segment: &'a SegmentReader,
+    limits: &'a Limits,
+    deadline: Deadline,
+    scored: bool,
+    paths: OnceCell<Vec<Space>>,
+}
+
+type Compiled = Result<Plan, ExecError>;
+
+impl Plan {
+    fn of(query: impl IndexQuery) -> Plan {
+        Plan::Some(Box::new(query))
+    }
+
+    /// What all find.
+    pub(super) fn and(plans: impl IntoIterator<Item = Plan>) -> Plan {
+        let mut clauses: Vec<(Occur, Box<dyn IndexQuery>)> = Vec::new();
+        for plan in plans {
+            match plan {
+                Plan::All => {}
+                Plan::None => return Plan::None,
+                Plan::Some(query) => clauses.push((Occur::Must, query)),
+                Plan::Except(query) => clauses.push((Occur::MustNot, query)),
+            }
+        }
+        match (clauses.len(), clauses.iter().any(|(occur, _)| *occur == Occur::Must)) {
+            (0, _) => Plan::All,
+            (1, true) => Plan::Some(clauses.remove(0).1),
+            (1, false) => Plan::Except(clauses.remove(0).1),
+            (_, true) => Plan::of(BooleanQuery::new(clauses)),
+            // All but what any finds.
+            (_, false) => Plan::Except(union(clauses.into_iter().map(|(_, query)| query).collect())),
+        }
+    }
+
+    /// What any finds.
+    fn or(plans: impl IntoIterator<Item = Plan>) -> Plan {
+        let mut queries = Vec::new();
+        for plan in plans {
+            match plan {
+                Plan::All => return Plan::All,
+                Plan::None => {}
+                Plan::Some(query) => queries.push(query),
+                except @ Plan::Except(_) => queries.extend(except.into_query()),
+            }
+        }
+        match queries.len() {
+            0 => Plan::None,
+            1 => Plan::Some(queries.remove(0)),
+            _ => Plan::Some(union(queries)),
+        }
+    }
+
+    /// The query; `None` if nothing is found.
+    pub(super) fn into_query(self) -> Option<Box<dyn IndexQuery>> {
+        let all = || Box::new(ConstScoreQuery::new(Box::new(AllQuery), 0.0)) as Box<dyn IndexQuery>;
+        match self {
+            Plan::All => Some(all()),
+            Plan::None => None,
+            Plan::Some(query) => Some(query),
+            Plan::Except(query) => {
+                Some(Box::new(BooleanQuery::new(vec![(Occur::Must, all()), (Occur::MustNot, query)])))
+            }
+        }
+    }
+}
+
+fn union(queries: Vec<Box<dyn IndexQuery>>) -> Box<dyn IndexQuery> {
+    Box::new(BooleanQuery::new(queries.into_iter().map(|query| (Occur::Should, query)).collect()))
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(segment: &'a SegmentReader, limits: &'a Limits, deadline: Deadline, scored: bool) -> Self {
+        Compiler { segment, limits, deadline, scored, paths: OnceCell::new() }
+    }
+
+    /// A filter: what it finds counts nothing.
+    pub(super) fn filter(&self, field: tantivy::schema::Field, values: &[String]) -> Compiled {
+        let space = Space::of_field(self.segment, field)?;
+        let mut plans = Vec::new();
+        for value in values {
+            if let Some(term) = space.word(value)? {
+                let all = space.index.doc_freq(&term)? == self.segment.max_doc();
+                plans.push(if all { Plan::All } else { Plan::of(TermQuery::new(term, IndexRecordOption::Basic)) });
+            }
+        }
+        Ok(match Plan::or(plans) {
+            Plan::Some(query) if self.scored => Plan::of(ConstScoreQuery::new(query, 0.0)),
+            plan => plan,
+        })
+    }
+
+    /// A query. Times that it demands of every hit are left out if `within`: whoever goes through the hits sees to those.
+    pub(super) fn query(&self, query: &Query, within: bool) -> Compiled {
+        self.deadline.check()?;
+        Ok(match query {
+            Query::All => Plan::All,
+            Query::Match(_, Test::Times(_)) if within => Plan::All,
+            Query::Match(field, test) => self.clause(field, test)?,
+            Query::Not(query) => match self.query(query, false)? {
+                Plan::All => Plan::None,
+                Plan::None => Plan::All,
+                Plan::Some(query) => Plan::Except(self.set(query)?),
+                Plan::Except(query) => Plan::Some(query),
+            },
+            Query::And(queries) => {
+                let plans: Result<Vec<Plan>, ExecError> =
+                    queries.iter().map(|query| self.query(query, within)).collect();
+                Plan::and(plans?)
+            }
+            Query::Or(queries) => {
+                let plans: Result<Vec<Plan>, ExecError> =
+                    queries.iter().map(|query| self.query(query, false)).collect();
+                Plan::or(plans?)
+            }
+            Query::Boost(query, factor) => match self.query(query, within)? {
+                Plan::Some(query) if self.scored => Plan::of(BoostQuery::new(query, *factor)),
+                plan => plan,
+            },
+        })
+    }
+
+    /// What a query finds as a set, unless it is a single term.
+    ///
+    /// The library's exclusion seeks in what it excludes even if that stands beyond already, which phrases, and what is made
+    /// of them, aren't made for.
+    fn set(&self, query: Box<dyn IndexQuery>) -> Result<Box<dyn IndexQuery>, ExecError> {
+        if query.is::<TermQuery>() || query.is::<Fixed>() {
+            return Ok(query);
+        }
+        let weight = query.weight(EnableScoring::disabled_from_schema(&fields().schema))?;
+        let mut scorer = weight.scorer(self.segment, 1.0)?;
+        let mut docs = self.no_docs();
+        let mut block = [0; COLLECT_BLOCK_BUFFER_LEN];
+        for number in 1.. {
+            let len = scorer.fill_buffer(&mut block);
+            for doc in &block[..len] {
+                docs.insert(*doc);
+            }
+            if len < block.len() {
+                break;
+            }
+            if number % BLOCKS_A_LOOK == 0 {
+                self.deadline.check()?;
+            }
+        }
+        Ok(Box::new(Fixed(Arc::new(docs))))
+    }
+
+    fn clause(&self, field: &Field, test: &Test) -> Compiled {
+        let index = fields();
+        let text = |field| Space::of_field(self.segment, field);
+        match (field, test) {
+            (Field::Any | Field::Message | Field::Component | Field::Timestamp, Test::Exists) => Ok(Plan::All),
+            (Field::Keyword(keyword), Test::Exists) if keyword.is_required() => Ok(Plan::All),
+            (_, Test::Times(ends)) => Ok(times(ends)),
+            (Field::Message, _) => self.words(&text(index.message)?, field, test),
+            (Field::Component, _) => self.words(&text(index.component)?, field, test),
+            (Field::Data(path), _) => self.words(&Space::of_path(self.segment, index.data, path)?, field, test),
+            (Field::AllData, Test::Exists) => self.exists(&text(index.data)?),
+            (Field::AllData, _) => self.all_data(field, test),
+            (Field::Keyword(keyword), _) => self.keyword(*keyword, field, test),
+            (Field::Any | Field::Timestamp, _) => Ok(Plan::or([
+                self.words(&text(index.message)?, field, test)?,
+                self.words(&text(index.component)?, field, test)?,
+                self.all_data(field, test)?,
+            ])),
+        }
+    }
+
+    fn all_data(&self, field: &Field, test: &Test) -> Compiled {
+        let spaces = match self.paths.get() {
+            Some(spaces) => spaces,
+            None => {
+                let found = Space::of_all_paths(self.segment, fields().data, self.limits.paths, &self.deadline)?;
+                self.paths.get_or_init(|| found)
+            }
+        };
+        let mut plans = Vec::new();
+        for (index, space) in spaces.iter().enumerate() {
+            if index % 256 == 255 {
+                self.deadline.check()?;
+            }
+            match self.words(space, field, test)? {
+                Plan::None => {}
+                plan => plans.push(plan),
+            }
+        }
+        Ok(Plan::or(plans))
+    }
+
+    /// A test of text.
+    fn words(&self, space: &Space, field: &Field, test: &Test) -> Compiled {
+        match test {
+            Test::Text(text) => self.equal(space, text),
+            Test::OneOf(texts) => {
+                let plans: Result<Vec<Plan>, ExecError> = texts.iter().map(|text| self.equal(space, text)).collect();
+                Ok(Plan::or(plans?))
+            }
+            Test::Prefix(prefix) => self.prefix(space, prefix, field, test),
+            Test::Wildcard(pattern) => {
+                let pattern = pattern.folded();
+                self.pattern(space, &pattern, field, test)
+            }
+            Test::Fuzzy(word, fuzziness) => {
+                let word = tokenize(word).pop().unwrap_or_default();
+                match fuzziness.edits(&word) {
+                    0 => self.term(space.word(&word)?),
+                    edits => self.near(space, &word, edits, field, test),
+                }
+            }
+            Test::Numbers(ends) => self.numbers(space, ends),
+            Test::Exists => self.exists(space),
+            Test::Times(ends) => Ok(times(ends)),
+        }
+    }
+
+    /// A text in text, and in `data` also the number or truth value that it is.
+    fn equal(&self, space: &Space, text: &str) -> Compiled {
+        let words = self.phrase(space, &tokenize(text))?;
+        if space.field != fields().data {
+            return Ok(words);
+        }
+        let number = match Number::parse(text) {
+            Some(number) => self.term(space.number(number)?)?,
+            None => Plan::None,
+        };
+        let truth = match text.parse() {
+            Ok(truth) => self.term(space.truth(truth)?)?,
+            Err(_) => Plan::None,
+        };
+        Ok(Plan::or([words, number, truth]))
+    }
+
+    fn phrase(&self, space: &Space, words: &[String]) -> Compiled {
+        let mut terms = Vec::with_capacity(words.len());
+        for word in words {
+            match space.word(word)? {
+                Some(term) => terms.push(term),
+                None => return Ok(Plan::None),
+            }
+        }
+        Ok(match terms.len() {
+            0 => Plan::None,
+            1 => return self.term(terms.pop()),
+            _ => Plan::of(PhraseQuery::new(terms)),
+        })
+    }
+
+    fn term(&self, term: Option<Term>) -> Compiled {
+        let option = if self.scored { IndexRecordOption::WithFreqs } else { IndexRecordOption::Basic };
+        Ok(term.map_or(Plan::None, |term| Plan::of(TermQuery::new(term, option))))
+    }
+
+    fn prefix(&self, space: &Space, prefix: &str, field: &Field, test: &Test) -> Compiled {
+        let (words, last) = prefix_words(prefix);
+        let Some(last) = last else { return self.phrase(space, &words) };
+        if words.is_empty() {
+            return self.beginning(space, &last, field, test);
+        }
+        let mut terms = Vec::with_capacity(words.len() + 1);
+        for word in &words {
+            match space.word(word)? {
+                Some(term) => terms.push(term),
+                None => return Ok(Plan::None),
+            }
+        }
+        let mut count = 0;
+        space.words(&last, &self.deadline, |_, _| self.expanded(&mut count, field, test))?;
+        if count == 0 {
+            return Ok(Plan::None);
+        }
+        terms.push(space.word_prefix(&last));
+        let mut query = PhrasePrefixQuery::new(terms);
+        query.set_max_expansions(u32::try_from(count).unwrap_or(u32::MAX));
+        Ok(Plan::of(query))
+    }
+
+    /// What begins so.
+    fn beginning(&self, space: &Space, start: &str, field: &Field, test: &Test) -> Compiled {
+        let mut docs = self.no_docs();
+        let mut count = 0;
+        space.words(start, &self.deadline, |_, info| {
+            self.expanded(&mut count, field, test)?;
+            space.add(info, &mut docs)
+        })?;
+        Ok(fixed(docs))
+    }
+
+    fn pattern(&self, space: &Space, pattern: &agentworks_query::ast::Pattern, field: &Field, test: &Test) -> Compiled {
+        let mut docs = self.no_docs();
+        let mut count = 0;
+        let start = pattern.prefix();
+        let mut word = start.clone();
+        space.words(&start, &self.deadline, |rest, info| {
+            word.truncate(start.len());
+            // A word that isn't text would be a fault of the index; no pattern is like it.
+            word.push_str(std::str::from_utf8(rest).unwrap_or("\0"));
+            if pattern.matches(&word) {
+                self.expanded(&mut count, field, test)?;
+                space.add(info, &mut docs)?;
+            }
+            Ok(())
+        })?;
+        Ok(fixed(docs))
+    }
+
+    fn near(&self, space: &Space, word: &str, edits: u8, field: &Field, test: &Test) -> Compiled {
+        let mut found = Vec::new();
+        let mut count = 0;
+        space.near(automaton(word, edits), |word, info| {
+            self.expanded(&mut count, field, test)?;
+            found.push((word.to_vec(), info.clone()));
+            Ok(())
+        })?;
+        self.deadline.check()?;
+        if self.scored && found.len() <= SCORED_WORDS {
+            let mut plans = Vec::new();
+            for (near, _) in &found {
+                let Some(near) = std::str::from_utf8(near).ok() else { continue };
+                plans.push(match self.term(space.word(near)?)? {
+                    Plan::Some(query) if near != word => Plan::of(BoostQuery::new(query, NEAR_FACTOR)),
+                    plan => plan,
+                });
+            }
+            return Ok(Plan::or(plans));
+        }
+        let mut docs = self.no_docs();
+        found.iter().try_for_each(|(_, info)| space.add(info, &mut docs))?;
+        Ok(fixed(docs))
+    }
+
+    /// One word more that a pattern stands for.
+    fn expanded(&self, count: &mut usize, field: &Field, test: &Test) -> Result<(), ExecError> {
+        *count += 1;
+        if *count > self.limits.expansions {
+            let clause = Query::Match(field.clone(), test.clone()).to_string();
+            return Err(ExecError::Expansions { clause, max: self.limits.expansions });
+        }
+        Ok(())
+    }
+
+    fn numbers(&self, space: &Space, ends: &Ends<Number>) -> Compiled {
+        let mut docs = self.no_docs();
+        space.numbers(ends, &mut docs, &self.deadline)?;
+        Ok(fixed(docs))
+    }
+
+    fn exists(&self, space: &Space) -> Compiled {
+        let mut docs = self.no_docs();
+        space.any(&mut docs, &self.deadline)?;
+        Ok(fixed(docs))
+    }
+
+    /// A test of what is one word to the letter.
+    fn keyword(&self, keyword: Keyword, field: &Field, test: &Test) -> Compiled {
+        let index = fields();
+        let space = Space::of_field(
+            self.segment,
+            match keyword {
+                Keyword::Id => index.id,
+                Keyword::Card => index.card,
+                Keyword::Run => index.run,
+                Keyword::Agent => index.agent,
+                Keyword::User => index.user,
+                Keyword::Provider => index.provider,
+                Keyword::Model => index.model,
+                Keyword::Tags => index.tags,
+                Keyword::Correlation => index.correlation,
+                Keyword::Trace => index.trace,
+                Keyword::Span => index.span,
+                Keyword::Source => index.source,
+                Keyword::Level => index.level,
+            },
+        )?;
+        let plan = match test {
+            Test::Text(text) => self.term(space.word(text)?)?,
+            Test::OneOf(texts) => {
+                let plans: Result<Vec<Plan>, ExecError> =
+                    texts.iter().map(|text| self.term(space.word(text)?)).collect();
+                Plan::or(plans?)
+            }
+            Test::Prefix(prefix) => self.beginning(&space, prefix, field, test)?,
+            Test::Wildcard(pattern) => self.pattern(&space, pattern, field, test)?,
+            Test::Fuzzy(word, fuzziness) => match fuzziness.edits(word) {
+                0 => self.term(space.word(word)?)?,
+                edits => self.near(&space, word, edits, field, test)?,
+            },
+            Test::Exists => self.exists(&space)?,
+            Test::Numbers(_) | Test::Times(_) => Plan::None,
+        };
+        Ok(match plan {
+            // Words that all of an entry's kind share say nothing about how well it fits.
+            Plan::Some(query) if self.scored => Plan::of(ConstScoreQuery::new(query, 1.0)),
+            plan => plan,
+        })
+    }
+
+    fn no_docs(&self) -> BitSet {
+        BitSet::with_max_value(self.segment.max_doc())
+    }
+}
+
+fn fixed(docs: BitSet) -> Plan {
+    match docs.len() {
+        0 => Plan::None,
+        len if len == docs.max_value() as usize => Plan::All,
+        _ => Plan::of(Fixed(Arc::new(docs))),
+    }
+}
+
+fn times(ends: &Ends<Timestamp>) -> Plan {
+    if let (Bound::Unbounded, Bound::Unbounded) = (ends.lower, ends.upper) {
+        return Plan::All;
+    }
+    let term = |at: Timestamp| Term::from_field_i64(fields().timestamp, at.millis());
+    Plan::of(ConstScoreQuery::new(Box::new(RangeQuery::new(ends.lower.map(term), ends.upper.map(term))), 0.0))
+}
