@@ -74,7 +74,7 @@ impl Space {
     }
 
     /// The term whose bytes in the dictionary are these.
-    fn from_key(&self, key: &[u8]) -> Term {
+    fn term_of_key(&self, key: &[u8]) -> Term {
         let mut term = match self.typed {
             true => Term::from_field_json_path(self.field, "", true),
             false => Term::from_field_text(self.field, ""),
@@ -101,7 +101,7 @@ impl Space {
 
     /// The term that a phrase prefix ends with: it needn't be there itself.
     pub(super) fn word_prefix(&self, prefix: &str) -> Term {
-        self.from_key(&self.key(Type::Str, prefix.as_bytes()))
+        self.term_of_key(&self.key(Type::Str, prefix.as_bytes()))
     }
 
     /// The term of a number, if there is one.
@@ -120,7 +120,7 @@ impl Space {
     }
 
     fn known(&self, key: Vec<u8>) -> Result<Option<Term>, ExecError> {
-        Ok(self.index.terms().get(&key)?.map(|_| self.from_key(&key)))
+        Ok(self.index.terms().get(&key)?.map(|_| self.term_of_key(&key)))
     }
 
     /// Calls `with` for each word that begins with `prefix`: the word without it, and where its documents are. It ends
