@@ -24,8 +24,9 @@ use super::tail::Raw;
 
 /// How long the thread waits for records before it looks for commands. Records wake it at once.
 const POLL: Duration = Duration::from_millis(20);
-/// How many records are taken before what they brought is pushed, and others get the lock.
-const BATCH: usize = 256;
+/// How many records are taken before what they brought is pushed, and others get the lock. More than a connection has room
+/// for would make quick readers fall behind.
+const BATCH: usize = 64;
 /// How long after a batch the next one begins at the earliest. A record after a silence is pushed at once; where records
 /// come all the time, those of this while share the waking of threads, which is the most of what one of them costs.
 const PACE: Duration = Duration::from_millis(2);
