@@ -27,7 +27,7 @@ use super::index::Index;
 use super::kafka::KafkaWatch;
 use super::metrics::{Counted, LogMetrics};
 use super::serve;
-use super::service::Service;
+use super::service::{Note, Service};
 use super::store;
 use crate::config::{Config, Loaded};
 
@@ -40,6 +40,20 @@ pub(crate) struct Places {
     pub(crate) store: Arc<dyn Store>,
     /// Splits and tables; `None` where nothing writes any.
     pub(crate) objects: Option<(Objects, Archive)>,
+}
+
+impl Places {
+    /// With the archive among the objects, for which is waited as in [`serve::archive`].
+    pub(super) async fn open(store: Arc<dyn Store>, objects: Option<Objects>, note: &Note) -> anyhow::Result<Self> {
+        let objects = match objects {
+            Some(objects) => {
+                let archive = serve::archive(&objects, note).await?;
+                Some((objects, archive))
+            }
+            None => None,
+        };
+        Ok(Places { store, objects })
+    }
 }
 
 /// The runtimes, one for each consumer group, and what looks after what they write. Clones share it.
@@ -79,8 +93,7 @@ impl Process {
             let memory = if group.sinks == ["archive"] { 2 * config.archive.flush_bytes.0 } else { runtime.memory.0 };
             let runtime = RuntimeConfig {
                 instance: runtime.instance.clone(),
-                // Of all groups that read the same topics, the first does this.
-                dead_letters: runtime.dead_letters && runtimes.is_empty(),
+                dead_letters: runtime.dead_letters && group.fills_store(),
                 topic_ids: runtime.topic_ids,
                 memory,
                 queue: runtime.queue.0,
@@ -192,14 +205,7 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let opened = async {
         let store = store::open(&address, &note).await?;
         let kafka = KafkaWatch::start(&settings, &note).await?;
-        let objects = match objects {
-            Some(objects) => {
-                let archive = serve::archive(&objects, &note).await?;
-                Some((objects, archive))
-            }
-            None => None,
-        };
-        Ok((kafka, Places { store, objects }))
+        Ok((kafka, Places::open(store, objects, &note).await?))
     };
     let Some((kafka, places)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let process = Process::start(config, &settings, &places, service.registry())?;

@@ -123,14 +123,7 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let opened = async {
         let store = store::open(&address, &note).await?;
         let kafka = KafkaWatch::start(&settings, &note).await?;
-        let objects = match objects {
-            Some(objects) => {
-                let archive = archive(&objects, &note).await?;
-                Some((objects, archive))
-            }
-            None => None,
-        };
-        Ok((kafka, Places { store, objects }))
+        Ok((kafka, Places::open(store, objects, &note).await?))
     };
     let Some((kafka, places)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let watch = StoreWatch::start(places.store.clone());

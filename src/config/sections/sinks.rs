@@ -29,6 +29,13 @@ pub(crate) struct Group {
     pub(crate) sinks: Vec<&'static str>,
 }
 
+impl Group {
+    /// Whether it fills the store. Of the groups that read the same topics, this one writes dead letters.
+    pub(crate) fn fills_store(&self) -> bool {
+        self.sinks.iter().all(|sink| STORE_SINKS.contains(sink))
+    }
+}
+
 /// The hot sink: blocks by card.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
