@@ -1,8 +1,8 @@
 //! Blocks: consecutive entries of one owner in one partition, and all that is done with them.
 //!
 //! Two tiers are written as blocks, hot and warm. They differ in a [`Tier`]: whom a block belongs to (hot: a card, warm: a
-//! run), how long a bucket of time is, and in which tables the blocks lie; and in how large blocks get. A block is a zstd
-//! frame over the entries' canonical bodies, and beside it statistics by which a reader skips it.
+//! run), how long a bucket of time is, and in which tables the blocks lie; and in how large blocks get. A block is one or
+//! several zstd frames over the entries' canonical bodies, and beside them statistics by which a reader skips it.
 //!
 //! # What holds, whatever fails
 //! 1. *A block is whole.* It holds all entries of its owner in its partition from the offset of its first to that of its
@@ -25,7 +25,8 @@
 //!
 //! # Where it is
 //! - `tier`: what a tier is; `table`: where a block is kept.
-//! - `block`: a block's key and contents; `stats`: what it says of itself.
+//! - `block`: a block's key and contents; `frame`: what these are made of; `stats`: what a block says of itself.
+//! - `sharing`: frames as parts of blocks of both tiers.
 //! - `pending`: what has been taken of a partition and isn't written; `writer`: writing it.
 //! - `read`: the entries of an owner; `cover`: which of overlapping blocks to read.
 //! - `erase`: deleting what was erased.
@@ -34,10 +35,12 @@
 pub(crate) mod block;
 pub(crate) mod cover;
 mod erase;
+mod frame;
 mod metrics;
 pub(crate) mod names;
 mod pending;
 mod read;
+mod sharing;
 mod stats;
 pub(crate) mod table;
 mod tier;
@@ -48,6 +51,7 @@ pub use block::StoredEntry;
 pub(crate) use erase::Cleared;
 pub(crate) use read::{AHEAD, Place, few, within};
 pub use read::{BlockReader, BlockScan, Wanted};
+pub use sharing::Sharing;
 pub use stats::{BlockStats, Detail, Names};
 pub(crate) use tier::Class;
 pub use tier::{RetentionError, Tier};

@@ -41,6 +41,9 @@ impl SinkError {
 pub enum Flush {
     /// What has reached its age or size.
     Due,
+    /// The same, but there is more to take: what takes long is begun, and goes on beside the calls that follow, of which
+    /// this one and [`Flush::Due`] tell what has become of it.
+    Begin,
     /// The largest, until at least so many bytes are free.
     Free(usize),
     /// All of one partition.
@@ -73,8 +76,8 @@ pub trait Sink: Send {
     /// How much memory its pending data holds, in bytes.
     fn pending(&self) -> usize;
 
-    /// Writes pending data, then the positions that this moves. Returns the ranges that have moved. [`Flush::Due`] is
-    /// cheap when nothing is due: call it a few times a second.
+    /// Writes pending data, then the positions that this moves. Returns the ranges that have moved. [`Flush::Due`] and
+    /// [`Flush::Begin`] are cheap when nothing is due: call one of them a few times a second.
     async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError>;
 
     /// Ends with a partition; what is still pending for it is dropped.

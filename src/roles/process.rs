@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentworks_archive::{Archive, ArchiveSink, Maintenance};
 use agentworks_kafka::KafkaSettings;
 use agentworks_objects::Objects;
+use agentworks_processors::blocks::Sharing;
 use agentworks_processors::erasure::Erasures;
 use agentworks_processors::hot::HotSink;
 use agentworks_processors::runs::RunsSink;
@@ -81,9 +82,9 @@ impl Process {
         let mut start = Start { config, places, registry, erasures: None, index: None, upkeep: JoinSet::new() };
         let mut runtimes = Vec::new();
         for group in config.runtime.groups() {
-            let mut sinks = Vec::new();
+            let (mut sinks, sharing) = (Vec::new(), Sharing::default());
             for name in &group.sinks {
-                let sink = start.sink(name)?;
+                let sink = start.sink(name, &sharing)?;
                 // One of all counts for all, since each takes every entry.
                 let is_first = runtimes.is_empty() && sinks.is_empty();
                 sinks.push(if is_first { Box::new(Counted::new(sink, logs.clone())) } else { sink });
@@ -156,11 +157,14 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn sink(&mut self, name: &str) -> anyhow::Result<Box<dyn Sink>> {
+    fn sink(&mut self, name: &str, sharing: &Sharing) -> anyhow::Result<Box<dyn Sink>> {
         let (config, store) = (self.config, &self.places.store);
+        // What one of them compresses is the other's too, if it would have done the same.
+        let alone = Sharing::default();
+        let sharing = if config.hot.zstd_level == config.warm.zstd_level { sharing } else { &alone };
         Ok(match name {
-            "hot" => Box::new(HotSink::new(store.clone(), config.hot.sink(), self.registry)?),
-            "warm" => Box::new(WarmSink::new(store.clone(), config.warm.sink(), self.registry)?),
+            "hot" => Box::new(HotSink::new(store.clone(), config.hot.sink(), self.registry)?.sharing(sharing)),
+            "warm" => Box::new(WarmSink::new(store.clone(), config.warm.sink(), self.registry)?.sharing(sharing)),
             "runs" => {
                 let runs = RunsSink::new(store.clone(), config.runs.sink()).erasures(self.erasures());
                 runs.register(self.registry);

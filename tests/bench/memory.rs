@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use agentworks_ingest::producer::Producer;
 use agentworks_kafka::KafkaSettings;
 use agentworks_load::{Fleet, Limit, Pace, Progress, drive};
+use agentworks_processors::blocks::Sharing;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::runs::{RunsConfig, RunsSink};
 use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
@@ -104,8 +105,9 @@ pub fn is_child() -> bool {
 }
 
 fn start(brokers: &str, prefix: &str, store: Arc<dyn Store>) -> RuntimeHandle {
-    let hot = HotSink::new(store.clone(), HotConfig::default(), &mut Registry::default()).unwrap();
-    let warm = WarmSink::new(store.clone(), WarmConfig::default(), &mut Registry::default()).unwrap();
+    let sharing = Sharing::default();
+    let hot = HotSink::new(store.clone(), HotConfig::default(), &mut Registry::default()).unwrap().sharing(&sharing);
+    let warm = WarmSink::new(store.clone(), WarmConfig::default(), &mut Registry::default()).unwrap().sharing(&sharing);
     let runs = RunsSink::new(store.clone(), RunsConfig::default());
     let settings = KafkaSettings::new(brokers, Topics::with_prefix(prefix));
     let group = format!("{prefix}store");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use agentworks_kafka::{Batch, KafkaSettings};
 use agentworks_load::{Fleet, Record};
+use agentworks_processors::blocks::Sharing;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::lane::Held;
 use agentworks_processors::runs::{RunsConfig, RunsSink};
@@ -25,9 +26,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{kafka, records, unique_prefix};
 
-const RECORDS: u64 = 600_000;
+const RECORDS: u64 = 2_000_000;
 const PARTITIONS: i32 = 4;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Measures and prints.
 pub fn run() {
@@ -149,8 +150,9 @@ async fn feed(settings: &KafkaSettings, store: &Arc<NullStore>, round: usize) {
     let store: Arc<dyn Store> = store.clone();
     let mut registry = Registry::default();
     let taken = Arc::new(AtomicU64::new(0));
-    let hot = HotSink::new(store.clone(), HotConfig::default(), &mut registry).unwrap();
-    let warm = WarmSink::new(store.clone(), WarmConfig::default(), &mut registry).unwrap();
+    let sharing = Sharing::default();
+    let hot = HotSink::new(store.clone(), HotConfig::default(), &mut registry).unwrap().sharing(&sharing);
+    let warm = WarmSink::new(store.clone(), WarmConfig::default(), &mut registry).unwrap().sharing(&sharing);
     let runs = Counting { sink: RunsSink::new(store.clone(), RunsConfig::default()), taken: taken.clone() };
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(hot), Box::new(warm), Box::new(runs)];
     let config = RuntimeConfig::new(settings.clone(), format!("bench-{round}-{}", unique_prefix()), store, sinks);

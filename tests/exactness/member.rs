@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::{Batch, KafkaSettings};
+use agentworks_processors::blocks::Sharing;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::lane::Held;
 use agentworks_processors::runs::{RunsConfig, RunsSink};
@@ -253,9 +254,10 @@ pub fn sinks(store: &Arc<dyn Store>, pace: Pace) -> Vec<Box<dyn Sink>> {
     let hot = HotConfig { block_age, block_bytes, partition_bytes, ..HotConfig::default() };
     let warm = WarmConfig { block_age: 2 * block_age, block_bytes, partition_bytes, ..WarmConfig::default() };
     let runs = RunsConfig { max_age: block_age, max_age_of_status: block_age, ..RunsConfig::default() };
+    let sharing = Sharing::default();
     vec![
-        Box::new(HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap()),
-        Box::new(WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap()),
+        Box::new(HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap().sharing(&sharing)),
+        Box::new(WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap().sharing(&sharing)),
         Box::new(RunsSink::new(store.clone(), runs)),
     ]
 }

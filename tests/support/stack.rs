@@ -14,6 +14,7 @@ use agentworks_gateway::{Gateway, GatewayConfig, Metrics};
 use agentworks_ingest::producer::Producer;
 use agentworks_ingest::receiver::{Receiver, ReceiverConfig, ReceiverMetrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_processors::blocks::Sharing;
 use agentworks_processors::erasure::Eraser;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::reader::LogReader;
@@ -100,8 +101,9 @@ impl Stack {
         let store = config.store.unwrap_or_else(|| Arc::new(EmbeddedStore::open(folder.path().join("store")).unwrap()));
         let mut registry = Registry::default();
 
-        let hot = HotSink::new(store.clone(), config.hot, &mut registry).unwrap();
-        let warm = WarmSink::new(store.clone(), config.warm, &mut registry).unwrap();
+        let sharing = Sharing::default();
+        let hot = HotSink::new(store.clone(), config.hot, &mut registry).unwrap().sharing(&sharing);
+        let warm = WarmSink::new(store.clone(), config.warm, &mut registry).unwrap().sharing(&sharing);
         let group = format!("{prefix}store");
         let seek = SeekPool::new(settings.clone(), 4);
         let reader = LogReader::new(store.clone(), seek.clone());

@@ -249,7 +249,7 @@ impl Sink for ArchiveSink {
 
     async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError> {
         let all = match what {
-            Flush::Due => self.is_due() || self.prepared.iter().any(Option::is_some),
+            Flush::Due | Flush::Begin => self.is_due() || self.prepared.iter().any(Option::is_some),
             Flush::Free(_) => true,
             // With it goes all that waits: one commit for all lanes costs what one for one does, and when a process
             // ends, it ends with each of its lanes.

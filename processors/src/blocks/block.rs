@@ -1,24 +1,22 @@
 //! The block: its key and its contents.
 //!
 //! A block holds *all* entries of its owner in its partition from the offset of its first to that of its last. It lies
-//! within one bucket and one [`SEGMENT`] of offsets. Its contents are a version byte and a zstd frame, with content size
-//! and checksum, over one entry after another:
-//!
-//! | | |
-//! |---|---|
-//! | varint | its offset, less the one before |
-//! | signed varint | its record timestamp, less the one before |
-//! | varint | the length of its body |
-//! | | its canonical body |
+//! within one bucket and one [`SEGMENT`] of offsets. Its contents are a version byte, 2, and one or several
+//! [frames](super::frame), each of them with some of the entries, together with all: first how many they are and the length
+//! of each, as varints, then the frames. What was written before is of version 1: one frame, whose first offset is told
+//! less the block's own.
 
 use std::fmt;
+use std::io;
+use std::sync::Arc;
 
+use agentworks_kafka::Record;
 use agentworks_schemas::codec::{MAX_RECORD, decode_entry_body};
 use agentworks_schemas::{LogEntry, Position, Timestamp, TopicPartition};
 use agentworks_store::Table;
-use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
+use super::frame::{self, Frame, FrameEntry, Packer};
+use super::sharing::Shared;
 use super::stats::BlockStats;
 use super::varint;
 use crate::sink::SinkError;
@@ -31,16 +29,18 @@ pub(super) const SEGMENT: i64 = 1 << 16;
 pub(super) const MAX_FILL: usize = 4 << 20;
 
 /// A block is closed before it has more bytes than this, framing included.
-const MAX_RAW: usize = MAX_FILL + MAX_RECORD + 64;
+pub(super) const MAX_RAW: usize = MAX_FILL + MAX_RECORD + 64;
 
-const VERSION: u8 = 1;
+const OLD: u8 = 1;
+const VERSION: u8 = 2;
 
-/// The most bytes that an entry has beside its body: three numbers.
-const FRAMING: usize = 30;
+/// A block of several frames keeps them if they have so many bytes each, before compression, on average. Smaller ones
+/// compress too badly, and are made one.
+const KEEP: usize = 16 << 10;
 
-/// A block's memory comes in pieces of this size; only its first one begins small and doubles. So a block of a run that
-/// writes little takes little, none takes much more than it holds, and what is there isn't copied when more comes.
-const PIECE: usize = 16 << 10;
+/// How many frames a block has for entries of one card and one run each. The entries of more have one for all, which is
+/// not shared.
+const STRANDS: usize = 8;
 
 /// An entry as a tier or the log gave it.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,66 +75,132 @@ impl fmt::Display for BlockKey {
     }
 }
 
-/// A block that is being filled.
+/// A block that is being filled, or waits to be written.
 #[derive(Clone, Debug)]
-pub(super) struct BlockBuilder {
+pub(super) struct Block {
     first: i64,
     last: i64,
-    last_timestamp: Timestamp,
-    stats: BlockStats,
-    pieces: Vec<Vec<u8>>,
-    /// The bytes and the capacity of all pieces.
     len: usize,
-    capacity: usize,
+    parts: Vec<Part>,
+    /// The part that took the last entry.
+    current: usize,
 }
 
-impl BlockBuilder {
+/// A frame as part of a block: its entries up to `last`.
+#[derive(Clone, Debug)]
+struct Part {
+    frame: Arc<Frame>,
+    strand: Strand,
+    last: i64,
+}
+
+/// Which entries a block puts into a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Strand {
+    /// Those of one card and one run: of these, the one that isn't the block's owner.
+    Of(Box<str>),
+    /// All for which there is no other.
+    Mixed,
+    /// Those that another tier puts there, or no more.
+    Shared,
+}
+
+impl Block {
     /// An empty block, to whose entries one at `first` comes first.
     pub(super) fn new(first: i64) -> Self {
-        let stats = BlockStats::new();
-        BlockBuilder {
-            first,
-            last: first,
-            last_timestamp: Timestamp(0),
-            stats,
-            pieces: Vec::new(),
-            len: 0,
-            capacity: 0,
-        }
+        Block { first, last: first, len: 0, parts: Vec::new(), current: 0 }
     }
 
-    /// Adds an entry, which comes after all that are there, and its canonical body.
-    pub(super) fn push(&mut self, offset: i64, timestamp: Timestamp, entry: &LogEntry<'_>, body: &[u8]) {
-        let (delta, last_timestamp) = (offset.abs_diff(self.last), self.last_timestamp.millis());
-        let piece = self.room_for(FRAMING + body.len());
-        let before = piece.len();
-        varint::put(piece, delta);
-        varint::put_signed(piece, timestamp.millis().wrapping_sub(last_timestamp));
-        varint::put(piece, body.len() as u64);
-        piece.extend_from_slice(body);
-        self.len += piece.len() - before;
-        (self.last, self.last_timestamp) = (offset, timestamp);
-        self.stats.add(timestamp, entry);
+    /// Adds an entry, which comes after all that are there. `strand` is its run in a block of a card, and its card in a
+    /// block of a run. Returns by how much the block's memory grows.
+    pub(super) fn put(
+        &mut self,
+        record: &Record<'_>,
+        entry: &LogEntry<'_>,
+        strand: &str,
+        shared: &mut Shared<'_>,
+    ) -> usize {
+        let offset = record.offset;
+        self.last = offset;
+        if let Some(offered) = shared.offered(offset)
+            && let Some(grown) = self.share(offset, offered)
+        {
+            self.len += record.body.len();
+            return grown;
+        }
+        let (at, length, grown) = loop {
+            let (is_new, at) = self.part_of(strand, offset);
+            let part = &mut self.parts[at];
+            match part.frame.push(offset, record.timestamp, entry, &record.body) {
+                Some((length, grown)) if is_new => break (at, length, grown + size_of::<Part>() + size_of::<Frame>()),
+                Some((length, grown)) => break (at, length, grown),
+                // Another tier, of whose block it is a part too, has sealed it.
+                None => part.strand = Strand::Shared,
+            }
+        };
+        self.len += length;
+        self.current = at;
+        let part = &mut self.parts[at];
+        part.last = offset;
+        if matches!(part.strand, Strand::Of(_)) {
+            shared.offer(offset, &part.frame);
+        }
+        grown
     }
 
-    /// The piece that takes so many bytes more.
-    fn room_for(&mut self, bytes: usize) -> &mut Vec<u8> {
-        let has_room = |piece: &Vec<u8>| piece.capacity() - piece.len() >= bytes;
-        match &mut self.pieces[..] {
-            [.., last] if has_room(last) => {}
-            [first] if first.len() + bytes <= PIECE => {
-                let capacity = (2 * first.capacity()).clamp(first.len() + bytes, PIECE);
-                first.reserve_exact(capacity - first.len());
-                self.capacity = first.capacity();
+    /// Makes a frame that another tier has put an entry into part of the block, if all its entries up to this one are the
+    /// block's.
+    fn share(&mut self, offset: i64, offered: &Arc<Frame>) -> Option<usize> {
+        let mut grown = 0;
+        match self.part_at(offered) {
+            Some(at) => self.current = at,
+            None if offered.first() == offset => {
+                self.current = self.parts.len();
+                self.parts.push(Part { frame: offered.clone(), strand: Strand::Shared, last: offset });
+                grown = size_of::<Part>();
             }
-            pieces => {
-                let capacity = if pieces.is_empty() { bytes } else { PIECE.max(bytes) };
-                self.pieces.push(Vec::with_capacity(capacity));
-                self.capacity += capacity;
-            }
+            None => return None,
         }
-        let last = self.pieces.len() - 1;
-        &mut self.pieces[last]
+        self.parts[self.current].last = offset;
+        Some(grown)
+    }
+
+    /// Whether the entry that comes next belongs into the frame of another tier that took the last one.
+    pub(super) fn goes_on(&self, offered: Option<&Arc<Frame>>) -> bool {
+        let current = self.parts.get(self.current);
+        offered.zip(current).is_some_and(|(offered, part)| Arc::ptr_eq(offered, &part.frame))
+    }
+
+    fn part_at(&self, frame: &Arc<Frame>) -> Option<usize> {
+        let is_it = |part: &Part| Arc::ptr_eq(&part.frame, frame);
+        if self.parts.get(self.current).is_some_and(is_it) {
+            return Some(self.current);
+        }
+        self.parts.iter().rposition(is_it)
+    }
+
+    /// The part for entries of a strand, and whether it is a new one.
+    fn part_of(&mut self, strand: &str, offset: i64) -> (bool, usize) {
+        let is_it = |part: &Part| matches!(&part.strand, Strand::Of(own) if **own == *strand);
+        if self.parts.get(self.current).is_some_and(is_it) {
+            return (false, self.current);
+        }
+        let strands = self.parts.iter().filter(|part| matches!(part.strand, Strand::Of(_))).count();
+        let wanted = match self.parts.iter().position(is_it) {
+            Some(at) => return (false, at),
+            None if strands < STRANDS => Strand::Of(strand.into()),
+            None => match self.parts.iter().position(|part| part.strand == Strand::Mixed) {
+                Some(at) => return (false, at),
+                None => Strand::Mixed,
+            },
+        };
+        self.parts.push(Part { frame: Arc::new(Frame::new(offset)), strand: wanted, last: offset });
+        (true, self.parts.len() - 1)
+    }
+
+    /// Has nothing added any more to any of its frames.
+    pub(super) fn seal(&self) {
+        self.parts.iter().for_each(|part| part.frame.seal());
     }
 
     /// The offsets of its first and its last entry.
@@ -142,48 +208,48 @@ impl BlockBuilder {
         (self.first, self.last)
     }
 
-    pub(super) fn stats(&self) -> &BlockStats {
-        &self.stats
-    }
-
-    /// Its bytes before compression.
+    /// Its bytes before compression, about: those that entries have beside their bodies aren't counted of frames that are
+    /// shared.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The memory that it takes.
+    /// The memory that it takes. Of a frame that is shared only the last to hold it has it counted.
     pub(super) fn memory(&self) -> usize {
-        self.capacity + self.pieces.capacity() * size_of::<Vec<u8>>()
+        let of = |part: &Part| match part.strand {
+            Strand::Shared if Arc::strong_count(&part.frame) > 1 => 0,
+            _ => part.frame.memory(),
+        };
+        self.parts.capacity() * size_of::<Part>() + self.parts.iter().map(of).sum::<usize>()
     }
 
-    /// Its contents, compressed.
-    pub(super) fn compress(&self, packer: &mut Packer) -> std::io::Result<Vec<u8>> {
-        let Packer { compressor, raw, frame } = packer;
-        raw.clear();
-        self.pieces.iter().for_each(|piece| raw.extend_from_slice(piece));
-        frame.clear();
-        frame.reserve(compress_bound(raw.len()));
-        compressor.compress_to_buffer(raw, frame)?;
-        let mut contents = Vec::with_capacity(1 + frame.len());
-        contents.push(VERSION);
-        contents.extend_from_slice(frame);
-        Ok(contents)
+    /// Its statistics and its contents. It must have been sealed.
+    pub(super) fn pack(&self, packer: &mut Packer) -> io::Result<(BlockStats, Vec<u8>)> {
+        let frame = |part: &Part| match part.frame.last() == part.last {
+            true => Ok(part.frame.clone()),
+            // Another tier has gone further.
+            false => part.frame.up_to(part.last).map(Arc::new),
+        };
+        let mut frames = self.parts.iter().map(frame).collect::<io::Result<Vec<_>>>()?;
+        frames.sort_by_key(|frame| frame.first());
+        let mut stats = BlockStats::new();
+        frames.iter().for_each(|frame| frame.add_stats(&mut stats));
+        let contents = match self.len >= KEEP * frames.len() || frames.len() == 1 {
+            true => list(&frames.iter().map(|frame| frame.pack(packer)).collect::<io::Result<Vec<_>>>()?),
+            false => list(&[packer.join(frames.iter().map(|frame| &**frame))?]),
+        };
+        Ok((stats, contents))
     }
 }
 
-/// What compresses blocks, and the memory for it. Making one costs more than a small block: use it again.
-pub(super) struct Packer {
-    compressor: Compressor<'static>,
-    raw: Vec<u8>,
-    frame: Vec<u8>,
-}
-
-impl Packer {
-    pub(super) fn new(level: i32) -> std::io::Result<Self> {
-        let mut compressor = Compressor::new(level)?;
-        compressor.set_parameter(CParameter::ChecksumFlag(true))?;
-        Ok(Packer { compressor, raw: Vec::new(), frame: Vec::new() })
-    }
+fn list(frames: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let bytes: usize = frames.iter().map(|frame| frame.as_ref().len()).sum();
+    let mut contents = Vec::with_capacity(8 + 4 * frames.len() + bytes);
+    contents.push(VERSION);
+    varint::put(&mut contents, frames.len() as u64);
+    frames.iter().for_each(|frame| varint::put(&mut contents, frame.as_ref().len() as u64));
+    frames.iter().for_each(|frame| contents.extend_from_slice(frame.as_ref()));
+    contents
 }
 
 /// The entries of a block, by offset.
@@ -195,22 +261,31 @@ pub(super) fn entries(key: &BlockKey, contents: &[u8]) -> Result<Vec<StoredEntry
 }
 
 fn read(key: &BlockKey, contents: &[u8]) -> Result<Vec<StoredEntry>, String> {
-    let frame = match contents.split_first() {
-        Some((&VERSION, frame)) => frame,
+    let (base, frames) = match contents.split_first() {
+        Some((&OLD, frame)) => (key.first, vec![frame]),
+        Some((&VERSION, rest)) => (frame::base(key.first), take_frames(rest).ok_or("its frames can't be told apart")?),
         Some((version, _)) => return Err(format!("it has version {version}")),
         None => return Err("it is empty".into()),
     };
-    let raw = decompress(frame)?;
-    let mut rest = &raw[..];
-    let (mut offset, mut timestamp) = (key.first, 0i64);
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        let (delta, body) = take_entry(&mut rest, &mut timestamp).ok_or("an entry is cut short")?;
-        offset =
-            i64::try_from(delta).ok().and_then(|delta| offset.checked_add(delta)).ok_or("an offset is too large")?;
-        let entry = decode_entry_body(body).map_err(|error| format!("offset {offset}: {error}"))?.into_owned();
-        let position = Position { partition: key.partition, epoch: key.epoch, offset };
-        entries.push(StoredEntry { position, timestamp: Timestamp(timestamp), entry });
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    for frame in &frames {
+        let raw = frame::decompress(frame)?;
+        bytes += raw.len();
+        if bytes > MAX_RAW {
+            return Err(format!("its frames hold {bytes} bytes and more"));
+        }
+        for entry in frame::entries(&raw, base) {
+            let FrameEntry { offset, timestamp, body } = entry?;
+            let entry = decode_entry_body(body).map_err(|error| format!("offset {offset}: {error}"))?.into_owned();
+            let position = Position { partition: key.partition, epoch: key.epoch, offset };
+            entries.push(StoredEntry { position, timestamp, entry });
+        }
+    }
+    if frames.len() > 1 {
+        entries.sort_by_key(|entry| entry.position.offset);
+        if entries.windows(2).any(|two| two[0].position.offset == two[1].position.offset) {
+            return Err("two frames hold the same offset".into());
+        }
     }
     match (entries.first(), entries.last()) {
         (Some(first), Some(last)) if (first.position.offset, last.position.offset) == (key.first, key.last) => {
@@ -220,24 +295,17 @@ fn read(key: &BlockKey, contents: &[u8]) -> Result<Vec<StoredEntry>, String> {
     }
 }
 
-fn decompress(frame: &[u8]) -> Result<Vec<u8>, String> {
-    // What the frame declares is what would be allocated.
-    match get_frame_content_size(frame) {
-        Ok(Some(size)) if size <= MAX_RAW as u64 => {
-            let mut decompressor = Decompressor::new().map_err(|error| error.to_string())?;
-            decompressor.decompress(frame, size as usize).map_err(|error| error.to_string())
-        }
-        Ok(Some(size)) => Err(format!("it declares {size} bytes")),
-        Ok(None) | Err(_) => Err("it is no zstd frame with a size".into()),
+fn take_frames(mut rest: &[u8]) -> Option<Vec<&[u8]>> {
+    let count = varint::take(&mut rest)?;
+    let mut lengths = Vec::new();
+    for _ in 0..count {
+        lengths.push(usize::try_from(varint::take(&mut rest)?).ok()?);
     }
-}
-
-/// Takes an entry off the front: its offset less the one before, and its body. `timestamp` moves on to its own.
-fn take_entry<'a>(rest: &mut &'a [u8], timestamp: &mut i64) -> Option<(u64, &'a [u8])> {
-    let delta = varint::take(rest)?;
-    *timestamp = timestamp.wrapping_add(varint::take_signed(rest)?);
-    let length = usize::try_from(varint::take(rest)?).ok()?;
-    let (body, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some((delta, body))
+    let frames = lengths.into_iter().map(|length| {
+        let (frame, after) = rest.split_at_checked(length)?;
+        rest = after;
+        Some(frame)
+    });
+    let frames = frames.collect::<Option<Vec<_>>>()?;
+    rest.is_empty().then_some(frames)
 }

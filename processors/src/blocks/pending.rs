@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentworks_kafka::{Content, Record};
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-use super::block::{BlockBuilder, BlockKey, SEGMENT};
+use super::block::{Block, BlockKey, MAX_FILL, SEGMENT};
 use super::names;
+use super::sharing::Shared;
 use super::tier::Tier;
 use crate::lane::{Clock, Held};
 
@@ -19,25 +21,30 @@ const OVERHEAD: usize = 2 * size_of::<Open>() + 256;
 /// A block that is still filled.
 #[derive(Debug)]
 struct Open {
-    block: BlockBuilder,
-    /// What whoever takes noted of the first entry.
-    note: Box<str>,
+    block: Block,
+    /// The strand of the first entry.
+    strand: Box<str>,
     bucket: i64,
     /// The partition's clock before the first entry.
     clock: Clock,
     since: Instant,
+    /// Its memory as last counted.
+    memory: usize,
 }
 
 impl Open {
     /// Whether an entry of this bucket and offset can be added.
-    fn takes(&self, bucket: i64, offset: i64, block_bytes: usize) -> bool {
+    fn takes(&self, bucket: i64, offset: i64, block_bytes: usize, shared: &mut Shared<'_>) -> bool {
+        // A frame of another tier is taken whole, if that doesn't make the block far too large.
+        let has_room = |limit| self.block.len() < limit;
         self.bucket == bucket
             && self.block.offsets().0.div_euclid(SEGMENT) == offset.div_euclid(SEGMENT)
-            && self.block.len() < block_bytes
+            && (has_room(block_bytes) || (has_room(MAX_FILL) && self.block.goes_on(shared.offered(offset))))
     }
 
-    fn memory(&self) -> usize {
-        OVERHEAD + self.block.memory()
+    fn grow(&mut self, bytes: usize) -> usize {
+        self.memory += bytes;
+        bytes
     }
 }
 
@@ -45,10 +52,15 @@ impl Open {
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub(super) key: BlockKey,
-    pub(super) block: BlockBuilder,
+    pub(super) block: Block,
     pub(super) expires: Option<i64>,
     /// The partition's clock before the first entry.
     clock: Clock,
+    /// How many of its partition were closed before it.
+    number: u64,
+    /// Whether it is being written, and whether it has been.
+    pub(super) is_under_way: AtomicBool,
+    pub(super) is_written: AtomicBool,
 }
 
 /// When a block is closed, whatever else happens.
@@ -74,6 +86,10 @@ pub(crate) struct Pending {
     /// By joined names: one of each owner at most.
     open: HashMap<String, Open, RandomState>,
     closed: Vec<Arc<Closed>>,
+    /// How many have been closed.
+    closings: u64,
+    /// How many had been when the position was due to be published.
+    due: Option<u64>,
     /// The memory of the open ones and the closed ones.
     memory: (usize, usize),
 }
@@ -83,7 +99,9 @@ pub(crate) struct Pending {
 pub(crate) struct Put {
     /// The bucket that it lies in.
     pub(crate) bucket: i64,
-    /// Whether it begins a block, or what was noted of it differs from what was noted of the block's first entry.
+    /// Whether it begins a block.
+    pub(crate) is_first: bool,
+    /// Whether it begins a block, or is of another strand than the block's first entry.
     pub(crate) is_new: bool,
 }
 
@@ -97,39 +115,49 @@ impl Pending {
             published_at: Instant::now(),
             open: HashMap::default(),
             closed: Vec::new(),
+            closings: 0,
+            due: None,
             memory: (0, 0),
         }
     }
 
-    /// Takes the record that comes next, of the owner with this joined name. Says where it was put if it is an entry.
-    pub(crate) fn take(&mut self, name: &str, note: &str, record: &Record<'_>, now: Instant) -> Option<Put> {
+    /// Takes the record that comes next, of the owner with this joined name. `strand` is its run where cards own blocks, and
+    /// its card where runs do. Says where it was put if it is an entry.
+    pub(crate) fn take(
+        &mut self,
+        name: &str,
+        strand: &str,
+        record: &Record<'_>,
+        now: Instant,
+        shared: &mut Shared<'_>,
+    ) -> Option<Put> {
         let clock = self.taken.clock;
         let bytes = if matches!(record.content, Content::Entry(_)) { record.body.len() as u64 } else { 0 };
         let bucket = self.taken.place(record.offset, record.timestamp, bytes, self.limits.partition_bytes);
         let Content::Entry(entry) = &record.content else { return None };
         match self.open.get_mut(name) {
-            Some(open) if open.takes(bucket, record.offset, self.limits.block_bytes) => {
-                let before = open.memory();
-                open.block.push(record.offset, record.timestamp, entry, &record.body);
-                self.memory.0 += open.memory() - before;
-                return Some(Put { bucket, is_new: *open.note != *note });
+            Some(open) if open.takes(bucket, record.offset, self.limits.block_bytes, shared) => {
+                let grown = open.block.put(record, entry, strand, shared);
+                self.memory.0 += open.grow(grown);
+                return Some(Put { bucket, is_first: false, is_new: *open.strand != *strand });
             }
             Some(_) => self.close(name),
             None => {}
         }
-        let mut block = BlockBuilder::new(record.offset);
-        block.push(record.offset, record.timestamp, entry, &record.body);
-        let open = Open { block, note: note.into(), bucket, clock, since: now };
-        self.memory.0 += open.memory();
+        let mut block = Block::new(record.offset);
+        let memory = OVERHEAD + block.put(record, entry, strand, shared);
+        let open = Open { block, strand: strand.into(), bucket, clock, since: now, memory };
+        self.memory.0 += memory;
         self.open.insert(name.to_owned(), open);
-        Some(Put { bucket, is_new: true })
+        Some(Put { bucket, is_first: true, is_new: true })
     }
 
     /// Closes the block of an owner, if one is open.
     pub(super) fn close(&mut self, name: &str) {
         let Some(open) = self.open.remove(name) else { return };
-        self.memory.0 -= open.memory();
-        self.memory.1 += open.memory();
+        self.memory.0 -= open.memory;
+        self.memory.1 += open.memory;
+        open.block.seal();
         let (workspace, owner) = names::split(name);
         let (first, last) = open.block.offsets();
         let ttl = self.taken.terms.as_ref().map_or(0, |terms| terms.ttl(workspace, first));
@@ -144,7 +172,16 @@ impl Pending {
             last,
         };
         let expires = self.taken.expires(open.bucket, workspace, first);
-        self.closed.push(Arc::new(Closed { key, block: open.block, expires, clock: open.clock }));
+        self.closed.push(Arc::new(Closed {
+            key,
+            block: open.block,
+            expires,
+            clock: open.clock,
+            number: self.closings,
+            is_under_way: AtomicBool::new(false),
+            is_written: AtomicBool::new(false),
+        }));
+        self.closings += 1;
     }
 
     /// Closes all that began before `since`.
@@ -154,7 +191,7 @@ impl Pending {
 
     /// Closes all with so many bytes or more.
     pub(super) fn close_larger(&mut self, bytes: usize) {
-        self.close_all(|open| open.memory() >= bytes);
+        self.close_all(|open| open.memory >= bytes);
     }
 
     fn close_all(&mut self, wanted: impl Fn(&Open) -> bool) {
@@ -164,7 +201,7 @@ impl Pending {
 
     /// The memory of each open block.
     pub(super) fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
-        self.open.values().map(Open::memory)
+        self.open.values().map(|open| open.memory)
     }
 
     /// The blocks that wait to be written.
@@ -173,9 +210,31 @@ impl Pending {
     }
 
     /// Forgets closed blocks that have been written.
-    pub(super) fn forget(&mut self, is_written: impl Fn(&Arc<Closed>) -> bool) {
-        self.closed.retain(|closed| !is_written(closed));
-        self.memory.1 = self.closed.iter().map(|closed| OVERHEAD + closed.block.memory()).sum();
+    pub(super) fn forget_written(&mut self) {
+        self.closed.retain(|closed| !closed.is_written.load(Ordering::Relaxed));
+        self.count_memory();
+    }
+
+    /// Counts the memory of all blocks anew: frames shrink when they are compressed, and change hands.
+    fn count_memory(&mut self) {
+        self.memory = (0, self.closed.iter().map(|closed| OVERHEAD + closed.block.memory()).sum());
+        for open in self.open.values_mut() {
+            open.memory = OVERHEAD + open.block.memory();
+            self.memory.0 += open.memory;
+        }
+    }
+
+    /// Whether all that had been closed by the time the position was due has been written. The time is now, if it hadn't
+    /// come yet.
+    pub(super) fn is_settled(&mut self) -> bool {
+        let due = *self.due.get_or_insert(self.closings);
+        self.closed.iter().all(|closed| closed.number >= due)
+    }
+
+    /// Notes that the position as it is will be published.
+    pub(super) fn settled(&mut self, now: Instant) {
+        self.published_at = now;
+        self.due = None;
     }
 
     /// The memory of what is open, and of what waits to be written.

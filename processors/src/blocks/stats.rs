@@ -85,6 +85,25 @@ impl BlockStats {
         }
     }
 
+    /// Counts the entries of another.
+    pub(super) fn merge(&mut self, other: &BlockStats) {
+        let widen = |span: &mut (Timestamp, Timestamp), by: (Timestamp, Timestamp)| {
+            *span = (span.0.min(by.0), span.1.max(by.1));
+        };
+        self.count += other.count;
+        self.levels.iter_mut().zip(other.levels).for_each(|(count, more)| *count += more);
+        widen(&mut self.time, other.time);
+        match (&mut self.detail, &other.detail) {
+            (Some(detail), Some(other)) => {
+                detail.sources.iter_mut().zip(other.sources).for_each(|(count, more)| *count += more);
+                widen(&mut detail.timestamps, other.timestamps);
+                detail.components.0 |= other.components.0;
+                detail.runs.0 |= other.runs.0;
+            }
+            _ => self.detail = None,
+        }
+    }
+
     /// Whether there are entries of a level.
     pub fn has_level(&self, level: Level) -> bool {
         self.levels[level as usize] > 0

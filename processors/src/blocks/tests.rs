@@ -6,7 +6,7 @@ mod recovery;
 use std::ops::Range;
 use std::sync::Arc;
 
-use agentworks_kafka::{Batch, BatchBuilder};
+use agentworks_kafka::{Batch, BatchBuilder, Content};
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_event};
 use agentworks_schemas::{Level, LogEntry, Position, RunEvent, RunEventKind, Source, Timestamp, Topic, TopicPartition};
 use agentworks_store::{EmbeddedStore, Store};

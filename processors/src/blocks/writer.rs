@@ -1,21 +1,24 @@
 //! Writing blocks: what the sinks of all tiers have in common.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentworks_kafka::Batch;
 use agentworks_schemas::{Timestamp, TopicPartition};
 use agentworks_store::{Store, StoreError};
-use futures_util::StreamExt;
-use futures_util::stream;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::block::{MAX_FILL, Packer};
+use super::block::MAX_FILL;
+use super::frame::Packer;
 use super::metrics::BlockMetrics;
 use super::pending::{Closed, Limits, Pending};
+use super::sharing::{Shared, Sharing};
 use super::tier::{RetentionError, Tier};
 use crate::lane::{self, Held, Keep, Retention};
 use crate::sink::{Flush, SinkError};
@@ -44,7 +47,11 @@ pub(crate) struct BlockWriter {
     config: BlockConfig,
     metrics: BlockMetrics,
     lanes: HashMap<TopicPartition, Pending>,
+    sharing: Sharing,
     packers: Arc<Mutex<Vec<Packer>>>,
+    /// The writes that are under way, and how many more may be.
+    under_way: JoinSet<(Vec<Arc<Closed>>, Result<(), SinkError>)>,
+    writes: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for BlockWriter {
@@ -67,7 +74,23 @@ impl BlockWriter {
         tier.check(&config.retention)?;
         let config = BlockConfig { block_bytes: config.block_bytes.min(MAX_FILL), ..config };
         let metrics = BlockMetrics::register(registry);
-        Ok(BlockWriter { tier, store, config, metrics, lanes: HashMap::new(), packers: Arc::default() })
+        let writes = Arc::new(Semaphore::new(config.writes.max(1)));
+        Ok(BlockWriter {
+            tier,
+            store,
+            config,
+            metrics,
+            lanes: HashMap::new(),
+            sharing: Sharing::default(),
+            packers: Arc::default(),
+            under_way: JoinSet::new(),
+            writes,
+        })
+    }
+
+    /// Shares frames with the writers that are given the same.
+    pub(crate) fn share(&mut self, sharing: &Sharing) {
+        self.sharing = sharing.clone();
     }
 
     /// As [`Sink::open`](crate::sink::Sink::open).
@@ -87,10 +110,10 @@ impl BlockWriter {
     }
 
     /// The partition of a batch, if it is open and the batch has anything new for it. Whoever takes the batch's records
-    /// from its `taken.high` on sets that to the batch's end then.
-    pub(crate) fn lane_of(&mut self, batch: &Batch) -> Result<Option<&mut Pending>, SinkError> {
+    /// from its `taken.high` on sets that to the batch's end then. With it comes what is shared of the batch.
+    pub(crate) fn lane_of(&mut self, batch: &Batch) -> Result<Option<(&mut Pending, Shared<'_>)>, SinkError> {
         let Some(lane) = self.lanes.get_mut(&batch.partition) else { return Ok(None) };
-        Ok(if lane.taken.is_new(batch)? { Some(lane) } else { None })
+        Ok(if lane.taken.is_new(batch)? { Some((lane, self.sharing.begin(self.tier.name, batch))) } else { None })
     }
 
     /// Closes an owner's open blocks in all partitions, so that they are written at the next flush.
@@ -108,16 +131,18 @@ impl BlockWriter {
         self.lanes.remove(&partition);
     }
 
-    /// Writes blocks. What could not be written stays.
+    /// Writes blocks, or with [`Flush::Begin`] begins to and says what has become of those begun before. What could not be
+    /// written stays.
     pub(crate) async fn write(&mut self, what: Flush, now: Instant) -> Result<(), SinkError> {
         self.close_blocks(what, now);
-        self.write_blocks().await
+        self.begin_writes();
+        self.end_writes(what != Flush::Begin).await
     }
 
     /// Closes the blocks that are to be written.
     fn close_blocks(&mut self, what: Flush, now: Instant) {
         match what {
-            Flush::Due => {
+            Flush::Due | Flush::Begin => {
                 if let Some(since) = now.checked_sub(self.config.block_age) {
                     self.lanes.values_mut().for_each(|lane| lane.close_older(since));
                 }
@@ -144,70 +169,92 @@ impl BlockWriter {
         }
     }
 
-    /// Writes all closed blocks. What could not be written stays.
-    async fn write_blocks(&mut self) -> Result<(), SinkError> {
-        let closed = self.lanes.values().flat_map(|lane| lane.closed().iter().cloned());
-        let writes = in_groups(closed).into_iter().map(|group| self.write_group(group));
-        let results: Vec<_> = stream::iter(writes).buffer_unordered(self.config.writes.max(1)).collect().await;
-        let (mut written, mut fault) = (HashSet::new(), None::<SinkError>);
-        for result in results {
-            match result {
-                Ok(group) => written.extend(group.iter().map(Arc::as_ptr)),
-                // What won't pass is worth more to say than what may.
-                Err(error) if fault.as_ref().is_none_or(SinkError::is_transient) => fault = Some(error),
-                Err(_) => {}
+    /// Begins to write all closed blocks that aren't being written.
+    fn begin_writes(&mut self) {
+        let closed = self.lanes.values().flat_map(Pending::closed);
+        let waiting = closed.filter(|closed| !closed.is_under_way.swap(true, Ordering::Relaxed)).cloned();
+        for group in in_groups(waiting) {
+            let write = self.write_group(group.clone());
+            let writes = self.writes.clone();
+            self.under_way.spawn(async move {
+                // It is never closed.
+                let _permit = writes.acquire_owned().await;
+                (group, write.await)
+            });
+        }
+    }
+
+    /// Sees to the writes that have ended, or waits for all to end. What could not be written stays.
+    async fn end_writes(&mut self, all: bool) -> Result<(), SinkError> {
+        let mut fault = None::<SinkError>;
+        loop {
+            let ended = if all { self.under_way.join_next().await } else { self.under_way.try_join_next() };
+            let error = match ended {
+                None => break,
+                Some(Ok((group, Ok(())))) => {
+                    group.iter().for_each(|closed| closed.is_written.store(true, Ordering::Relaxed));
+                    continue;
+                }
+                Some(Ok((group, Err(error)))) => {
+                    group.iter().for_each(|closed| closed.is_under_way.store(false, Ordering::Relaxed));
+                    error
+                }
+                Some(Err(error)) => StoreError::Failed(format!("a write of blocks: {error}")).into(),
+            };
+            // What won't pass is worth more to say than what may.
+            if fault.as_ref().is_none_or(SinkError::is_transient) {
+                fault = Some(error);
             }
         }
-        self.lanes.values_mut().for_each(|lane| lane.forget(|closed| written.contains(&Arc::as_ptr(closed))));
+        self.lanes.values_mut().for_each(Pending::forget_written);
         fault.map_or(Ok(()), Err)
     }
 
-    /// Compresses and writes some blocks, and returns them. It borrows nothing, for several run at once.
-    fn write_group(
-        &self,
-        group: Vec<Arc<Closed>>,
-    ) -> impl Future<Output = Result<Vec<Arc<Closed>>, SinkError>> + use<> {
+    /// Compresses and writes some blocks. It borrows nothing, for several run at once.
+    fn write_group(&self, group: Vec<Arc<Closed>>) -> impl Future<Output = Result<(), SinkError>> + use<> {
         let (store, packers) = (self.store.clone(), self.packers.clone());
         let (metrics, level) = (self.metrics.clone(), self.config.zstd_level);
         async move {
             let started = Instant::now();
+            let (blocks, raw) = (group.len(), group.iter().map(|closed| closed.block.len() as u64).sum());
             let compress = move || {
                 let pooled = packers.lock().pop();
                 let mut packer = pooled.map_or_else(|| Packer::new(level), Ok)?;
+                let mut entries = 0;
                 let write = |closed: &Arc<Closed>| {
-                    let contents = closed.block.compress(&mut packer)?;
-                    Ok(closed.key.write(closed.block.stats(), contents, closed.expires))
+                    let (stats, contents) = closed.block.pack(&mut packer)?;
+                    entries += u64::from(stats.count);
+                    Ok(closed.key.write(&stats, contents, closed.expires))
                 };
                 let writes: Vec<_> = group.iter().map(write).collect::<std::io::Result<_>>()?;
                 packers.lock().push(packer);
-                Ok::<_, std::io::Error>((group, writes))
+                Ok::<_, std::io::Error>((writes, entries))
             };
             let compressed = tokio::task::spawn_blocking(compress).await.map_err(std::io::Error::from).flatten();
-            let (group, writes) = compressed.map_err(|error| StoreError::Failed(format!("compression: {error}")))?;
+            let (writes, entries) = compressed.map_err(|error| StoreError::Failed(format!("compression: {error}")))?;
             let stored: usize = writes.iter().map(|write| write.payload.len()).sum();
             store.write(writes).await?;
             metrics.write.observe(started.elapsed().as_secs_f64());
-            metrics.blocks.inc_by(group.len() as u64);
+            metrics.blocks.inc_by(blocks as u64);
             metrics.stored_bytes.inc_by(stored as u64);
-            for closed in &group {
-                metrics.entries.inc_by(closed.block.stats().count.into());
-                metrics.raw_bytes.inc_by(closed.block.len() as u64);
-            }
-            Ok(group)
+            metrics.entries.inc_by(entries);
+            metrics.raw_bytes.inc_by(raw);
+            Ok(())
         }
     }
 
     /// Publishes the positions that have moved: at once of a partition that was asked for, of others now and then. All that
     /// goes with the entries must be durable.
     pub(crate) async fn publish(&mut self, what: Flush, now: Instant) -> Result<Vec<Held>, SinkError> {
-        let is_due = |lane: &&mut Pending| {
-            what == Flush::Partition(lane.taken.partition) || lane.published_at + self.config.block_age <= now
+        let is_due = |lane: &mut Pending| {
+            what == Flush::Partition(lane.taken.partition)
+                || (lane.published_at + self.config.block_age <= now && lane.is_settled())
         };
         let clock = Timestamp::now();
         let mut moved = Vec::new();
-        let mut lanes: Vec<_> = self.lanes.values_mut().filter(is_due).collect();
+        let mut lanes: Vec<_> = self.lanes.values_mut().filter_map(|lane| is_due(lane).then_some(lane)).collect();
         for lane in &mut lanes {
-            lane.published_at = now;
+            lane.settled(now);
             let mut held = lane.held();
             held.expire(clock);
             lane.taken.expire(clock);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::HOT;
 use super::cards::CardBook;
 use super::metrics::CardMetrics;
-use crate::blocks::{BlockConfig, BlockWriter, PARTITION_BYTES, RetentionError, names};
+use crate::blocks::{BlockConfig, BlockWriter, PARTITION_BYTES, RetentionError, Sharing, names};
 use crate::lane::{Held, Retention};
 use crate::sink::{Flush, Sink, SinkError};
 
@@ -81,6 +81,13 @@ impl HotSink {
             name: String::new(),
         })
     }
+
+    /// Shares the work of compressing entries with the sinks of the same runtime that are given the same. All must be of
+    /// the same level of zstd.
+    pub fn sharing(mut self, sharing: &Sharing) -> Self {
+        self.blocks.share(sharing);
+        self
+    }
 }
 
 #[async_trait]
@@ -98,16 +105,21 @@ impl Sink for HotSink {
     }
 
     async fn take(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let Some(lane) = self.blocks.lane_of(batch)? else { return Ok(()) };
+        let Some((lane, mut shared)) = self.blocks.lane_of(batch)? else { return Ok(()) };
         let (now, from, at) = (Instant::now(), lane.taken.high, (batch.partition, batch.epoch));
         let (mut known, mut new) = (0, 0);
         for record in batch.records().iter().filter(|record| record.offset >= from) {
-            let (workspace, card) = match &record.content {
-                Content::Entry(entry) => (&entry.workspace_id, &entry.card_id),
-                Content::Event(event) => (&event.workspace_id, &event.card_id),
+            let (workspace, card, run) = match &record.content {
+                Content::Entry(entry) => (&entry.workspace_id, &entry.card_id, &entry.run_id),
+                Content::Event(event) => (&event.workspace_id, &event.card_id, &event.run_id),
             };
             names::join(workspace, card, &mut self.name);
-            lane.take(&self.name, "", record, now);
+            let put = lane.take(&self.name, run, record, now, &mut shared);
+            if put.is_some_and(|put| !put.is_first) {
+                // The card was seen when the block was begun.
+                known += 1;
+                continue;
+            }
             match self.cards.see(&self.name, at, record.offset, record.timestamp) {
                 true => known += 1,
                 false => new += 1,

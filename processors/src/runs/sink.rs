@@ -304,7 +304,7 @@ impl Sink for RunsSink {
         let mut moved = Vec::new();
         let chosen: Vec<TopicPartition> = match what {
             Flush::Partition(partition) => vec![partition],
-            Flush::Due => {
+            Flush::Due | Flush::Begin => {
                 self.lanes.iter().filter(|(_, l)| l.due.is_some_and(|due| due <= now)).map(|(p, _)| *p).collect()
             }
             Flush::Free(bytes) => {
@@ -322,7 +322,7 @@ impl Sink for RunsSink {
         for partition in chosen {
             moved.extend(self.write_all(partition).await?);
         }
-        if what == Flush::Due {
+        if matches!(what, Flush::Due | Flush::Begin) {
             let partitions: Vec<_> = self.lanes.keys().copied().collect();
             for partition in partitions {
                 self.write_urgent(partition, now).await?;

@@ -256,7 +256,7 @@ impl Driver {
     }
 
     async fn tick(&mut self) {
-        let outcomes = sinks::tick(&mut self.sinks, &self.metrics).await;
+        let outcomes = sinks::tick(&mut self.sinks, !self.queue.is_empty(), &self.metrics).await;
         for (sink, (outcome, took)) in outcomes.into_iter().enumerate() {
             self.flushed(sink, outcome, took);
         }

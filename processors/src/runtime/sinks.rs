@@ -118,9 +118,10 @@ impl SinkSlot {
     }
 
     /// Makes the failed flush again if its time has come, else flushes what is due.
-    async fn tick(&mut self, now: Instant, metrics: &GroupMetrics) -> Outcome<Vec<Held>> {
+    async fn tick(&mut self, now: Instant, is_busy: bool, metrics: &GroupMetrics) -> Outcome<Vec<Held>> {
         let what = match &self.failed {
             _ if self.stopped.is_some() => return Outcome::Later,
+            None if is_busy => Flush::Begin,
             None => Flush::Due,
             Some((Call::Flush(what), retry)) if retry.at <= now => *what,
             Some(_) => return Outcome::Later,
@@ -160,9 +161,13 @@ impl fmt::Debug for SinkSlot {
     }
 }
 
-/// Flushes what is due in all sinks, at the same time, and makes failed flushes again.
-/// How long each took is beside its outcome.
-pub(super) async fn tick(slots: &mut [SinkSlot], metrics: &GroupMetrics) -> Vec<(Outcome<Vec<Held>>, Duration)> {
+/// Flushes what is due in all sinks, at the same time, and makes failed flushes again. If they are busy, there are batches
+/// for them to take. How long each took is beside its outcome.
+pub(super) async fn tick(
+    slots: &mut [SinkSlot],
+    is_busy: bool,
+    metrics: &GroupMetrics,
+) -> Vec<(Outcome<Vec<Held>>, Duration)> {
     let now = Instant::now();
-    join_all(slots.iter_mut().map(async |slot| (slot.tick(now, metrics).await, now.elapsed()))).await
+    join_all(slots.iter_mut().map(async |slot| (slot.tick(now, is_busy, metrics).await, now.elapsed()))).await
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::WARM;
 use super::index::{CardRun, RunBook};
-use crate::blocks::{BlockConfig, BlockWriter, PARTITION_BYTES, RetentionError, names};
+use crate::blocks::{BlockConfig, BlockWriter, PARTITION_BYTES, RetentionError, Sharing, names};
 use crate::lane::{Held, Retention};
 use crate::sink::{Flush, Sink, SinkError};
 
@@ -74,6 +74,13 @@ impl WarmSink {
         let blocks = BlockWriter::new(&WARM, store.clone(), config, registry)?;
         Ok(WarmSink { store, blocks, index: RunBook::new(known_runs), name: String::new() })
     }
+
+    /// Shares the work of compressing entries with the sinks of the same runtime that are given the same. All must be of
+    /// the same level of zstd.
+    pub fn sharing(mut self, sharing: &Sharing) -> Self {
+        self.blocks.share(sharing);
+        self
+    }
 }
 
 #[async_trait]
@@ -91,7 +98,7 @@ impl Sink for WarmSink {
     }
 
     async fn take(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let Some(lane) = self.blocks.lane_of(batch)? else { return Ok(()) };
+        let Some((lane, mut shared)) = self.blocks.lane_of(batch)? else { return Ok(()) };
         let &Batch { partition, epoch, to, .. } = batch;
         let (now, from) = (Instant::now(), lane.taken.high);
         let mut ended = Vec::new();
@@ -101,7 +108,8 @@ impl Sink for WarmSink {
                 Content::Event(event) => (&event.workspace_id, &event.run_id, &event.card_id),
             };
             names::join(workspace, run, &mut self.name);
-            if let Some(put) = lane.take(&self.name, card, record, now).filter(|put| put.is_new) {
+            let put = lane.take(&self.name, card, record, now, &mut shared);
+            if let Some(put) = put.filter(|put| put.is_new) {
                 let (workspace, card, run) = (workspace.to_string(), card.to_string(), run.to_string());
                 // As long as anything in the bucket may be kept.
                 let expires = lane.taken.expires_last(put.bucket, &workspace);
@@ -115,6 +123,7 @@ impl Sink for WarmSink {
             }
         }
         lane.taken.high = to;
+        drop(shared);
         // Entries of other partitions may come later still; then they make another block.
         ended.iter().for_each(|name| self.blocks.close_owner(name));
         Ok(())

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::{KafkaSettings, SeekPool, SeekRequest};
+use agentworks_processors::blocks::Sharing;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::lane;
 use agentworks_processors::reader::{LogReader, ReadItem, ReadStream, Scope};
@@ -74,10 +75,11 @@ impl World {
         let warm =
             WarmConfig { block_bytes: 8192, block_age: never, partition_bytes: 100_000, ..WarmConfig::default() };
         let runs = RunsConfig { max_age: never, max_age_of_status: never, ..RunsConfig::default() };
+        let sharing = Sharing::default();
         let sinks: Vec<Box<dyn Sink>> = vec![
-            Box::new(HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap()),
+            Box::new(HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap().sharing(&sharing)),
             Box::new(RunsSink::new(store.clone(), runs)),
-            Box::new(WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap()),
+            Box::new(WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap().sharing(&sharing)),
         ];
         println!("seed {seed}");
         World {

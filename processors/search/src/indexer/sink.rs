@@ -331,7 +331,7 @@ impl Sink for SearchSink {
 
     async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError> {
         match what {
-            Flush::Due => self.flush_due().await?,
+            Flush::Due | Flush::Begin => self.flush_due().await?,
             // A segment on the disk takes no memory; the split needn't be ended for that.
             Flush::Free(_) => self.end_segment().await?,
             Flush::Partition(_) => self.publish_all().await?,

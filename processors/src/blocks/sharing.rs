@@ -1,0 +1,77 @@
+//! What tiers share of a batch.
+//!
+//! The tier that takes a batch first notes in which frame it has put each entry; those that take the same batch after it
+//! may make the frame part of their own blocks, if it begins with an entry that they put. Nothing depends on it: a tier
+//! that has taken another part of the log, or that comes alone, makes frames of its own.
+
+use std::sync::Arc;
+
+use agentworks_kafka::Batch;
+use agentworks_schemas::TopicPartition;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::frame::Frame;
+
+/// The frames of one batch, shared by the sinks of one runtime. They must compress alike: whoever needs a frame
+/// compressed first does it for all.
+#[derive(Clone, Debug, Default)]
+pub struct Sharing(Arc<Mutex<Offers>>);
+
+#[derive(Debug, Default)]
+struct Offers {
+    of: Option<Taken>,
+    /// By offset.
+    frames: Vec<(i64, Arc<Frame>)>,
+}
+
+/// Which batch, and which tier took it first.
+#[derive(Debug, PartialEq, Eq)]
+struct Taken {
+    tier: &'static str,
+    partition: TopicPartition,
+    epoch: u32,
+    from: i64,
+    to: i64,
+}
+
+impl Sharing {
+    /// Begins with a batch that a tier takes.
+    pub(super) fn begin(&self, tier: &'static str, batch: &Batch) -> Shared<'_> {
+        let &Batch { partition, epoch, from, to, .. } = batch;
+        let taken = Taken { tier, partition, epoch, from, to };
+        let mut offers = self.0.lock();
+        let is_second = offers.of.as_ref().is_some_and(|of| *of == Taken { tier: of.tier, ..taken } && of.tier != tier);
+        if !is_second {
+            offers.of = Some(Taken { tier, partition, epoch, from, to });
+            offers.frames.clear();
+        }
+        Shared { offers, is_second, next: 0 }
+    }
+}
+
+/// What is shared of a batch, while a tier takes it.
+#[derive(Debug)]
+pub(crate) struct Shared<'a> {
+    offers: MutexGuard<'a, Offers>,
+    is_second: bool,
+    next: usize,
+}
+
+impl Shared<'_> {
+    /// The frame in which another tier has put an entry. Entries are asked for by offset.
+    pub(super) fn offered(&mut self, offset: i64) -> Option<&Arc<Frame>> {
+        if !self.is_second {
+            return None;
+        }
+        let rest = &self.offers.frames[self.next..];
+        self.next += rest.iter().take_while(|(at, _)| *at < offset).count();
+        self.offers.frames.get(self.next).filter(|(at, _)| *at == offset).map(|(_, frame)| frame)
+    }
+
+    /// Offers the frame in which an entry was put.
+    pub(super) fn offer(&mut self, offset: i64, frame: &Arc<Frame>) {
+        if !self.is_second {
+            self.offers.frames.push((offset, frame.clone()));
+        }
+    }
+}
