@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 DENY_READY := $(TOOLS)/.deny
 DATA ?= data
 
-.PHONY: help run test lint bench chaos kafka-tls fmt
+.PHONY: help run test lint bench chaos minio kafka-tls fmt
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,12 @@ chaos: ## kill and restart for minutes; not part of `make test`
 	@scripts/need cargo cc java mvn
 	AGENTWORKS_KILLS=50 $(CARGO) test --test suite -- --nocapture kill::
 	AGENTWORKS_CHAOS=1 RUST_LOG=error $(CARGO) test --test exactness -- --nocapture --test-threads=1
+
+minio: $(TOOLS)/minio ## an S3 server for the tests that use one if it is there; needs Go, and some minutes
+
+$(TOOLS)/minio: scripts/install-minio
+	scripts/install-minio $(TOOLS)
+	@touch $@
 
 kafka-tls: ## TLS and SCRAM towards Kafka, which need OpenSSL's headers (Debian: libssl-dev) at build
 	@scripts/need cargo cc java mvn

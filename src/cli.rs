@@ -10,6 +10,7 @@ mod kafka;
 mod load;
 mod migrate;
 mod process;
+mod reindex;
 mod replay;
 mod run;
 mod search;
@@ -60,6 +61,8 @@ enum Command {
     Token(token::Args),
     /// Erase a run or a workspace
     Erase(erase::Args),
+    /// Make splits of the search index again, from the log
+    Reindex(reindex::Args),
     /// Make the store's tables
     Migrate(migrate::Args),
     /// Create, list and grow the topics; adopt one that was made again
@@ -95,6 +98,7 @@ impl Cli {
                 Command::Search(args) => args.execute().await,
                 Command::Token(args) => args.execute().await,
                 Command::Erase(args) => args.execute().await,
+                Command::Reindex(args) => args.execute().await,
                 Command::Migrate(args) => args.execute().await,
                 Command::Topics(args) => args.execute().await,
                 Command::Dlq(args) => args.execute().await,

@@ -2,7 +2,8 @@
 //! is a process of its own, as often as is needed.
 //!
 //! - [`ingest`]: entries over HTTP, into the log.
-//! - [`process`]: from the log, into the store, the search index and the archive; [`index`]: the second of these.
+//! - [`process`]: from the log, into the store, the search index and the archive; [`index`]: the second of these,
+//!   and [`peers`]: how searchers reach it.
 //! - [`serve`]: streams, REST, the terminal.
 //! - [`erasing`]: taking what was erased out of index and archive.
 //! - [`service`]: the frame around one role: its port, its probes, its end.
@@ -14,6 +15,7 @@ pub(crate) mod index;
 pub(crate) mod ingest;
 mod kafka;
 pub(crate) mod metrics;
+mod peers;
 pub(crate) mod process;
 pub(crate) mod serve;
 mod service;

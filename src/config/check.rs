@@ -11,6 +11,7 @@ use agentworks_kafka::KafkaError;
 use rdkafka::consumer::BaseConsumer;
 use tracing_subscriber::EnvFilter;
 
+use super::clients::PEER_SECRET;
 use super::fault::Fault;
 use super::forms::{Size, Time};
 use super::load::Loaded;
@@ -170,6 +171,15 @@ impl Check<'_> {
         self.range("search.split_age", search.split_age, Time::seconds(1), Time::seconds(3600));
         self.range("search.split_bytes", search.split_bytes, Size(1 << 20), Size(4 << 30));
         self.range("search.maintain", search.maintain, Time::seconds(1), Time::seconds(86_400));
+        self.either("search.secret", search.secret.is_some(), search.secret_file.as_deref());
+        let is_long = search.secret.as_ref().is_none_or(|secret| secret.expose().len() >= PEER_SECRET);
+        self.require(is_long, "search.secret", &format!("it must have {PEER_SECRET} bytes at least"));
+        let address = |text: &String| {
+            let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
+        };
+        let fits = search.advertise.as_ref().is_none_or(address);
+        self.require(fits, "search.advertise", "expected HOST:PORT, by which others reach this process");
         self.range("search.max_searches", search.max_searches, 1, 10_000);
         self.range("search.deadline", search.deadline, Time(Duration::from_millis(100)), Time::seconds(300));
         self.range("archive.flush_interval", archive.flush_interval, Time::seconds(1), Time::seconds(86_400));

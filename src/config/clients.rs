@@ -7,11 +7,15 @@ use agentworks_gateway::auth::{Jwks, JwksConfig, JwtAuth, Policy, Revoked, Secre
 use agentworks_kafka::KafkaSettings;
 use agentworks_objects::{Objects, ObjectsConfig, S3Options};
 use agentworks_schemas::Topics;
+use agentworks_search::remote::PeerKey;
 use agentworks_store_cql::{ConfigError, CqlConfig, Password};
 
 use super::fault::Fault;
 use super::forms::Hidden;
 use super::load::Loaded;
+
+/// How many bytes `search.secret` must have.
+pub(super) const PEER_SECRET: usize = 32;
 
 /// Where the store is.
 #[derive(Clone, Debug)]
@@ -101,6 +105,24 @@ impl Loaded {
         let config = ObjectsConfig { url: url.clone(), s3 };
         Objects::check(&config).map_err(|error| self.fault("objects.url", error.to_string()))?;
         Ok(Some(config))
+    }
+
+    /// What searchers and indexers know each other by, if there is a secret for that or for tokens.
+    ///
+    /// # Errors
+    /// If it can't be read, or it is too short.
+    pub(crate) fn peers(&self) -> Result<Option<PeerKey>, Fault> {
+        let (search, auth) = (&self.config.search, &self.config.auth);
+        if let Some(secret) = self.secret("search.secret", &search.secret, &search.secret_file)? {
+            let key = if search.secret_file.is_some() { "search.secret_file" } else { "search.secret" };
+            let secret = secret.expose().as_bytes();
+            if secret.len() < PEER_SECRET {
+                return Err(self.fault(key, format!("it has {} bytes; give {PEER_SECRET} at least", secret.len())));
+            }
+            return Ok(Some(PeerKey::new(secret)));
+        }
+        let secret = self.secret("auth.secret", &auth.secret, &auth.secret_file)?;
+        Ok(secret.map(|secret| PeerKey::derived(secret.expose().as_bytes())))
     }
 
     /// What verifies tokens. It begins to fetch keys, where some are published.

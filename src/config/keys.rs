@@ -43,7 +43,12 @@ pub(super) fn kind(key: &str) -> Option<Kind> {
 pub(super) fn is_secret(key: &str) -> bool {
     let known = matches!(
         key,
-        "kafka.sasl_password" | "kafka.key_password" | "store.password" | "objects.secret_access_key" | "auth.secret"
+        "kafka.sasl_password"
+            | "kafka.key_password"
+            | "store.password"
+            | "objects.secret_access_key"
+            | "search.secret"
+            | "auth.secret"
     );
     known || key == "kafka.extra" || key.starts_with("kafka.extra.")
 }
@@ -88,7 +93,9 @@ mod tests {
         assert_eq!(kind("kafka.sasl_password"), Some(Kind::Value), "also those without a default");
         assert_eq!(kind("kafka.extra"), Some(Kind::Named));
         assert_eq!(kind("kafka"), None);
-        for secret in ["kafka.sasl_password", "kafka.key_password", "objects.secret_access_key", "auth.secret"] {
+        for secret in
+            ["kafka.sasl_password", "kafka.key_password", "objects.secret_access_key", "search.secret", "auth.secret"]
+        {
             assert!(kind(secret).is_some() && is_secret(secret), "{secret}");
         }
     }

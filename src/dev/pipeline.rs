@@ -24,6 +24,7 @@ use crate::config::{Config, List, SINKS, StoreAddress};
 use crate::roles::ingest::Ingest;
 use crate::roles::metrics::ProcessMetrics;
 use crate::roles::process::{Places, Process};
+use crate::roles::serve::Indexing;
 use crate::roles::{Note, Ready, serve, store};
 
 /// How long everything may take to become ready once Kafka serves.
@@ -74,7 +75,8 @@ impl Pipeline {
         let process = Process::start(&config, settings, &places, &mut registry)?;
         let ingest = Ingest::start(&config.ingest, settings, auth.clone(), &mut registry)?;
         let address = listener.local_addr().context("the listener has no address")?;
-        let gateway = serve::gateway(&config, settings, &places, process.index(), auth, address, &mut registry)?;
+        let indexing = Indexing { here: process.index(), elsewhere: None };
+        let gateway = serve::gateway(&config, settings, &places, indexing, auth, address, &mut registry)?;
 
         let sinks = process.clone();
         let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));

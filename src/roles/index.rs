@@ -47,18 +47,28 @@ impl Splits {
         Ok(Splits { manifest: Manifest::new(objects), cache, scratch: folder.join("making") })
     }
 
+    /// Which there are.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// What looks after them.
-    fn maintainer(&self, config: &config::Search, erasures: Erasures) -> Maintainer {
-        let keeping = MaintainConfig {
-            retention: Some(config.retention()),
-            ..MaintainConfig::new(self.scratch.join("maintain"))
-        };
-        Maintainer::new(self.manifest.clone(), self.cache.clone(), keeping, Some(erasures))
+    ///
+    /// # Errors
+    /// If the local folder can't be used.
+    pub(crate) fn maintainer(&self, config: &config::Search, erasures: Erasures) -> anyhow::Result<Maintainer> {
+        let scratch = self.scratch.join("maintain");
+        std::fs::create_dir_all(&scratch).context("cannot use search.folder")?;
+        let keeping = MaintainConfig { retention: Some(config.retention()), ..MaintainConfig::new(scratch) };
+        Ok(Maintainer::new(self.manifest.clone(), self.cache.clone(), keeping, Some(erasures)))
     }
 
     /// What takes erased entries out of them.
-    pub(crate) fn erased(&self, config: &config::Search, erasures: Erasures) -> ErasedFromIndex {
-        ErasedFromIndex { maintainer: self.maintainer(config, erasures), grace: Grace::default().removed }
+    ///
+    /// # Errors
+    /// As [`Splits::maintainer`].
+    pub(crate) fn erased(&self, config: &config::Search, erasures: Erasures) -> anyhow::Result<ErasedFromIndex> {
+        Ok(ErasedFromIndex { maintainer: self.maintainer(config, erasures)?, grace: Grace::default().removed })
     }
 
     /// What searches them, and the log beyond them.
@@ -100,7 +110,7 @@ impl Index {
         };
         let (sink, live) =
             indexer(making, splits.manifest.clone(), registry).context("cannot make the search index")?;
-        let maintainer = splits.maintainer(config, erasures);
+        let maintainer = splits.maintainer(config, erasures)?;
         Ok((sink, Index { splits, live, maintainer, interval: config.maintain.0 }))
     }
 
@@ -112,6 +122,11 @@ impl Index {
     /// What answers for what isn't published yet.
     pub(crate) fn fresh(&self) -> Arc<dyn Fresh> {
         Arc::new(LocalFresh::new(self.live.clone(), executor()))
+    }
+
+    /// What isn't published yet.
+    pub(crate) fn live(&self) -> &Live {
+        &self.live
     }
 
     /// Merges splits and lets them expire, for as long as the process lives.

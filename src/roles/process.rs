@@ -27,6 +27,7 @@ use super::Ready;
 use super::index::Index;
 use super::kafka::KafkaWatch;
 use super::metrics::{Counted, LogMetrics};
+use super::peers::Shown;
 use super::serve;
 use super::service::{Note, Service};
 use super::store;
@@ -202,6 +203,7 @@ impl<'a> Start<'a> {
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let config = &loaded.config;
     let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
+    let key = loaded.peers()?;
     let mut service = Service::listen("process", config.runtime.listen)?;
     let note = service.note();
     let objects = objects.filter(|_| config.runtime.writes_objects()).map(|objects| Objects::open(&objects));
@@ -215,7 +217,15 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let process = Process::start(config, &settings, &places, service.registry())?;
     let sinks = process.clone();
     let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));
-    let mut serving = service.serve(ready, |probes| probes.routes().boxed());
+    let shown = match (process.index(), key) {
+        (Some(index), Some(key)) => Shown::start(config, index, key, service.address()?, places.store.clone()).await,
+        _ => None,
+    };
+    let routes = shown.as_ref().map(Shown::routes);
+    let mut serving = service.serve(ready, |probes| match routes {
+        Some(routes) => routes.or(probes.routes()).unify().boxed(),
+        None => probes.routes().boxed(),
+    });
     let ended = serving.until_stopped(async {
         let fault = process.failed().await;
         bail!("the sinks can't go on: {fault}")
@@ -225,6 +235,9 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
         .finish(async |server| {
             // The probes answer until the last block is written.
             process.stop().await;
+            if let Some(shown) = shown {
+                shown.end().await;
+            }
             server.end().await;
             Ok(())
         })

@@ -17,9 +17,11 @@ use agentworks_objects::Objects;
 use agentworks_processors::erasure::{Clear, Eraser};
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
+use agentworks_search::remote::{PeerKey, follow};
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::time::sleep;
+use tracing::warn;
 use warp::Filter;
 
 use super::Ready;
@@ -34,13 +36,20 @@ use crate::config::{Config, Loaded};
 /// How long is waited between attempts to reach objects.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Makes the gateway over Kafka, the store, and the objects if there are any. `index` is the one that this process makes
-/// itself, if it does.
+/// Who answers for what isn't published in the search index yet.
+pub(crate) struct Indexing<'a> {
+    /// This process itself, if it indexes.
+    pub(crate) here: Option<&'a Index>,
+    /// What others are asked with, if they can be.
+    pub(crate) elsewhere: Option<PeerKey>,
+}
+
+/// Makes the gateway over Kafka, the store, and the objects if there are any.
 pub(crate) fn gateway(
     config: &Config,
     kafka: &KafkaSettings,
     places: &Places,
-    index: Option<&Index>,
+    indexing: Indexing<'_>,
     auth: Arc<dyn Authenticate>,
     address: SocketAddr,
     registry: &mut Registry,
@@ -55,15 +64,25 @@ pub(crate) fn gateway(
     let mut elsewhere = Vec::<Arc<dyn Clear>>::new();
     let mut search = None;
     if let Some((objects, archive)) = &places.objects {
-        let splits = match index {
+        let splits = match indexing.here {
             Some(index) => index.splits().clone(),
             None => Splits::open(&config.search, objects, "serve")?,
         };
         let maintenance = Maintenance::new(archive.clone(), config.archive.maintenance())?;
         elsewhere.push(Arc::new(ErasedFromArchive { maintenance, grace: config.archive.grace.0 }));
-        elsewhere.push(Arc::new(splits.erased(&config.search, reader.erasures().clone())));
+        elsewhere.push(Arc::new(splits.erased(&config.search, reader.erasures().clone())?));
         let searcher = splits.searcher(&config.search, reader.erasures().clone(), seek.clone());
-        searcher.set_fresh(index.map(Index::fresh).into_iter().collect());
+        let own: Vec<_> = indexing.here.map(Index::fresh).into_iter().collect();
+        searcher.set_fresh(own.clone());
+        if let Some(key) = indexing.elsewhere {
+            let following = follow(places.store.clone(), searcher.clone(), key, own);
+            // For as long as the process lives.
+            tokio::spawn(async move {
+                if let Err(error) = following.await {
+                    warn!(%error, "indexers can't be asked; the log is read instead");
+                }
+            });
+        }
         search = Some(searcher);
     }
     // For as long as the process lives. Several gateways may do it: each goes on where another ended.
@@ -130,7 +149,8 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let address = service.address()?;
     auth.register(service.registry());
     let config = &loaded.config;
-    let gateway = gateway(config, &settings, &places, None, auth.clone(), address, service.registry())?;
+    let indexing = Indexing { here: None, elsewhere: loaded.peers()? };
+    let gateway = gateway(config, &settings, &places, indexing, auth.clone(), address, service.registry())?;
     service.limit(gateway.config.server.clone());
     let hub = gateway.hub.clone();
     let ready: Ready = Arc::new(move || {

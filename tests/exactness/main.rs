@@ -6,6 +6,7 @@
 //! - [`failpoints`] kills at every boundary between two writes; [`storm`] kills, stops and adds at random; in [`outage`] it
 //!   is Kafka that stands still.
 //! - [`gapfree`]: what clients are shown equals what the topics held, whatever becomes of them and of gateways.
+//! - [`search`]: the same of the search index, whose writes go to an object store.
 //! - [`workspaces`] looks for what one workspace might see of another.
 //! - [`mutations`] checks the checker, with stores that are [`broken`] and sinks that are driven by [`hands`].
 //! - [`world`], [`log`], [`recorder`]: what tests are made of.
@@ -28,6 +29,7 @@ mod mutations;
 mod outage;
 mod recorder;
 mod remote;
+mod search;
 mod storm;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

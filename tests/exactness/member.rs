@@ -229,7 +229,7 @@ impl Sink for Watched {
 }
 
 /// The lines that the parent writes.
-fn commands() -> mpsc::UnboundedReceiver<String> {
+pub fn commands() -> mpsc::UnboundedReceiver<String> {
     let (sender, commands) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {

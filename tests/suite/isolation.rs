@@ -10,6 +10,7 @@
 mod http;
 mod names;
 mod principal;
+mod search;
 mod socket;
 mod writer;
 
@@ -44,7 +45,7 @@ async fn no_byte_of_a_workspace_is_seen_by_another() {
         history: 20,
         ..GatewayConfig::default()
     };
-    let config = StackConfig { gateway, ..StackConfig::default() };
+    let config = StackConfig { gateway, search: true, ..StackConfig::default() };
     let stack = Stack::start_with(&kafka().await.bootstrap(), &unique_prefix(), 3, config).await;
     let principals: Vec<Arc<Principal>> = principal::all(&stack);
     let loot = Arc::new(Loot::default());

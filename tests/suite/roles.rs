@@ -1,5 +1,6 @@
 //! The roles as processes of their own.
 
+mod index;
 mod login;
 mod metrics;
 mod parts;

@@ -1,5 +1,7 @@
 //! Searching as users do: on a stream, over HTTP, in the shell; on a real Kafka, with an index that is being filled.
 
+mod hostile;
+
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
 use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_search::cache::{CacheConfig, SplitCache};
-use agentworks_search::execute::LookAtAll;
+use agentworks_search::exec::ByTerms;
 use agentworks_search::fresh::LocalFresh;
 use agentworks_search::indexer::{IndexerConfig, indexer};
 use agentworks_search::manifest::Manifest;
@@ -44,7 +44,7 @@ impl Index {
         let runtime = Runtime::start(config).unwrap();
         let cache = SplitCache::new(objects, CacheConfig::new(folder.join("splits"))).unwrap();
         let tail = SeekTail::new(SeekPool::new(settings.clone(), 2));
-        let execute = Arc::new(LookAtAll);
+        let execute = Arc::new(ByTerms::default());
         let searcher = Searcher::new(
             manifest,
             cache,

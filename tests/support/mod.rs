@@ -5,6 +5,7 @@
 //! - [`index`]: the search index of a stack.
 //! - [`issuer`]: somebody who signs tokens, and publishes keys.
 //! - [`kafka`]: one real Kafka for all tests of this binary, and others of a test's own.
+//! - [`minio`]: one real MinIO for all tests, where there is one.
 //! - [`records`]: topics, and raw records in and out of them, with nothing of ours in between.
 //! - [`stack`]: producer, sinks, reader and gateway, composed in this process.
 //! - [`terminal`]: a WebSocket client of the gateway.
@@ -18,6 +19,8 @@ pub mod dev;
 pub mod index;
 pub mod issuer;
 pub mod kafka;
+#[allow(dead_code, reason = "only some of the binaries use it")]
+pub mod minio;
 pub mod process;
 pub mod records;
 pub mod role;

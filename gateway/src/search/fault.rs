@@ -71,6 +71,7 @@ impl From<SearchError> for SearchFault {
         match error {
             SearchError::Request(error) => SearchFault::Invalid(error.to_string()),
             error @ SearchError::Deadline => SearchFault::TooMuch(error.to_string()),
+            SearchError::Exec(error) if error.is_asked_too_much() => SearchFault::TooMuch(error.to_string()),
             error => {
                 let transient = error.is_transient();
                 tracing::warn!(%error, transient, "a search has no answer");

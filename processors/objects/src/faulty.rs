@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ pub enum Fault {
     Unasked,
     /// The answer got lost: all is done.
     Unanswered,
+    /// Of what is read, one half comes. Any other call is as [`Fault::Unanswered`].
+    BrokenOff,
 }
 
 type Decide = dyn FnMut(Operation, &Path) -> Option<Fault> + Send;
@@ -114,7 +116,13 @@ impl ObjectStore for FaultyStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let fault = self.ask(Operation::Get, location)?;
-        answer(fault, self.behind.get_opts(location, options).await)
+        let result = self.behind.get_opts(location, options.clone()).await;
+        if fault != Some(Fault::BrokenOff) {
+            return answer(fault, result);
+        }
+        let whole = self.behind.get_opts(location, options).await?.bytes().await?;
+        let parts = [Ok(whole.slice(..whole.len() / 2)), Err(injected())];
+        Ok(GetResult { payload: GetResultPayload::Stream(stream::iter(parts).boxed()), ..result? })
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -188,6 +196,8 @@ mod tests {
         }
         store.fail(|operation, _| (operation == Operation::Delete).then_some(Fault::Unasked));
         assert!(objects.delete("Unasked").await.is_err() && objects.get("Unasked").await.is_ok());
+        store.fail(|operation, _| (operation == Operation::Get).then_some(Fault::BrokenOff));
+        assert!(objects.get("Unasked").await.unwrap_err().is_transient());
         assert!(store.calls() > 8);
     }
 }

@@ -77,6 +77,14 @@ pub enum SearchError {
         /// What is wrong.
         reason: String,
     },
+    /// An indexer of another process gave no answer that can be used.
+    #[error("{name} does not answer: {reason}")]
+    Peer {
+        /// Who.
+        name: String,
+        /// What came instead.
+        reason: String,
+    },
     /// A thread has ended before its work was done.
     #[error("the work was given up: {0}")]
     Abandoned(String),
@@ -121,7 +129,7 @@ impl SearchError {
             SearchError::Objects(error) => error.is_transient(),
             SearchError::Store(error) => error.is_transient(),
             // A disk that is full, mostly.
-            SearchError::Scratch { .. } | SearchError::Abandoned(_) => true,
+            SearchError::Scratch { .. } | SearchError::Abandoned(_) | SearchError::Peer { .. } => true,
             SearchError::Index(error) => matches!(error, tantivy::TantivyError::IoError(_)),
             SearchError::Log { is_transient, .. } => *is_transient,
             SearchError::Split { .. }

@@ -7,7 +7,7 @@
 //! - [`indexer`]: the sink that makes splits, and what answers for what isn't published yet.
 //! - [`maintain`]: merging, retention, erasing, making splits again from the log, deleting what nothing names.
 //! - [`execute`]: the seam to whatever finds the hits in one index; [`exec`]: what does, by its segments.
-//! - [`fresh`]: asking indexers for what isn't published yet.
+//! - [`fresh`]: asking indexers for what isn't published yet; [`remote`]: those of other processes.
 //! - [`searcher`]: answers over all of it.
 //! - [`error`]: what can go wrong.
 
@@ -20,6 +20,7 @@ pub mod fresh;
 pub mod indexer;
 pub mod maintain;
 pub mod manifest;
+pub mod remote;
 pub mod schema;
 pub mod searcher;
 pub mod split;

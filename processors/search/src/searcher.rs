@@ -5,14 +5,16 @@
 //! at the log itself for what no indexer answers for. What it could not look at, the answer says.
 //!
 //! - `tail`: the log beyond what anybody has indexed.
+//! - `ends`: where the log ends.
 //! - `beyond`: asking indexers and the log, so that each range is looked at once.
 //! - `splits`: searching splits.
 
 mod beyond;
+mod ends;
 mod splits;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use agentworks_schemas::Cursor;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
+use ends::Ends;
 pub use tail::{LogTail, SeekTail};
 
 use crate::cache::SplitCache;
@@ -42,6 +45,9 @@ pub struct SearcherConfig {
     pub concurrency: usize,
     /// How long a manifest that was read is good: what was published since is asked of the indexers.
     pub manifest_age: Duration,
+    /// How old the log's end may be that is known. What was in the log so long ago an indexer that answers must have, or
+    /// the log is read: so one that is behind, or doesn't know yet that it has lost a lane, hides nothing.
+    pub end_age: Duration,
     /// How many records of the log a search looks at itself, at most.
     pub tail: u64,
 }
@@ -53,6 +59,7 @@ impl Default for SearcherConfig {
             deadline: Duration::from_secs(10),
             concurrency,
             manifest_age: Duration::from_secs(1),
+            end_age: Duration::from_millis(500),
             tail: 200_000,
         }
     }
@@ -72,6 +79,7 @@ struct Shared {
     erasures: Option<Erasures>,
     tail: Option<Arc<dyn LogTail>>,
     fresh: RwLock<Vec<Arc<dyn Fresh>>>,
+    ends: Ends,
     permits: Arc<Semaphore>,
     config: SearcherConfig,
 }
@@ -88,8 +96,9 @@ impl Searcher {
         config: SearcherConfig,
     ) -> Self {
         let permits = Arc::new(Semaphore::new(config.concurrency.max(1)));
-        let fresh = RwLock::default();
-        Searcher { shared: Arc::new(Shared { manifest, cache, execute, erasures, tail, fresh, permits, config }) }
+        let (fresh, ends) = (RwLock::default(), Ends::default());
+        let shared = Shared { manifest, cache, execute, erasures, tail, fresh, ends, permits, config };
+        Searcher { shared: Arc::new(shared) }
     }
 
     /// From now on these indexers are asked for what isn't published.
@@ -142,16 +151,17 @@ impl Searcher {
     ) -> Result<PartialAnswer, SearchError> {
         let manifest = &self.shared.manifest;
         let mut state = manifest.recent(self.shared.config.manifest_age).await?;
+        let mut damage = Damage::MayBePast;
         loop {
             let beyond = self.beyond(&state, &request, deadline);
-            let splits = self.splits(&state, &request, deadline);
+            let splits = self.splits(&state, &request, damage, deadline);
             match futures_util::try_join!(splits, beyond) {
                 Ok((splits, beyond)) => return Ok(splits.merge(beyond, &request)),
-                Err(error @ SearchError::Split { .. }) => {
+                Err(SearchError::Split { .. }) => {
                     // It may have been replaced since, and deleted.
                     let newest = manifest.refresh().await?;
                     if newest.version == state.version {
-                        return Err(error);
+                        damage = Damage::IsTold;
                     }
                     state = newest;
                 }
@@ -159,6 +169,15 @@ impl Searcher {
             }
         }
     }
+}
+
+/// What becomes of a split that is missing or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    /// The search ends with it: a newer version may not have the split any more.
+    MayBePast,
+    /// The others are searched, and the answer tells of it.
+    IsTold,
 }
 
 /// The positions of all lanes at a version.

@@ -45,6 +45,11 @@ pub(crate) struct Search {
     pub(crate) deadline: Time,
     /// How many records of the log a search looks at itself, where no indexer answers for them.
     pub(crate) tail: u64,
+    /// What `serve` and the processes that index know each other by, of 32 bytes at least; made of `auth.secret` if not given.
+    pub(crate) secret: Option<Hidden>,
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Where `serve` reaches this process, if it indexes: `HOST:PORT`.
+    pub(crate) advertise: Option<String>,
     /// How many searches of a workspace a gateway makes at once.
     pub(crate) max_searches: usize,
     /// Whether a gateway remembers, in memory alone, which queries are asked most.
@@ -63,6 +68,9 @@ impl Default for Search {
             maintain: Time::seconds(30),
             deadline: Time::seconds(10),
             tail: 200_000,
+            secret: None,
+            secret_file: None,
+            advertise: None,
             max_searches: 16,
             popular: true,
         }

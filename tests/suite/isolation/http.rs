@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::names;
 use super::principal::{Loot, Principal};
+use super::{names, search};
 
 /// A request.
 struct Asked {
@@ -119,11 +119,18 @@ fn route(principals: &[Arc<Principal>], principal: &Principal, loot: &Loot, rng:
                 said: Vec::new(),
             }
         }
-        _ => get(format!("/{card}/../v1/cards/{card}")),
+        28 => get(format!("/{card}/../v1/cards/{card}")),
+        which => {
+            let (route, body) = search::route(principal, loot, rng, which - PLAIN);
+            let (method, body) = body.map_or(("GET", String::new()), |body| ("POST", body.to_string()));
+            Asked { method, route, body, said: Vec::new() }
+        }
     }
 }
 
-const ROUTES: usize = 29;
+/// Those that don't search, and all.
+const PLAIN: usize = 29;
+const ROUTES: usize = PLAIN + search::ROUTES;
 
 /// Asks any route of any name.
 pub(super) async fn any(

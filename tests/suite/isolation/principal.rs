@@ -94,6 +94,7 @@ pub(super) struct Loot {
     pages: Pile,
     connections: Pile,
     erasures: Pile,
+    cursors: Pile,
 }
 
 #[derive(Debug, Default)]
@@ -135,9 +136,10 @@ impl Loot {
                             self.pages.add(value);
                             self.positions.add(value);
                         }
+                        "cursor" => self.cursors.add(value),
                         "connectionId" => self.connections.add(value),
                         "id" if object.contains_key("tiers") => self.erasures.add(value),
-                        "data" | "entries" | "runs" | "erasures" | "connections" => self.take(value),
+                        "data" | "entries" | "logs" | "runs" | "erasures" | "connections" => self.take(value),
                         _ => {}
                     }
                 }
@@ -159,6 +161,10 @@ impl Loot {
         self.pages.any(rng)
     }
 
+    pub(super) fn cursor(&self, rng: &mut StdRng) -> String {
+        self.cursors.any(rng)
+    }
+
     pub(super) fn connection(&self, rng: &mut StdRng) -> String {
         self.connections.any(rng)
     }
@@ -169,6 +175,7 @@ impl Loot {
 
     /// Whether there was something to steal.
     pub(super) fn is_rich(&self) -> bool {
-        [&self.positions, &self.sessions, &self.pages, &self.connections].iter().all(|pile| pile.len() > 3)
+        let piles = [&self.positions, &self.sessions, &self.pages, &self.connections, &self.cursors];
+        piles.iter().all(|pile| pile.len() > 3)
     }
 }

@@ -16,8 +16,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use super::names;
 use super::principal::{Loot, Principal};
+use super::{names, search};
 
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -114,7 +114,7 @@ pub(super) async fn any(address: &str, principal: &Arc<Principal>, loot: &Arc<Lo
 /// Something to say, with what others have.
 pub(super) fn message(principal: &Principal, principals: &[Arc<Principal>], loot: &Loot, rng: &mut StdRng) -> Value {
     let session = loot.session(rng);
-    match rng.random_range(0..24) {
+    match rng.random_range(0..25) {
         0 | 1 => {
             let mut message = json!({"type": "subscribe_card", "cardId": names::card(rng)});
             match rng.random_range(0..3) {
@@ -161,7 +161,11 @@ pub(super) fn message(principal: &Principal, principals: &[Arc<Principal>], loot
             let other = principals.choose(rng).unwrap();
             json!({"type": "search_logs", "query": {"workspaceId": other.workspace, "text": other.canary}})
         }
-        21 | 22 => json!({"type": "get_run_summary", "runId": names::run(rng)}),
+        21 => {
+            let query = json!({"q": search::query(principal, rng), "limit": 20});
+            json!({"type": "search_logs", "query": query})
+        }
+        22 | 23 => json!({"type": "get_run_summary", "runId": names::run(rng)}),
         _ => json!({"type": names::card(rng), "cardId": names::card(rng)}),
     }
 }

@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 
+use super::index::search;
 use super::*;
 use crate::support::cassandra::cassandra;
 
@@ -93,4 +94,35 @@ async fn processes_share_the_work_and_go_on_without_one_that_is_killed() {
         serve.metric("agentworks_reader_entries_total", "tier=\"hot\"").await > 0.0,
         "some were read from the store"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serve_asks_whoever_indexes_for_what_is_not_published_yet() {
+    let installation = Installation::on_cassandra().await.with_objects();
+    installation.migrate().await;
+    let ingest = installation.start(&["ingest"]).await;
+    // One that reads nothing of the log, and one that does.
+    let asks = installation.start(&["serve", "--set", "search.tail=0"]).await;
+    let folder = format!("search.folder={}", installation.folder.path().join("another").display());
+    let reads = installation.start(&["serve", "--set", &folder]).await;
+    let process = installation.start(&["process", "--sinks", "search", "--set", "search.split_age=1h"]).await;
+    for role in [&ingest, &asks, &reads, &process] {
+        role.is_ready().await;
+    }
+    for number in 0..3 {
+        ingest.post("/v1/logs", &token(), lines("card", 50 * number..50 * (number + 1))).await;
+        let found = async |serve: &Role| {
+            let found = search(serve).await;
+            (found["totalCount"] == 50 * (number + 1) && found["incomplete"].is_null()).then_some(())
+        };
+        eventually(PATIENCE, async || found(&asks).await).await;
+        eventually(PATIENCE, async || found(&reads).await).await;
+    }
+    assert_eq!(installation.splits().len(), 0, "nothing is published yet");
+    process.kill_9().await;
+    // Who can't look at it says so, and who can has all of it at once.
+    let found = search(&asks).await;
+    assert!(found["incomplete"].to_string().contains("are not indexed yet"), "{found}");
+    let found = search(&reads).await;
+    assert_eq!((&found["totalCount"], &found["incomplete"]), (&json!(150), &serde_json::Value::Null));
 }

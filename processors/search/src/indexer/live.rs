@@ -1,6 +1,6 @@
 //! What an indexer can answer for: what it has taken and isn't published yet, and what was published just now.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +82,12 @@ impl Live {
     /// All that can be answered for, oldest first.
     pub fn units(&self) -> Vec<Unit> {
         self.units.lock().iter().cloned().collect()
+    }
+
+    /// The lanes that anything is held of.
+    pub fn lanes(&self) -> Vec<TopicPartition> {
+        let lanes: BTreeSet<_> = self.units.lock().iter().flat_map(|unit| unit.lanes.keys().copied()).collect();
+        lanes.into_iter().collect()
     }
 
     fn making<T>(&self, with: impl FnOnce(&mut Unit) -> T) -> T {

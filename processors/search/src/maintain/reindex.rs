@@ -59,6 +59,22 @@ impl Maintainer {
         Ok(done)
     }
 
+    /// Those of some splits that are missing or damaged, and what is wrong with each.
+    ///
+    /// # Errors
+    /// The store's and the local disk's.
+    pub async fn damaged(&self, splits: &[Arc<SplitMeta>]) -> Result<Vec<(Arc<SplitMeta>, String)>, SearchError> {
+        let mut damaged = Vec::new();
+        for split in splits {
+            match self.cache.open(split).await {
+                Ok(_) => {}
+                Err(SearchError::Split { reason, .. }) => damaged.push((split.clone(), reason)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
+    }
+
     async fn reindex_split(&self, log: &dyn LogSource, split: &Arc<SplitMeta>) -> Result<Option<u64>, SearchError> {
         let keep = self.keep().await?;
         let mut making = Making::new(&IndexerConfig::new(&self.config.scratch));

@@ -1,14 +1,16 @@
 //! What lies beyond a version of the manifest: asking indexers and the log, so that each range is looked at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use agentworks_kafka::{Batch, Content};
 use agentworks_query::answer::Covered;
 use agentworks_query::{PartialAnswer, Scan, SearchRequest};
-use agentworks_schemas::Position;
+use agentworks_schemas::{Position, TopicPartition};
 use futures_util::future::join_all;
 
+use super::ends::End;
 use super::{LogTail, Searcher, positions};
 use crate::error::SearchError;
 use crate::fresh::covered;
@@ -26,9 +28,17 @@ impl Searcher {
         let beyond = Arc::new(positions(state));
         let sources = self.shared.fresh.read().clone();
         let asked = sources.iter().map(|source| source.search(request.clone(), beyond.clone(), deadline));
+        let (begun, lanes) = (Instant::now(), state.lanes.keys().copied().collect::<Vec<_>>());
+        let ends = async {
+            match &self.shared.tail {
+                Some(tail) => self.shared.ends.lately(&lanes, self.shared.config.end_age, &**tail).await,
+                None => HashMap::new(),
+            }
+        };
+        let (asked, ends) = futures_util::join!(join_all(asked), ends);
         let mut answers = Vec::new();
         let mut incomplete = Vec::new();
-        for (source, answer) in sources.iter().zip(join_all(asked).await) {
+        for (source, answer) in sources.iter().zip(asked) {
             match answer {
                 Ok(answer) => answers.push(answer),
                 Err(SearchError::Deadline) => return Err(SearchError::Deadline),
@@ -41,38 +51,51 @@ impl Searcher {
         }
         let mut answer = choose(answers).into_iter().fold(PartialAnswer::default(), |all, one| all.merge(one, request));
         if let Some(tail) = &self.shared.tail {
-            let rest = self.rest(state, &answer.covered, &**tail, &mut incomplete).await;
+            let ends = self.fresh_ends(ends, &answer.covered, begun, &**tail).await;
+            let rest = self.rest(state, &answer.covered, &ends, &mut incomplete);
             answer = answer.merge(scan(&**tail, rest, request.clone(), &mut incomplete).await?, request);
         }
         answer.incomplete.extend(incomplete);
         Ok(answer)
     }
 
-    /// The ranges that nobody has answered for, as many records as may be looked at. Where an indexer has answered for a
-    /// lane, it has nearly all that the log has; of the others' lanes the log is read up to its end.
-    async fn rest(
+    /// The ends as they were when the search began, of lanes that nobody has answered for.
+    async fn fresh_ends(
+        &self,
+        mut ends: HashMap<TopicPartition, End>,
+        answered: &[Covered],
+        begun: Instant,
+        tail: &dyn LogTail,
+    ) -> HashMap<TopicPartition, End> {
+        let is_old = |lane: &TopicPartition, end: &End| {
+            end.as_ref().is_ok_and(|(_, at)| *at < begun) && !answered.iter().any(|range| range.partition == *lane)
+        };
+        let old: Vec<_> = ends.iter().filter_map(|(lane, end)| is_old(lane, end).then_some(*lane)).collect();
+        let asked = old.iter().map(async |lane| (*lane, self.shared.ends.now(*lane, tail).await));
+        ends.extend(join_all(asked).await);
+        ends
+    }
+
+    /// The ranges that nobody has answered for, as many records as may be looked at.
+    fn rest(
         &self,
         state: &State,
         answered: &[Covered],
-        tail: &dyn LogTail,
+        ends: &HashMap<TopicPartition, End>,
         incomplete: &mut Vec<String>,
     ) -> Vec<LaneRange> {
-        let ends = state.lanes.iter().map(async |(partition, lane)| {
-            let own = answered.iter().filter(|range| (range.partition, range.epoch) == (*partition, lane.epoch));
-            match own.map(|range| range.to).max() {
-                Some(end) => Ok(end),
-                None => tail.end(*partition).await,
-            }
-        });
-        let ends = join_all(ends).await;
         let (mut rest, mut room) = (Vec::new(), self.shared.config.tail);
-        for ((partition, lane), end) in state.lanes.iter().zip(ends) {
-            let end = match end {
-                Ok(end) => end,
-                Err(error) => {
-                    incomplete.push(format!("{partition} beyond {}: {error}", lane.high));
-                    continue;
+        for (partition, lane) in &state.lanes {
+            let own = answered.iter().filter(|range| (range.partition, range.epoch) == (*partition, lane.epoch));
+            // It may have more than the log had a moment ago.
+            let held = own.map(|range| range.to).max().unwrap_or(lane.high);
+            let end = match ends.get(partition) {
+                Some(Ok((end, _))) => held.max(*end),
+                Some(Err(error)) => {
+                    incomplete.push(format!("{partition} beyond {held}: {error}"));
+                    held
                 }
+                None => held,
             };
             let whole = LaneRange { partition: *partition, epoch: lane.epoch, from: lane.high, to: end };
             for mut gap in gaps(whole, answered) {

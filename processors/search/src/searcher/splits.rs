@@ -9,7 +9,7 @@ use agentworks_schemas::Timestamp;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
 
-use super::Searcher;
+use super::{Damage, Searcher};
 use crate::error::SearchError;
 use crate::manifest::State;
 use crate::split::{SplitMeta, Times};
@@ -20,6 +20,7 @@ impl Searcher {
         &self,
         state: &State,
         request: &Arc<SearchRequest>,
+        damage: Damage,
         deadline: Instant,
     ) -> Result<PartialAnswer, SearchError> {
         let (from, to) = request.times();
@@ -49,7 +50,15 @@ impl Searcher {
                     break;
                 }
             }
-            let searches = stream::iter(wave.iter().cloned()).map(|split| self.split(split, request.clone(), deadline));
+            let searches = stream::iter(wave.iter().cloned()).map(|split| async move {
+                match self.split(split, request.clone(), deadline).await {
+                    Err(error @ SearchError::Split { .. }) if damage == Damage::IsTold => {
+                        tracing::error!(%error, "a split is left out of a search");
+                        Ok(PartialAnswer { incomplete: vec![error.to_string()], ..PartialAnswer::default() })
+                    }
+                    result => result,
+                }
+            });
             let answers: Vec<_> = searches.buffer_unordered(wave.len()).try_collect().await?;
             answer = answers.into_iter().fold(answer, |all, one| all.merge(one, request));
         }

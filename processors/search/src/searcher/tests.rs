@@ -20,19 +20,19 @@ use crate::fresh::LocalFresh;
 use crate::indexer::{IndexerConfig, indexer};
 use crate::testing::{FakeLog, at, batch, erase};
 
-struct World {
-    folder: tempfile::TempDir,
-    manifest: Manifest,
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) manifest: Manifest,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let manifest = Manifest::new(Objects::folder(&folder.path().join("objects")).unwrap());
         World { folder, manifest }
     }
 
-    fn indexer(&self, name: &str) -> (Box<dyn Sink>, Arc<dyn Fresh>) {
+    pub(crate) fn indexer(&self, name: &str) -> (Box<dyn Sink>, Arc<dyn Fresh>) {
         let config = IndexerConfig { segment_docs: 20, ..IndexerConfig::new(self.folder.path().join(name)) };
         let manifest = Manifest::new(self.manifest.objects().clone());
         let (sink, live) = indexer(config, manifest, &mut Registry::default()).unwrap();
@@ -40,10 +40,21 @@ impl World {
     }
 
     fn searcher(&self, tail: Option<FakeLog>, erasures: Option<Erasures>, config: SearcherConfig) -> Searcher {
+        self.searcher_of(self.manifest.clone(), tail, erasures, config)
+    }
+
+    /// One with what `manifest` has read.
+    pub(crate) fn searcher_of(
+        &self,
+        manifest: Manifest,
+        tail: Option<FakeLog>,
+        erasures: Option<Erasures>,
+        config: SearcherConfig,
+    ) -> Searcher {
         let cache =
             SplitCache::new(self.manifest.objects().clone(), CacheConfig::new(self.folder.path().join("cache")));
         let tail = tail.map(|tail| Arc::new(tail) as Arc<dyn LogTail>);
-        Searcher::new(self.manifest.clone(), cache.unwrap(), Arc::new(LookAtAll), erasures, tail, config)
+        Searcher::new(manifest, cache.unwrap(), Arc::new(LookAtAll), erasures, tail, config)
     }
 }
 
@@ -81,7 +92,7 @@ fn expected(request: &SearchRequest, ends: &[(i32, i64)]) -> PartialAnswer {
     scan.finish()
 }
 
-async fn check(searcher: &Searcher, ends: &[(i32, i64)]) {
+pub(crate) async fn check(searcher: &Searcher, ends: &[(i32, i64)]) {
     for request in requests() {
         let found = searcher.partial(request.clone()).await.unwrap();
         let expected = expected(&request, ends);
@@ -192,4 +203,19 @@ async fn what_is_erased_or_anothers_is_not_found() {
     let none =
         searcher.search(SearchRequest::new("workspace", language::parse("*", Timestamp(0)).unwrap())).await.unwrap();
     assert!(none.found.hits.is_empty());
+}
+
+/// An indexer that answers may be behind, or not know yet that others go on with its lane: the log has the rest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_behind_hides_nothing() {
+    let world = World::new();
+    let (mut sink, fresh) = world.indexer("a");
+    for partition in 0..2 {
+        sink.open(at(partition, 0).partition, 0, 0).await.unwrap();
+    }
+    sink.take(&batch(0, 0..20)).await.unwrap();
+    let log = FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), is_away: false };
+    let searcher = world.searcher(Some(log), None, SearcherConfig::default());
+    searcher.set_fresh(vec![fresh]);
+    check(&searcher, &[(0, 50), (1, 15)]).await;
 }
