@@ -47,6 +47,7 @@ pub(crate) struct FileWriter {
 /// A file that has been written and lies in memory.
 pub(crate) struct EncodedFile {
     bytes: Bytes,
+    rows: u64,
     file: NewFile,
 }
 
@@ -142,11 +143,16 @@ impl FileWriter {
         let stats = stats.ok_or_else(|| ArchiveError::Corrupt("a file without statistics".into()))?;
         let path = format!("date={}/{}-{}.parquet", day(date)?, Uuid::now_v7(), sums::name(tail));
         let file = NewFile { path, size: bytes.len() as u64, written: Timestamp::now().millis(), date, stats };
-        Ok(EncodedFile { bytes, file })
+        Ok(EncodedFile { bytes, rows: self.rows, file })
     }
 }
 
 impl EncodedFile {
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// Writes it to the table's folder, where nobody sees it before it is published.
     pub(crate) async fn upload(self, table: &Table) -> Result<NewFile, ArchiveError> {
         let object = table.object(&self.file.path);

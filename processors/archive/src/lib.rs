@@ -8,7 +8,7 @@
 //!   which it is seen that they are what was written.
 //! - `lanes`: where each lane stands.
 //! - [`ArchiveReader`]: reads entries back, with `object`, `open` and `decode`.
-//! - [`Maintenance`]: merging, rolling up, erasing, keeping, verifying.
+//! - [`Maintenance`]: merging, rolling up, erasing, keeping, verifying, restoring.
 
 mod archive;
 mod claims;
@@ -33,7 +33,10 @@ mod testing;
 
 pub use archive::Archive;
 pub use error::ArchiveError;
-pub use maintain::{Changed, MaintainConfig, Maintenance, TableStats, Verified, WorkspaceStats};
+pub use maintain::{
+    Changed, KafkaLog, Log, LogLane, MaintainConfig, Maintenance, Rebuilt, TableStats, Unneeded, Verified,
+    WorkspaceStats,
+};
 pub use read::ArchiveReader;
 pub use schema::{ENTRIES, EVENTS, RUNS, TableSpec};
 pub use sink::{ArchiveConfig, ArchiveSink};

@@ -4,12 +4,14 @@
 //! - `compact`: the small files of days that are over, merged.
 //! - `rollup`: the runs of days that are over, as rows of the table `runs`.
 //! - `erase`, `retention`: rewriting files without somebody's rows.
+//! - `rebuild`: restoring what is damaged from the log.
 //! - `vacuum`: deleting what no version of the table needs any more.
 //! - `verify`, `stats`: what is there, and whether it is whole.
 //! - `rewrite`: what all of these write files with.
 
 mod compact;
 mod erase;
+mod rebuild;
 mod retention;
 mod rewrite;
 mod rollup;
@@ -24,8 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_schemas::Timestamp;
+use serde::Serialize;
 
+pub use self::rebuild::{KafkaLog, Log, LogLane, Rebuilt};
 pub use self::stats::{TableStats, WorkspaceStats};
+pub use self::vacuum::Unneeded;
 pub use self::verify::Verified;
 use crate::archive::Archive;
 use crate::error::ArchiveError;
@@ -73,7 +78,8 @@ pub struct Maintenance {
 }
 
 /// What a part of the work came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Changed {
     /// Files that were taken out of a table.
     pub removed: u64,

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use agentworks_kafka::{Content, Record};
+use agentworks_kafka::{Batch, Content, Record};
 use agentworks_processors::erasure::View;
 use agentworks_schemas::{Position, Timestamp};
 use foldhash::fast::RandomState;
@@ -111,6 +111,14 @@ impl Pending {
         self.bytes += size_of::<Item>();
     }
 
+    /// Of which workspace a record is.
+    pub(crate) fn workspace<'a>(record: &'a Record<'_>) -> &'a str {
+        match &record.content {
+            Content::Entry(entry) => &entry.workspace_id,
+            Content::Event(event) => &event.workspace_id,
+        }
+    }
+
     /// A record's canonical body.
     pub(crate) fn body(&self, item: &Item) -> &[u8] {
         &self.pieces[item.piece as usize][item.start as usize..][..item.len as usize]
@@ -150,16 +158,45 @@ pub(crate) struct Days {
     /// Its number since the Unix epoch, and the first offset; ascending in both.
     begun: Vec<(i32, i64)>,
     time: Timestamp,
+    /// The last that there can be, where that is known.
+    last: Option<i32>,
 }
 
 impl Days {
     /// A lane whose clock stands at `time` at the offset `from`; zero if it never saw a record.
     pub(crate) fn new(time: Timestamp, from: i64) -> Self {
-        let mut days = Days { begun: Vec::new(), time };
+        let mut days = Days { time, ..Days::default() };
         if time > Timestamp(0) {
             days.begun.push((number(time), from));
         }
         days
+    }
+
+    /// Those of a range that is taken again, from the offset `from` on: it is known between which days it lies.
+    pub(crate) fn between(first: Option<i32>, last: Option<i32>, from: i64) -> Self {
+        let time = first.map_or(Timestamp(0), |day| Timestamp(i64::from(day) * DAY));
+        Days { begun: first.map(|day| (day, from)).into_iter().collect(), time, last }
+    }
+
+    /// The day that the clock stands in.
+    pub(crate) fn today(&self) -> i32 {
+        number(self.time)
+    }
+
+    /// Goes past what a batch has from an offset on; what can't be taken moves the clock as well. Each record is given to
+    /// `each` with its day.
+    pub(crate) fn pass_all(&mut self, batch: &Batch, from: i64, mut each: impl FnMut(&Record<'_>, i32)) {
+        let mut rejects = batch.rejects().iter().filter(|reject| reject.position.offset >= from).peekable();
+        for record in batch.records().iter().filter(|record| record.offset >= from) {
+            while let Some(reject) = rejects.next_if(|reject| reject.position.offset < record.offset) {
+                self.pass(reject.position.offset, reject.timestamp);
+            }
+            self.pass(record.offset, record.timestamp);
+            each(record, self.today());
+        }
+        for reject in rejects {
+            self.pass(reject.position.offset, reject.timestamp);
+        }
     }
 
     /// The running maximum.
@@ -170,6 +207,9 @@ impl Days {
     /// Goes past a record.
     pub(crate) fn pass(&mut self, offset: i64, time: Timestamp) {
         self.time = self.time.max(time);
+        if let Some(last) = self.last {
+            self.time = self.time.min(Timestamp((i64::from(last) + 1) * DAY - 1));
+        }
         let day = number(self.time);
         if self.begun.last().is_none_or(|(last, _)| *last < day) {
             self.begun.push((day, offset));

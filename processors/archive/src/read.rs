@@ -47,6 +47,7 @@ pub struct ArchiveReader {
 
 #[derive(Debug)]
 struct Shared {
+    archive: Archive,
     table: Table,
     version: tokio::sync::Mutex<Option<(Instant, Version)>>,
     files: FileList,
@@ -64,6 +65,7 @@ impl ArchiveReader {
     /// A reader of `archive`.
     pub fn new(archive: &Archive) -> Self {
         let shared = Shared {
+            archive: archive.clone(),
             table: archive.entries.clone(),
             version: tokio::sync::Mutex::default(),
             files: FileList::default(),
@@ -136,6 +138,17 @@ impl ColdTier for ArchiveReader {
 
     async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError> {
         Ok(ArchiveReader::backward(self, &range, limit).await?)
+    }
+
+    async fn position(&self, partition: TopicPartition) -> Result<Option<Held>, SinkError> {
+        let table = self.shared.archive.table(partition.topic);
+        let version = table.version().await?;
+        let Some(epoch) = lanes::current_epoch(table, &version, partition).await? else { return Ok(None) };
+        Ok(lanes::held(table, &version, partition, epoch, None).await?)
+    }
+
+    async fn skip_lost(&self, partition: TopicPartition, epoch: u32, to: i64) -> Result<(), SinkError> {
+        Ok(self.shared.archive.skip_lost(partition, epoch, to).await?)
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Table {
 
 struct Inner {
     spec: &'static TableSpec,
+    /// Those of this table alone.
+    objects: Objects,
     store: Arc<dyn ObjectStore>,
     root: Path,
     url: Url,
@@ -92,6 +94,7 @@ impl Table {
         let table = Table {
             inner: Arc::new(Inner {
                 spec,
+                objects: objects.child(spec.name),
                 store,
                 root,
                 url,
@@ -114,6 +117,11 @@ impl Table {
     /// Where it lies.
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
         &self.inner.store
+    }
+
+    /// All that lies in its folder.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.inner.objects
     }
 
     /// Its folder.

@@ -9,6 +9,7 @@ mod address;
 mod error;
 pub mod faulty;
 mod objects;
+mod staged;
 
 pub use address::{ObjectsConfig, S3Options};
 pub use error::{ObjectsError, is_transient};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::address::{Address, ObjectsConfig, S3Options};
 use crate::error::ObjectsError;
+use crate::staged;
 
 /// How long a call may be tried again by the client itself. Whoever calls has retries of its own, with a longer breath.
 const RETRY: Duration = Duration::from_secs(20);
@@ -171,6 +172,22 @@ impl Objects {
     /// Where our objects lie, with a slash at the end. There are no secrets in it. Its path is the prefix.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Deletes what writes that were killed have left half written in a folder, and that was last written to before then.
+    /// Returns how many files that were; a bucket has none.
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub async fn sweep(&self, before: SystemTime) -> Result<u64, ObjectsError> {
+        let Some(folder) = (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten() else {
+            return Ok(0);
+        };
+        let swept = {
+            let folder = folder.clone();
+            tokio::task::spawn_blocking(move || staged::sweep(&folder, before)).await
+        };
+        swept.map_err(std::io::Error::other).flatten().map_err(|error| ObjectsError::Folder { folder, error })
     }
 
     /// The path in the store of our object `name`, which may have slashes.

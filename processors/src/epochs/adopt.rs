@@ -2,6 +2,7 @@
 //!
 //! Both are recorded in the store, where every process that reads the topic finds it within seconds; none is restarted.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentworks_kafka::{KafkaError, SeekPool, Watermarks};
@@ -12,10 +13,13 @@ use tracing::warn;
 
 use super::{Epoch, EpochError, Epochs, Sight};
 use crate::lane::{self, Held, POSITIONS};
-use crate::reader::LogReader;
+use crate::reader::{ColdTier, LogReader};
+use crate::sink::SinkError;
 
 /// The sinks whose positions are kept in [`POSITIONS`].
 const SINKS: [&str; 3] = ["hot", "warm", "runs"];
+/// The sink of the cold tier, which keeps its positions itself.
+const COLD: &str = "archive";
 
 /// What a sink holds of a partition, beside the log that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +110,15 @@ pub enum AdoptError {
     Fault(#[from] EpochError),
 }
 
+impl From<SinkError> for AdoptError {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::Store(error) => error.into(),
+            error => StoreError::Failed(error.to_string()).into(),
+        }
+    }
+}
+
 impl From<StoreError> for AdoptError {
     fn from(error: StoreError) -> Self {
         AdoptError::Fault(error.into())
@@ -117,6 +130,7 @@ impl From<StoreError> for AdoptError {
 pub struct Adopter {
     epochs: Epochs,
     log: SeekPool,
+    cold: Option<Arc<dyn ColdTier>>,
 }
 
 impl Adopter {
@@ -126,7 +140,7 @@ impl Adopter {
     /// If a client of Kafka can't be made.
     pub fn new(reader: &LogReader) -> Result<Self, KafkaError> {
         let (store, log) = reader.parts();
-        Self::over(store, log)
+        Ok(Adopter { cold: reader.cold(), ..Self::over(store, log)? })
     }
 
     /// One over a store and a log.
@@ -134,7 +148,12 @@ impl Adopter {
     /// # Errors
     /// If a client of Kafka can't be made.
     pub fn over(store: Arc<dyn Store>, log: SeekPool) -> Result<Self, KafkaError> {
-        Ok(Adopter { epochs: Epochs::new(store, log.settings())?, log })
+        Ok(Adopter { epochs: Epochs::new(store, log.settings())?, log, cold: None })
+    }
+
+    /// The same, which also has the sink of a cold tier go on.
+    pub fn with_cold(self, cold: Arc<dyn ColdTier>) -> Self {
+        Adopter { cold: Some(cold), ..self }
     }
 
     /// What there is to say of each topic that is there.
@@ -193,6 +212,11 @@ impl Adopter {
     async fn skip(&self, topic: Topic, before: &TopicReport) -> Result<(), AdoptError> {
         for report in before.lanes.iter().filter(|lane| lane.lost > 0) {
             let partition = TopicPartition::new(topic, report.partition);
+            if let (COLD, Some(cold), Some(start)) = (report.sink.as_str(), &self.cold, report.log_start) {
+                cold.skip_lost(partition, report.epoch, start).await?;
+                warn!(sink = COLD, %partition, from = report.high, to = start, "offsets skipped");
+                continue;
+            }
             let held = lane::load(&*self.epochs.store, &report.sink, partition).await?;
             let (Some(held), Some(start)) = (held, report.log_start) else { continue };
             let moved = Held { low: start, high: start, buckets: Vec::new(), ..held };
@@ -204,6 +228,7 @@ impl Adopter {
 
     async fn report(&self, topic: Topic, sight: &Sight) -> Result<TopicReport, AdoptError> {
         let mut lanes = Vec::new();
+        let mut partitions = BTreeMap::new();
         for sink in SINKS {
             let from = std::ops::Bound::Included(vec![topic.as_str().into()]);
             let scan = Scan { from: from.clone(), to: from, ..Scan::partition(&POSITIONS, vec![sink.into()]) };
@@ -218,6 +243,13 @@ impl Adopter {
                     Err(error) => return Err(EpochError::from(error).into()),
                 };
                 lanes.push(LaneReport::new(sink, &held, marks, sight));
+                partitions.insert(partition, marks);
+            }
+        }
+        if let Some(cold) = &self.cold {
+            for (partition, marks) in partitions {
+                let Some(held) = cold.position(partition).await? else { continue };
+                lanes.push(LaneReport::new(COLD, &held, marks, sight));
             }
         }
         Ok(TopicReport {

@@ -31,7 +31,7 @@ pub(super) struct StoredTiers {
     pub(super) metrics: ReaderMetrics,
     pub(super) hot: BlockReader,
     warm: WarmReader,
-    cold: Option<Arc<dyn ColdTier>>,
+    pub(super) cold: Option<Arc<dyn ColdTier>>,
     /// Where the entries of cards lie.
     pub(super) card_lanes: Shared<CardOf, Vec<ScopeLane>>,
     /// The runs of cards that go on.

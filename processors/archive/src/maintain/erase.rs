@@ -55,7 +55,7 @@ impl Maintenance {
             }
         }
         for date in dates {
-            self.roll_up_day(&date).await?;
+            self.roll_up_day(&date, false).await?;
         }
         Ok(changed)
     }

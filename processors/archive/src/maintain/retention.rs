@@ -15,14 +15,19 @@ use crate::lanes;
 use crate::open::Footers;
 use crate::table::{Change, CommitError, Operation, Table};
 
+/// The first day that is kept, where so many are.
+pub(super) fn first_kept(days: u32) -> i32 {
+    let today = i32::try_from(Timestamp::now().millis().div_euclid(86_400_000)).unwrap_or_default();
+    today.saturating_sub(i32::try_from(days).unwrap_or(i32::MAX))
+}
+
 impl Maintenance {
     /// Takes the rows of workspaces that are older than these are kept out of the tables. What readers may rely on for
     /// such a workspace moves up first, so that none sees half a day.
     pub async fn retain(&self) -> Result<Changed, ArchiveError> {
         let mut changed = Changed::default();
         for (workspace, days) in self.config.retention.clone() {
-            let today = i32::try_from(Timestamp::now().millis().div_euclid(86_400_000)).unwrap_or_default();
-            let first = day(today.saturating_sub(i32::try_from(days).unwrap_or(i32::MAX)))?.to_string();
+            let first = day(first_kept(days))?.to_string();
             for (table, footers) in self.logs() {
                 changed += self.retain_from(table, footers, &workspace, &first).await?;
             }

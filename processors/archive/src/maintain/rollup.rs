@@ -13,6 +13,7 @@ use arrow_array::{Array, RecordBatch};
 use futures_util::TryStreamExt;
 use parquet::arrow::ProjectionMask;
 
+use super::verify::verify_file;
 use super::{Changed, Maintenance};
 use crate::decode::{instants, longs, millis, numbers, texts};
 use crate::error::ArchiveError;
@@ -178,13 +179,33 @@ impl Maintenance {
         }
         let mut changed = Changed::default();
         for date in dates {
-            changed += self.roll_up_day(&date).await?;
+            changed += self.roll_up_day(&date, false).await?;
         }
         Ok(changed)
     }
 
-    /// Writes the runs of one day, if it was written before or is over.
-    pub(super) async fn roll_up_day(&self, date: &str) -> Result<Changed, ArchiveError> {
+    /// Writes the runs of days anew, from the entries and events that the archive has: of all that have been written
+    /// before or are over, or only of those of which a file is damaged.
+    pub async fn rebuild_runs(&self, all: bool) -> Result<Changed, ArchiveError> {
+        let (table, footers) = (&self.archive.runs, Footers::default());
+        let mut dates = BTreeSet::new();
+        for file in table.version().await?.files(table).await? {
+            match verify_file(table, &footers, &file).await {
+                Err(error) if error.is_transient() => return Err(error),
+                Ok(_) if !all => {}
+                _ => drop(dates.insert(file.date)),
+            }
+        }
+        let mut changed = if all { self.roll_up().await? } else { Changed::default() };
+        for date in dates {
+            changed += self.roll_up_day(&date, true).await?;
+        }
+        Ok(changed)
+    }
+
+    /// Writes the runs of one day, if it was written before or is over; where they are of the same files as before, only
+    /// if `anew` says so.
+    pub(super) async fn roll_up_day(&self, date: &str, anew: bool) -> Result<Changed, ArchiveError> {
         let table = &self.archive.runs;
         let name = format!("runs/{date}");
         let version = table.version().await?;
@@ -198,7 +219,7 @@ impl Maintenance {
             inputs.push((logs, footers, files.into_iter().filter(|file| file.date == date).collect::<Vec<_>>()));
         }
         let made_of = fingerprint(inputs.iter().flat_map(|(.., files)| files));
-        if before == Some(made_of) {
+        if before == Some(made_of) && !anew {
             return Ok(Changed::default());
         }
         let mut runs = Runs::new();

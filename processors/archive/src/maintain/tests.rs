@@ -126,7 +126,7 @@ async fn what_is_erased_is_in_no_file_and_in_no_sum() {
     assert!(!keeper.workspaces().await.unwrap().contains_key("ws-0"));
     whole(&keeper).await;
     // The old files are there for a while, and then they aren't.
-    assert_eq!(keeper.vacuum().await.unwrap(), 0);
+    assert_eq!(keeper.vacuum().await.unwrap(), []);
     let on_disk = || {
         let folders = std::fs::read_dir(folder.path().join("archive/entries")).unwrap().map(|day| day.unwrap().path());
         let days = folders.filter(|day| day.file_name().unwrap().to_string_lossy().starts_with("date="));
@@ -134,7 +134,13 @@ async fn what_is_erased_is_in_no_file_and_in_no_sum() {
     };
     let current = archive.entries.version().await.unwrap().files(&archive.entries).await.unwrap().len();
     assert!(on_disk() > current);
-    vacuum::vacuum(&archive.entries, Timestamp::now().millis() + 1000).await.unwrap();
+    let later = Timestamp::now().millis() + 1000;
+    let would = vacuum::vacuum(&archive.entries, later, false).await.unwrap();
+    assert!(
+        !would.is_empty() && would[0].path.starts_with("entries/date=2025-12-02/") && would[0].bytes > 0,
+        "{would:?}"
+    );
+    assert_eq!(vacuum::vacuum(&archive.entries, later, true).await.unwrap(), would);
     assert_eq!(on_disk(), current);
     whole(&keeper).await;
 }

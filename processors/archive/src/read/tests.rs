@@ -4,6 +4,12 @@ use agentworks_processors::reader::{ReadFilter, Scope};
 use agentworks_schemas::{Level, Topic};
 
 use super::*;
+use crate::claims::Claim;
+use crate::files::{FileFormat, FileWriter};
+use crate::maintain::{MaintainConfig, Maintenance};
+use crate::rows::{Place, RowBuilder, hash};
+use crate::schema::{ENTRIES, TableSpec};
+use crate::table::{Change, Move, Operation};
 use crate::testing::{DAY, NOON, entry, fill, folder, lane};
 
 fn card(workspace: &str, card: &str) -> Scope {
@@ -125,4 +131,76 @@ async fn damage_is_told_and_never_read() {
     assert!(matches!(&error, ArchiveError::Corrupt(text) if text.contains("missing")), "{error:?}");
     std::fs::write(&path, &whole).unwrap();
     assert_eq!(read().await.unwrap(), good);
+}
+
+/// Writes `0..to` of lane 0 as a version did whose entries had no trace: neither as a column nor in what is hashed.
+async fn begun_by_a_version_before(objects: &agentworks_objects::Objects, to: i64) {
+    let columns: Vec<_> = ENTRIES.columns.iter().copied().filter(|(name, _)| *name != "trace_id").collect();
+    let spec = TableSpec { columns: columns.leak(), bloomed: &["run_id", "card_id"], ..ENTRIES };
+    let spec: &'static TableSpec = Box::leak(Box::new(spec));
+    let table = Table::open(objects, spec).await.unwrap();
+    let mut rows = RowBuilder::new(spec);
+    let mut hashes = Vec::new();
+    for offset in 0..to {
+        let mut body = Vec::new();
+        let entry = agentworks_schemas::LogEntry { trace_id: None, ..entry(lane(0), offset) };
+        agentworks_schemas::codec::encode_entry_body(&entry, &mut body);
+        let time = agentworks_schemas::Timestamp(NOON + offset);
+        rows.record(Place { partition: lane(0), epoch: 0, offset, time }, &body).unwrap();
+        hashes.push(hash(&body[..body.len() - 1]));
+    }
+    let rows = rows.build().unwrap();
+    let mut columns = rows.columns().to_vec();
+    columns[rows.schema().index_of("hash").unwrap()] = Arc::new(arrow_array::BinaryArray::from_iter_values(hashes));
+    let mut writer = FileWriter::new(&table, FileFormat { zstd_level: 1 }).unwrap();
+    writer.write(&arrow_array::RecordBatch::try_new(rows.schema(), columns).unwrap()).unwrap();
+    let claim = Claim { rows: to as u64, ..Claim::new(lane(0), 0, 0, to) };
+    let file = writer.finish(20_424, &[claim]).unwrap().upload(&table).await.unwrap();
+    let change = Change {
+        operation: Operation::Append,
+        add: vec![file],
+        remove: Vec::new(),
+        moves: vec![Move { name: lanes::high(lane(0), 0), from: None, to }],
+        record: vec![(lanes::low(lane(0), 0), 0), (lanes::epoch(lane(0)), 0), (lanes::clock(lane(0), 0), NOON + to)],
+    };
+    table.commit(change).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_of_the_schema_before_reads_on_with_the_next() {
+    let (_folder, objects) = folder();
+    begun_by_a_version_before(&objects, 100).await;
+    let archive = Archive::open(&objects).await.unwrap();
+    let (scope, all) = (card("ws-0", "card-1"), ReadFilter::default());
+    let read = async |to| {
+        let entries = ArchiveReader::new(&archive).forward(&range(&scope, &all, 0, to), 1000).await.unwrap();
+        entries.into_iter().map(|stored| (stored.position.offset, stored.entry)).collect::<Vec<_>>()
+    };
+    let before = read(100).await;
+    assert_eq!(before.len(), (0..100).filter(|offset| scope.holds(&entry(lane(0), *offset))).count());
+    assert!(before.iter().all(|(_, entry)| entry.trace_id.is_none()));
+    fill(&archive, &[lane(0)], 100, 200, NOON).await;
+    let both = read(200).await;
+    assert!(both.starts_with(&before) && both.iter().any(|(_, entry)| entry.trace_id.is_some()));
+    let keeper = Maintenance::new(archive.clone(), MaintainConfig::default()).unwrap();
+    assert_eq!(keeper.compact().await.unwrap().removed, 2);
+    let verified = keeper.verify().await.unwrap();
+    assert_eq!((verified.files, verified.problems), (1, Vec::new()));
+    assert_eq!(read(200).await, both);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reader_says_where_the_sink_stands_and_has_it_go_on() {
+    let (_folder, objects) = folder();
+    let archive = Archive::open(&objects).await.unwrap();
+    let events = TopicPartition::new(Topic::RunEvents, 0);
+    fill(&archive, &[lane(0), events], 0, 50, NOON).await;
+    let reader: Arc<dyn ColdTier> = Arc::new(ArchiveReader::new(&archive));
+    for partition in [lane(0), events] {
+        assert_eq!(reader.position(partition).await.unwrap().map(|held| held.high), Some(50));
+        reader.skip_lost(partition, 0, 70).await.unwrap();
+        let held = reader.position(partition).await.unwrap().unwrap();
+        assert_eq!((held.low, held.high), (70, 70));
+    }
+    assert_eq!(reader.position(lane(5)).await.unwrap(), None);
 }

@@ -42,17 +42,7 @@ impl Lane {
             return Ok(());
         }
         let pending = Arc::make_mut(&mut self.pending);
-        let mut rejects = batch.rejects().iter().filter(|reject| reject.position.offset >= self.taken).peekable();
-        for record in batch.records().iter().filter(|record| record.offset >= self.taken) {
-            while let Some(reject) = rejects.next_if(|reject| reject.position.offset < record.offset) {
-                self.days.pass(reject.position.offset, reject.timestamp);
-            }
-            self.days.pass(record.offset, record.timestamp);
-            pending.push(record);
-        }
-        for reject in rejects {
-            self.days.pass(reject.position.offset, reject.timestamp);
-        }
+        self.days.pass_all(batch, self.taken, |record, _| pending.push(record));
         self.taken = batch.to;
         self.since.get_or_insert_with(Instant::now);
         Ok(())

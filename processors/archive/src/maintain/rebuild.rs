@@ -1,0 +1,153 @@
+//! Restoring what is damaged from the log.
+//!
+//! What a file held is a function of the log, of what was erased, and of how long workspaces are kept. So the ranges that
+//! no whole file covers are taken from the log again, and files of them are put in the place of the damaged ones, in one
+//! commit that moves no position. Where the log no longer has a range, nothing of its table is changed.
+//!
+//! - `plan`: which files are damaged, and what is missing without them.
+//! - `restore`: files made of the log.
+//! - `log`: the log.
+
+mod log;
+mod plan;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use agentworks_processors::erasure::View;
+use serde::Serialize;
+
+pub use self::log::{KafkaLog, Log, LogLane};
+use self::plan::{Damage, Missing};
+use super::Maintenance;
+use crate::error::ArchiveError;
+use crate::table::{Change, CommitError, Move, Operation, Table};
+
+/// Under which name it is recorded that a table was restored: a number that no two restorings have in common.
+const MARK: &str = "archive/rebuilt";
+
+/// How often it is begun anew where others keep rewriting the same files.
+const TRIES: usize = 5;
+
+/// A table of which something was restored, or would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rebuilt {
+    /// Its name.
+    pub table: &'static str,
+    /// The files that were replaced, and what is wrong with each.
+    pub replaced: Vec<Replaced>,
+    /// What was taken from the log: `agent-logs[3], epoch 0: 100..200`.
+    pub ranges: Vec<String>,
+    /// How many files took their place.
+    pub added: u64,
+    /// How many rows the replaced files had, by the table's log.
+    pub rows_before: u64,
+    /// How many rows there are in their place. Others are fewer where rows have been kept for long enough, or more where
+    /// files were missing of which the table's log says nothing.
+    pub rows: u64,
+}
+
+/// A file that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replaced {
+    /// Its path within the table.
+    pub path: String,
+    /// What is wrong with it; `None` if it is whole, and shared a range with one that isn't.
+    pub reason: Option<String>,
+}
+
+impl Maintenance {
+    /// Reads all files of entries and events, and restores from `log` what the damaged ones held, without what is
+    /// `erased`. With `dry_run` it is only said what would be done, and whether the log has it.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Refused`] if the log no longer has all of it. What was restored in a table before stays so.
+    pub async fn rebuild(&self, log: &dyn Log, erased: Arc<View>, dry_run: bool) -> Result<Vec<Rebuilt>, ArchiveError> {
+        let lanes = log.lanes().await?;
+        let mut rebuilt = Vec::new();
+        for table in self.archive.logs() {
+            for _ in 0..TRIES {
+                match self.rebuild_table(table, log, &lanes, &erased, dry_run).await? {
+                    Tried::Whole => break,
+                    Tried::Done(done) => {
+                        rebuilt.push(done);
+                        break;
+                    }
+                    Tried::Overtaken => {}
+                }
+            }
+        }
+        Ok(rebuilt)
+    }
+
+    async fn rebuild_table(
+        &self,
+        table: &Table,
+        log: &dyn Log,
+        lanes: &[LogLane],
+        erased: &Arc<View>,
+        dry_run: bool,
+    ) -> Result<Tried, ArchiveError> {
+        let version = table.version().await?;
+        let mark = version.recorded(table, vec![MARK.to_owned()]).await?[0];
+        let damage = plan::look(table, &version, lanes).await?;
+        if damage.files.is_empty() && damage.missing.is_empty() {
+            return Ok(Tried::Whole);
+        }
+        damage.check(table, lanes)?;
+        let mut done = told(table, &damage);
+        if dry_run {
+            return Ok(Tried::Done(done));
+        }
+        let restored = restore::restore(self, table, log, erased, &damage.missing).await?;
+        (done.added, done.rows) = (restored.files.len() as u64, restored.rows);
+        let dates: BTreeSet<_> = damage.files.iter().map(|(file, _)| file.date.clone()).collect();
+        let change = Change {
+            operation: Operation::Append,
+            add: restored.files,
+            remove: damage.files.into_iter().map(|(file, _)| file.path).collect(),
+            moves: vec![Move { name: MARK.to_owned(), from: mark, to: rand::random_range(1..i64::MAX) }],
+            record: Vec::new(),
+        };
+        match table.commit(change).await {
+            Ok(version) => {
+                tracing::info!(table = done.table, version, rows = done.rows, ranges = ?done.ranges, "restored from the log");
+            }
+            Err(CommitError::Gone(_) | CommitError::Moved(_)) => return Ok(Tried::Overtaken),
+            Err(CommitError::Fault(error)) => return Err(error),
+        }
+        for date in dates {
+            self.roll_up_day(&date, false).await?;
+        }
+        Ok(Tried::Done(done))
+    }
+}
+
+/// What one attempt came to.
+enum Tried {
+    /// There is nothing to restore.
+    Whole,
+    Done(Rebuilt),
+    /// Others have rewritten files meanwhile.
+    Overtaken,
+}
+
+fn told(table: &Table, damage: &Damage) -> Rebuilt {
+    let replaced = |(file, reason): &(crate::table::ActiveFile, Option<String>)| Replaced {
+        path: file.path.clone(),
+        reason: reason.clone(),
+    };
+    Rebuilt {
+        table: table.spec().name,
+        replaced: damage.files.iter().map(replaced).collect(),
+        ranges: damage.missing.iter().map(Missing::to_string).collect(),
+        added: 0,
+        rows_before: damage.files.iter().map(|(file, _)| file.rows).sum(),
+        rows: 0,
+    }
+}
