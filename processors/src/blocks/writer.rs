@@ -40,6 +40,9 @@ pub(crate) struct BlockConfig {
     pub(crate) zstd_level: i32,
 }
 
+/// Blocks, and what has become of writing them.
+type Ended = (Vec<Arc<Closed>>, Result<(), SinkError>);
+
 /// Takes entries, and writes them as blocks of a tier. The sinks are made of it.
 pub(crate) struct BlockWriter {
     tier: &'static Tier,
@@ -50,7 +53,7 @@ pub(crate) struct BlockWriter {
     sharing: Sharing,
     packers: Arc<Mutex<Vec<Packer>>>,
     /// The writes that are under way, and how many more may be.
-    under_way: JoinSet<(Vec<Arc<Closed>>, Result<(), SinkError>)>,
+    under_way: JoinSet<Ended>,
     writes: Arc<Semaphore>,
 }
 
