@@ -111,9 +111,12 @@ pub(super) async fn look(table: &Table, version: &Version, log: &[LogLane]) -> R
     Ok(Damage { files: bad.into_iter().map(|looked| (looked.file, looked.reason)).collect(), missing })
 }
 
+/// Which of how many parts of a range a file has, and its path.
+type Share<'a> = ((u32, u32), &'a str);
+
 /// Files that have parts of a range of which others are not there, or are there twice.
 fn with_missing_parts(files: &[Looked]) -> BTreeSet<String> {
-    let mut shares: BTreeMap<(Lane, i64, i64), Vec<((u32, u32), &str)>> = BTreeMap::new();
+    let mut shares: BTreeMap<(Lane, i64, i64), Vec<Share<'_>>> = BTreeMap::new();
     for looked in files {
         for claim in looked.claims.iter().flat_map(|claims| claims.iter()) {
             let range = ((claim.lane(), claim.epoch), claim.from, claim.to);
