@@ -156,7 +156,14 @@ impl Searcher {
             let beyond = self.beyond(&state, &request, deadline);
             let splits = self.splits(&state, &request, damage, deadline);
             match futures_util::try_join!(splits, beyond) {
-                Ok((splits, beyond)) => return Ok(splits.merge(beyond, &request)),
+                Ok((splits, beyond)) => {
+                    let mut answer = splits.merge(beyond, &request);
+                    // Also where there is nothing at all that could have counted.
+                    for facet in &request.wanted.facets {
+                        answer.facets.entry(facet.field).or_default();
+                    }
+                    return Ok(answer);
+                }
                 Err(SearchError::Split { .. }) => {
                     // It may have been replaced since, and deleted.
                     let newest = manifest.refresh().await?;
