@@ -6,7 +6,7 @@ use agentworks_gateway::GatewayConfig;
 use agentworks_gateway::metrics::CodeLabel;
 use agentworks_schemas::access::Role;
 use agentworks_schemas::{Level, Source};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::{assert_complete, numbered, write};
 use crate::support::stack::{Stack, StackConfig};
@@ -20,7 +20,9 @@ async fn stack(gateway: GatewayConfig) -> Stack {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_slow_reader_delays_no_other() {
-    let stack = stack(GatewayConfig { max_pending: 32 * 1024, ..GatewayConfig::default() }).await;
+    // Whoever waited for a slow one would wait for as long as that one may take.
+    let write_timeout = Duration::from_secs(300);
+    let stack = stack(GatewayConfig { max_pending: 32 * 1024, write_timeout, ..GatewayConfig::default() }).await;
     let token = stack.token("acme", Role::Viewer);
     let mut slow = Vec::new();
     for _ in 0..10 {
@@ -41,14 +43,12 @@ async fn one_slow_reader_delays_no_other() {
         lines.extend(quick.entries().await.iter().map(|shown| shown.message().replace(&format!(" {long}"), "")));
     }
     assert_complete(lines, 0..6000);
-    eventually(Duration::from_secs(20), async || (overflown.get() >= 10).then_some(())).await;
+    eventually(Duration::from_secs(60), async || (overflown.get() >= 10).then_some(())).await;
     // While ten others are far behind, it is shown each line as it comes.
     for number in 6000..6050 {
-        let began = Instant::now();
         let line = format!("line {number}");
         run.log(Level::Info, Source::Agent, "test", &line).send().await.unwrap().await.unwrap();
-        assert_eq!(timeout(Duration::from_secs(2), quick.lines(1)).await.expect("at once"), [line]);
-        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        assert_eq!(timeout(Duration::from_secs(30), quick.lines(1)).await.expect("in time"), [line]);
     }
     // And they have missed nothing.
     for mut terminal in slow.into_iter().take(2) {
