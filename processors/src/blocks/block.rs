@@ -25,6 +25,11 @@ use crate::sink::SinkError;
 /// all that hold entries of it.
 pub(super) const SEGMENT: i64 = 1 << 16;
 
+/// Where the segment of an offset begins.
+pub(super) fn segment_start(offset: i64) -> i64 {
+    offset.div_euclid(SEGMENT) * SEGMENT
+}
+
 /// The most entry bytes that a block is filled with before it is closed.
 pub(super) const MAX_FILL: usize = 4 << 20;
 
@@ -76,7 +81,7 @@ impl fmt::Display for BlockKey {
 }
 
 /// A block that is being filled, or waits to be written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Block {
     first: i64,
     last: i64,
@@ -87,7 +92,7 @@ pub(super) struct Block {
 }
 
 /// A frame as part of a block: its entries up to `last`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Part {
     frame: Arc<Frame>,
     strand: Strand,
@@ -95,7 +100,7 @@ struct Part {
 }
 
 /// Which entries a block puts into a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Strand {
     /// Those of one card and one run: of these, the one that isn't the block's owner.
     Of(Box<str>),
@@ -263,7 +268,7 @@ pub(super) fn entries(key: &BlockKey, contents: &[u8]) -> Result<Vec<StoredEntry
 fn read(key: &BlockKey, contents: &[u8]) -> Result<Vec<StoredEntry>, String> {
     let (base, frames) = match contents.split_first() {
         Some((&OLD, frame)) => (key.first, vec![frame]),
-        Some((&VERSION, rest)) => (frame::base(key.first), take_frames(rest).ok_or("its frames can't be told apart")?),
+        Some((&VERSION, rest)) => (0, take_frames(rest).ok_or("its frames can't be told apart")?),
         Some((version, _)) => return Err(format!("it has version {version}")),
         None => return Err("it is empty".into()),
     };

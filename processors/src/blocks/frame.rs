@@ -13,7 +13,7 @@
 //! | varint | the length of its body |
 //! | | its canonical body |
 //!
-//! Of the first entry the offset is told less the start of its [segment](SEGMENT), and the timestamp is whole.
+//! Those of the first entry are whole.
 
 use std::io;
 
@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 
-use super::block::{MAX_RAW, SEGMENT};
+use super::block::MAX_RAW;
 use super::stats::BlockStats;
 use super::varint;
 
@@ -74,7 +74,7 @@ impl Frame {
     /// An empty frame, to whose entries one at `first` comes first.
     pub(super) fn new(first: i64) -> Self {
         let state = State {
-            last: base(first),
+            last: 0,
             last_timestamp: Timestamp(0),
             stats: BlockStats::new(),
             len: 0,
@@ -171,7 +171,7 @@ impl Frame {
         let mut raw = Vec::new();
         self.unpack(&mut raw)?;
         let part = Frame::new(self.first);
-        for entry in entries(&raw, base(self.first)) {
+        for entry in entries(&raw, 0) {
             let FrameEntry { offset, timestamp, body } = entry.map_err(io::Error::other)?;
             if offset > last {
                 break;
@@ -181,11 +181,6 @@ impl Frame {
         part.seal();
         Ok(part)
     }
-}
-
-/// The start of an offset's segment.
-pub(super) fn base(offset: i64) -> i64 {
-    offset.div_euclid(SEGMENT) * SEGMENT
 }
 
 /// The piece that takes so many bytes more.
@@ -218,7 +213,8 @@ fn append(out: &mut Vec<u8>, before: (i64, Timestamp), entry: FrameEntry<'_>) ->
     out.len() - length
 }
 
-/// The entries of a frame, before compression. The first one's offset is told less `base`.
+/// The entries of a frame, before compression. The first one's offset is told less `base`: 0, but in what was written
+/// before.
 pub(super) fn entries(mut raw: &[u8], base: i64) -> impl Iterator<Item = Result<FrameEntry<'_>, &'static str>> {
     let (mut offset, mut timestamp) = (base, 0i64);
     std::iter::from_fn(move || {
@@ -278,14 +274,14 @@ impl Packer {
     pub(super) fn join<'a>(&mut self, frames: impl Iterator<Item = &'a Frame>) -> io::Result<&[u8]> {
         let frames = frames.map(|frame| {
             let mut raw = Vec::with_capacity(frame.len());
-            frame.unpack(&mut raw).map(|()| (base(frame.first()), raw))
+            frame.unpack(&mut raw).map(|()| raw)
         });
         let frames: Vec<_> = frames.collect::<io::Result<_>>()?;
-        let all = frames.iter().flat_map(|(base, raw)| entries(raw, *base));
+        let all = frames.iter().flat_map(|raw| entries(raw, 0));
         let mut all: Vec<_> = all.collect::<Result<_, _>>().map_err(io::Error::other)?;
         all.sort_unstable_by_key(|entry| entry.offset);
         self.raw.clear();
-        let mut before = (all.first().map_or(0, |entry| base(entry.offset)), Timestamp(0));
+        let mut before = (0, Timestamp(0));
         for entry in all {
             append(&mut self.raw, before, entry);
             before = (entry.offset, entry.timestamp);

@@ -8,7 +8,7 @@ use agentworks_kafka::{Content, Record};
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-use super::block::{Block, BlockKey, MAX_FILL, SEGMENT};
+use super::block::{Block, BlockKey, MAX_FILL, segment_start};
 use super::names;
 use super::sharing::Shared;
 use super::tier::Tier;
@@ -38,13 +38,8 @@ impl Open {
         // A frame of another tier is taken whole, if that doesn't make the block far too large.
         let has_room = |limit| self.block.len() < limit;
         self.bucket == bucket
-            && self.block.offsets().0.div_euclid(SEGMENT) == offset.div_euclid(SEGMENT)
+            && segment_start(self.block.offsets().0) == segment_start(offset)
             && (has_room(block_bytes) || (has_room(MAX_FILL) && self.block.goes_on(shared.offered(offset))))
-    }
-
-    fn grow(&mut self, bytes: usize) -> usize {
-        self.memory += bytes;
-        bytes
     }
 }
 
@@ -138,7 +133,8 @@ impl Pending {
         match self.open.get_mut(name) {
             Some(open) if open.takes(bucket, record.offset, self.limits.block_bytes, shared) => {
                 let grown = open.block.put(record, entry, strand, shared);
-                self.memory.0 += open.grow(grown);
+                open.memory += grown;
+                self.memory.0 += grown;
                 return Some(Put { bucket, is_first: false, is_new: *open.strand != *strand });
             }
             Some(_) => self.close(name),

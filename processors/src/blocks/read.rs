@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use prometheus_client::metrics::counter::Counter;
 
-use super::block::{self, BlockKey, SEGMENT, StoredEntry};
+use super::block::{self, BlockKey, SEGMENT, StoredEntry, segment_start};
 use super::cover::{cover, cover_backwards};
 use super::stats::BlockStats;
 use super::tier::Tier;
@@ -236,23 +236,23 @@ impl BlockReader {
         wanted: Wanted<'_>,
     ) -> Result<Vec<Listed>, SinkError> {
         // A block that holds the first offset begins in the same segment.
-        let key = place.key(offsets.start.div_euclid(SEGMENT) * SEGMENT, offsets.end - 1);
+        let key = place.key(segment_start(offsets.start), offsets.end - 1);
         let mut limit = LISTED;
         loop {
             let rows = self.store.scan(key.scan_first(order, limit)).await?;
             let mut listed = rows.iter().map(|row| key.of_row(row)).collect::<Result<Vec<_>, _>>()?;
-            match listed.last().filter(|_| rows.len() == limit).map(|(first, ..)| first.div_euclid(SEGMENT)) {
+            match listed.last().filter(|_| rows.len() == limit).map(|(first, ..)| segment_start(*first)) {
                 None => offsets.start = offsets.end,
                 // Of the last one's segment there may be more.
                 Some(segment) => {
-                    listed.retain(|(first, ..)| first.div_euclid(SEGMENT) != segment);
+                    listed.retain(|(first, ..)| segment_start(*first) != segment);
                     if listed.is_empty() {
                         limit *= 4;
                         continue;
                     }
                     match order {
-                        Order::Ascending => offsets.start = segment * SEGMENT,
-                        Order::Descending => offsets.end = (segment + 1) * SEGMENT,
+                        Order::Ascending => offsets.start = segment,
+                        Order::Descending => offsets.end = segment + SEGMENT,
                     }
                 }
             }

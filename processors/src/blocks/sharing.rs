@@ -19,30 +19,22 @@ pub struct Sharing(Arc<Mutex<Offers>>);
 
 #[derive(Debug, Default)]
 struct Offers {
-    of: Option<Taken>,
+    /// Of which batch: a partition, its epoch, and from which offset to which.
+    batch: Option<(TopicPartition, u32, i64, i64)>,
+    /// The tier that took it first.
+    tier: &'static str,
     /// By offset.
     frames: Vec<(i64, Arc<Frame>)>,
-}
-
-/// Which batch, and which tier took it first.
-#[derive(Debug, PartialEq, Eq)]
-struct Taken {
-    tier: &'static str,
-    partition: TopicPartition,
-    epoch: u32,
-    from: i64,
-    to: i64,
 }
 
 impl Sharing {
     /// Begins with a batch that a tier takes.
     pub(super) fn begin(&self, tier: &'static str, batch: &Batch) -> Shared<'_> {
-        let &Batch { partition, epoch, from, to, .. } = batch;
-        let taken = Taken { tier, partition, epoch, from, to };
+        let batch = Some((batch.partition, batch.epoch, batch.from, batch.to));
         let mut offers = self.0.lock();
-        let is_second = offers.of.as_ref().is_some_and(|of| *of == Taken { tier: of.tier, ..taken } && of.tier != tier);
+        let is_second = offers.batch == batch && offers.tier != tier;
         if !is_second {
-            offers.of = Some(Taken { tier, partition, epoch, from, to });
+            (offers.batch, offers.tier) = (batch, tier);
             offers.frames.clear();
         }
         Shared { offers, is_second, next: 0 }
