@@ -240,7 +240,8 @@ impl Days {
     }
 }
 
-fn number(time: Timestamp) -> i32 {
+/// The number of a day since the Unix epoch.
+pub(crate) fn number(time: Timestamp) -> i32 {
     i32::try_from(time.millis().div_euclid(DAY)).unwrap_or(i32::MAX)
 }
 

@@ -57,10 +57,8 @@ pub(crate) struct Table {
 
 struct Inner {
     spec: &'static TableSpec,
-    /// Those of this table alone.
+    /// All that lies in its folder.
     objects: Objects,
-    store: Arc<dyn ObjectStore>,
-    root: Path,
     url: Url,
     engine: DefaultEngine<TokioMultiThreadExecutor>,
     /// The latest snapshot seen, and when it was the latest.
@@ -82,21 +80,19 @@ impl Table {
     ///
     /// Must be called within a multi-threaded Tokio runtime.
     pub(crate) async fn open(objects: &Objects, spec: &'static TableSpec) -> Result<Self, ArchiveError> {
-        let (store, root) = (objects.store().clone(), objects.path(spec.name));
-        let url = url_of(&root)?;
+        let objects = objects.child(spec.name);
+        let url = url_of(objects.prefix())?;
         let runtime = tokio::runtime::Handle::current();
         if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
             return Err(ArchiveError::Refused("the archive needs a multi-threaded Tokio runtime".into()));
         }
         let executor = Arc::new(TokioMultiThreadExecutor::new(runtime));
-        let engine = DefaultEngineBuilder::new(store.clone()).with_task_executor(executor).build();
+        let engine = DefaultEngineBuilder::new(objects.store().clone()).with_task_executor(executor).build();
         let columns = StructType::try_new(spec.fields()).map_err(sort)?;
         let table = Table {
             inner: Arc::new(Inner {
                 spec,
-                objects: objects.child(spec.name),
-                store,
-                root,
+                objects,
                 url,
                 engine,
                 known: Mutex::default(),
@@ -116,7 +112,7 @@ impl Table {
 
     /// Where it lies.
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
-        &self.inner.store
+        self.inner.objects.store()
     }
 
     /// All that lies in its folder.
@@ -126,12 +122,12 @@ impl Table {
 
     /// Its folder.
     pub(crate) fn root(&self) -> &Path {
-        &self.inner.root
+        self.inner.objects.prefix()
     }
 
     /// Where one of its files lies, by the path that the log names.
     pub(crate) fn object(&self, path: &str) -> Path {
-        self.inner.root.parts().chain(Path::from(path).parts()).collect()
+        self.inner.objects.path(path)
     }
 
     /// Gathers the statistics of a file that is being written.
@@ -215,7 +211,7 @@ impl Table {
         if committed.is_committed() {
             let snapshot = self.refresh().map_err(sort)?;
             snapshot.write_checksum(engine).map_err(sort)?;
-            tracing::info!(table = self.inner.spec.name, root = %self.inner.root, "table created");
+            tracing::info!(table = self.inner.spec.name, root = %self.root(), "table created");
         }
         Ok(())
     }
@@ -233,7 +229,7 @@ impl Table {
                         "column {} of the table in {} is {:?} and should be {:?}: it is none of this program's. Give the \
                          archive another folder",
                         field.name(),
-                        self.inner.root,
+                        self.root(),
                         there.data_type(),
                         field.data_type(),
                     )));
@@ -290,6 +286,6 @@ fn url_of(root: &Path) -> Result<Url, ArchiveError> {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("spec", &self.inner.spec.name).field("root", &self.inner.root).finish()
+        f.debug_struct("Table").field("spec", &self.inner.spec.name).field("root", self.root()).finish()
     }
 }

@@ -13,12 +13,12 @@ use crate::error::ArchiveError;
 use crate::files::day;
 use crate::lanes;
 use crate::open::Footers;
+use crate::pending::number;
 use crate::table::{Change, CommitError, Operation, Table};
 
 /// The first day that is kept, where so many are.
 pub(super) fn first_kept(days: u32) -> i32 {
-    let today = i32::try_from(Timestamp::now().millis().div_euclid(86_400_000)).unwrap_or_default();
-    today.saturating_sub(i32::try_from(days).unwrap_or(i32::MAX))
+    number(Timestamp::now()).saturating_sub(i32::try_from(days).unwrap_or(i32::MAX))
 }
 
 impl Maintenance {

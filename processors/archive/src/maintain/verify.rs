@@ -40,9 +40,24 @@ pub struct Verified {
 }
 
 impl Verified {
-    fn damage(&mut self, table: &Table, file: &ActiveFile, error: &ArchiveError) {
-        self.problem(format!("{}: {error}", table.spec().name));
+    /// Verifies a file, and counts it. Returns its claims, unless it is damaged.
+    async fn look_at(
+        &mut self,
+        table: &Table,
+        footers: &Footers,
+        file: &ActiveFile,
+    ) -> Result<Option<Arc<Vec<Claim>>>, ArchiveError> {
+        self.files += 1;
+        match verify_file(table, footers, file).await {
+            Ok((rows, claims)) => {
+                self.rows += rows;
+                return Ok(Some(claims));
+            }
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => self.problem(format!("{}: {error}", table.spec().name)),
+        }
         self.damaged.push(format!("{}/{}", table.spec().name, file.path));
+        Ok(None)
     }
 
     fn problem(&mut self, problem: String) {
@@ -66,17 +81,10 @@ impl Maintenance {
             let version = table.version().await?;
             let mut lanes: BTreeMap<(TopicPartition, u32), Tiles> = BTreeMap::new();
             for file in version.files(table).await? {
-                verified.files += 1;
-                match verify_file(table, footers, &file).await {
-                    Ok((rows, claims)) => {
-                        verified.rows += rows;
-                        for claim in claims.iter() {
-                            let tiles = lanes.entry((claim.lane(), claim.epoch)).or_default();
-                            tiles.entry((claim.from, claim.to)).or_default().push(claim.share);
-                        }
-                    }
-                    Err(error) if error.is_transient() => return Err(error),
-                    Err(error) => verified.damage(table, &file, &error),
+                let claims = verified.look_at(table, footers, &file).await?;
+                for claim in claims.iter().flat_map(|claims| claims.iter()) {
+                    let tiles = lanes.entry((claim.lane(), claim.epoch)).or_default();
+                    tiles.entry((claim.from, claim.to)).or_default().push(claim.share);
                 }
             }
             for ((lane, epoch), tiles) in lanes {
@@ -86,12 +94,7 @@ impl Maintenance {
         }
         let (table, footers) = (&self.archive.runs, Footers::default());
         for file in table.version().await?.files(table).await? {
-            verified.files += 1;
-            match verify_file(table, &footers, &file).await {
-                Ok((rows, _)) => verified.rows += rows,
-                Err(error) if error.is_transient() => return Err(error),
-                Err(error) => verified.damage(table, &file, &error),
-            }
+            verified.look_at(table, &footers, &file).await?;
         }
         Ok(verified)
     }
