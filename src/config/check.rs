@@ -81,11 +81,8 @@ impl Check<'_> {
     fn kafka(&mut self) {
         let loaded = self.loaded;
         let kafka: &Kafka = &loaded.config.kafka;
-        let named = |broker: &str| {
-            let port = broker.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty());
-            port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
-        };
-        self.require(kafka.brokers.split(',').all(named), "kafka.brokers", "expected HOST:PORT, several by commas");
+        let named = kafka.brokers.split(',').all(|broker| is_address(broker.trim()));
+        self.require(named, "kafka.brokers", "expected HOST:PORT, several by commas");
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let prefix = &kafka.topic_prefix;
         let fits = prefix.chars().all(plain) && prefix.len() <= 200;
@@ -174,11 +171,7 @@ impl Check<'_> {
         self.either("search.secret", search.secret.is_some(), search.secret_file.as_deref());
         let is_long = search.secret.as_ref().is_none_or(|secret| secret.expose().len() >= PEER_SECRET);
         self.require(is_long, "search.secret", &format!("it must have {PEER_SECRET} bytes at least"));
-        let address = |text: &String| {
-            let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-            parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
-        };
-        let fits = search.advertise.as_ref().is_none_or(address);
+        let fits = search.advertise.as_ref().is_none_or(|address| is_address(address));
         self.require(fits, "search.advertise", "expected HOST:PORT, by which others reach this process");
         self.range("search.max_searches", search.max_searches, 1, 10_000);
         self.range("search.deadline", search.deadline, Time(Duration::from_millis(100)), Time::seconds(300));
@@ -329,6 +322,12 @@ impl Check<'_> {
         self.one_of("log.format", &log.format, &FORMATS);
         self.range("metrics.top_workspaces", loaded.config.metrics.top_workspaces, 0, 1000);
     }
+}
+
+/// Whether a text is `HOST:PORT`.
+fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    parts.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// The key behind a setting of librdkafka.

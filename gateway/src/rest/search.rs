@@ -20,7 +20,7 @@ use agentworks_query::answer::Cost;
 use agentworks_query::request::{Facet, Sort};
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::protocol::LogSearchResult;
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use futures_util::{Stream, StreamExt};
 use http::StatusCode;
 use serde::Serialize;
@@ -160,13 +160,8 @@ async fn search_by_body(
 async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Vec<u8>, ApiError> {
     let (mut body, mut bytes) = (pin!(body), Vec::new());
     while let Some(piece) = body.next().await {
-        let mut piece = piece.map_err(|error| ApiError::Invalid(format!("the body broke off: {error}")))?;
-        while piece.has_remaining() {
-            let chunk = piece.chunk();
-            bytes.extend_from_slice(chunk);
-            let length = chunk.len();
-            piece.advance(length);
-        }
+        let piece = piece.map_err(|error| ApiError::Invalid(format!("the body broke off: {error}")))?;
+        bytes.put(piece);
     }
     Ok(bytes)
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use flate2::read::MultiGzDecoder;
 use futures_util::{Stream, StreamExt};
 use http::HeaderMap;
@@ -66,16 +66,12 @@ pub(super) async fn read(
     let reading = async {
         let mut body = std::pin::pin!(body);
         while let Some(piece) = body.next().await {
-            let mut piece = piece.map_err(|error| Refusal::InvalidBody(format!("the body broke off: {error}")))?;
+            let piece = piece.map_err(|error| Refusal::InvalidBody(format!("the body broke off: {error}")))?;
             if bytes.len() + piece.remaining() > config.body {
                 return Err(too_large);
             }
             share.grow(piece.remaining())?;
-            while piece.has_remaining() {
-                let chunk = piece.chunk();
-                bytes.extend_from_slice(chunk);
-                piece.advance(chunk.len());
-            }
+            bytes.put(piece);
         }
         Ok(())
     };

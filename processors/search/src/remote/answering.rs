@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_schemas::Timestamp;
-use bytes::Buf;
+use bytes::{Buf, BufMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
@@ -113,15 +113,11 @@ impl Answering {
 async fn whole(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Option<Vec<u8>> {
     let (mut body, mut all) = (std::pin::pin!(body), Vec::new());
     while let Some(part) = body.next().await {
-        let mut part = part.ok()?;
+        let part = part.ok()?;
         if all.len() + part.remaining() > QUESTION {
             return None;
         }
-        while part.has_remaining() {
-            let read = part.chunk().len();
-            all.extend_from_slice(part.chunk());
-            part.advance(read);
-        }
+        all.put(part);
     }
     Some(all)
 }

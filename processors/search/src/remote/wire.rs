@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentworks_query::SearchRequest;
 use agentworks_schemas::{Cursor, Timestamp};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -65,22 +66,22 @@ impl PeerKey {
     }
 
     pub(super) fn sign(&self, side: Side, nonce: &str, body: &[u8]) -> String {
-        let mut context = hmac::Context::with_key(&self.0);
-        parts(side, nonce, body).iter().for_each(|part| context.update(part));
-        STANDARD_NO_PAD.encode(context.sign())
+        STANDARD_NO_PAD.encode(self.tag(side, nonce, body))
     }
 
     pub(super) fn has_signed(&self, signature: &str, side: Side, nonce: &str, body: &[u8]) -> bool {
         let Ok(signature) = STANDARD_NO_PAD.decode(signature) else { return false };
-        hmac::verify(&self.0, &parts(side, nonce, body).concat(), &signature).is_ok()
+        verify_slices_are_equal(self.tag(side, nonce, body).as_ref(), &signature).is_ok()
     }
-}
 
-/// What is signed: no two questions or answers have the same.
-fn parts<'a>(side: Side, nonce: &'a str, body: &'a [u8]) -> [&'a [u8]; 4] {
-    let side: &[u8] = match side {
-        Side::Question => b"question\n",
-        Side::Answer => b"answer\n",
-    };
-    [side, nonce.as_bytes(), b"\n", body]
+    /// The tag of what no two questions or answers have the same.
+    fn tag(&self, side: Side, nonce: &str, body: &[u8]) -> hmac::Tag {
+        let side: &[u8] = match side {
+            Side::Question => b"question\n",
+            Side::Answer => b"answer\n",
+        };
+        let mut context = hmac::Context::with_key(&self.0);
+        [side, nonce.as_bytes(), b"\n", body].iter().for_each(|part| context.update(part));
+        context.sign()
+    }
 }
