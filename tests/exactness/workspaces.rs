@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::log::WORKSPACES;
 use crate::support::stack::Stack;
 use crate::support::terminal::Terminal;
-use crate::support::unique_prefix;
+use crate::support::{eventually, unique_prefix};
+use crate::world::PATIENCE;
 
 const CARD: &str = "card";
 const RUN: &str = "run";
@@ -51,16 +52,19 @@ async fn workspaces_with_equal_ids_never_meet() {
             Scope::Card { workspace: (*workspace).into(), card: CARD.into() },
             Scope::Run { workspace: (*workspace).into(), run: RUN.into(), card: CARD.into() },
         ];
+        // By its id alone a run is known once it is stored.
+        let of_run = format!("/v1/runs/{RUN}/entries?limit=500");
         // Twice: from the log, and after more than a block's age from what the sinks have made of it.
         for stored in [false, true] {
             if stored {
                 tokio::time::sleep(Duration::from_secs(2)).await;
+                let status = async || ask(&stack, token, &of_run).await.status();
+                eventually(PATIENCE, async || status().await.is_success().then_some(())).await;
             }
             for scope in &scopes {
                 assert_eq!(sorted(read(&stack, scope).await), expected, "{scope:?}, stored: {stored}");
             }
-            // By its id alone a run is known once it is stored.
-            let of_run = stored.then(|| format!("/v1/runs/{RUN}/entries?limit=500"));
+            let of_run = stored.then(|| of_run.clone());
             for route in [format!("/v1/cards/{CARD}/entries?after=start&limit=500")].into_iter().chain(of_run) {
                 let page = get(&stack, token, &route).await;
                 let messages = page["entries"].as_array().unwrap().iter();
@@ -98,8 +102,12 @@ async fn read(stack: &Stack, scope: &Scope) -> Vec<String> {
     lines
 }
 
+async fn ask(stack: &Stack, token: &str, route: &str) -> reqwest::Response {
+    reqwest::Client::new().get(format!("{}{route}", stack.url)).bearer_auth(token).send().await.unwrap()
+}
+
 async fn get(stack: &Stack, token: &str, route: &str) -> Value {
-    let answer = reqwest::Client::new().get(format!("{}{route}", stack.url)).bearer_auth(token).send().await.unwrap();
+    let answer = ask(stack, token, route).await;
     serde_json::from_str(&answer.error_for_status().unwrap().text().await.unwrap()).unwrap()
 }
 
