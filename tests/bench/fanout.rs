@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use agentworks_ingest::producer::{Producer, RunHandle};
 use agentworks_schemas::{Level, LogEntry, Source, Timestamp};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use tokio::io::AsyncWriteExt;
 
@@ -217,7 +218,7 @@ impl Server {
                     Kind::Centrifuge { kafka: Some((producer, topic)), .. } => {
                         let entry = entry();
                         let record = FutureRecord::to(topic).key(&cards[card]).payload(&entry);
-                        drop(producer.send_result(record).map_err(|(error, _)| error).unwrap());
+                        enqueue(producer, record).await;
                     }
                     Kind::Centrifuge { kafka: None, .. } => {
                         lines.extend_from_slice(cards[card].as_bytes());
@@ -233,6 +234,18 @@ impl Server {
             }
         }
         total
+    }
+}
+
+/// Hands a record to the producer, which may have to wait for room.
+async fn enqueue(producer: &FutureProducer, mut record: FutureRecord<'_, String, Vec<u8>>) {
+    loop {
+        match producer.send_result(record) {
+            Ok(_) => return,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => record = back,
+            Err((error, _)) => panic!("{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
