@@ -12,6 +12,7 @@ mod memory;
 mod proc;
 mod producer;
 mod replay;
+mod search;
 mod servers;
 mod sinks;
 mod store;
@@ -23,7 +24,7 @@ fn main() {
     if memory::is_child() || servers::is_child() {
         return;
     }
-    let all: [(&str, fn()); 9] = [
+    let all: [(&str, fn()); 10] = [
         ("producer", producer::run),
         ("consume", consume::run),
         ("sinks", sinks::run),
@@ -33,6 +34,7 @@ fn main() {
         ("fanout", fanout::run),
         ("connections", connections::run),
         ("replay", replay::run),
+        ("search", search::run),
     ];
     // Cargo adds flags of its own.
     let chosen: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

@@ -121,7 +121,7 @@ impl Fields {
 }
 
 /// How all indexes are made.
-pub(crate) fn settings() -> IndexSettings {
+pub fn settings() -> IndexSettings {
     IndexSettings {
         docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(STORE_LEVEL) }),
         docstore_blocksize: STORE_BLOCK,

@@ -1,0 +1,316 @@
+//! The index beside VictoriaLogs: the same entries into both, from a topic and over its fastest API, and the same
+//! questions to both over HTTP, in turns; and beside bare tantivy with the same schema. And how soon an entry is found.
+
+mod corpus;
+mod questions;
+mod victoria;
+
+use std::time::{Duration, Instant};
+
+use agentworks_gateway::auth::{Secret, mint};
+use agentworks_kafka::KafkaSettings;
+use agentworks_schemas::access::{Claims, Role as Access};
+use agentworks_schemas::codec::{Framing, encode_entry, encode_entry_body};
+use agentworks_schemas::{Level, Position, Source, Topic, TopicPartition};
+use agentworks_search::document::EntryDocument;
+use agentworks_search::indexer::IndexerConfig;
+use agentworks_search::schema::{fields, settings, tokenizers};
+use bytes::Bytes;
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rustix::time::{ClockId, clock_gettime};
+use tantivy::Index;
+use tantivy::directory::RamDirectory;
+use tokio::time::sleep;
+
+use self::corpus::{Corpus, WORKSPACE, word};
+use self::questions::{Question, questions};
+use self::victoria::{Victoria, bytes};
+use crate::proc::cpu;
+use crate::support::role::Role;
+use crate::support::stack::{Stack, StackConfig};
+use crate::support::{Scratch, eventually, kafka, records, unique_prefix};
+
+const SECRET: &str = "a secret of the benchmarks, long enough";
+const PARTITIONS: i32 = 4;
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How many bytes VictoriaLogs is handed at once.
+const CHUNK: usize = 4 << 20;
+
+/// Measures and prints.
+pub fn run() {
+    let (entries, turns) = if crate::is_small() { (50_000, 3) } else { (1_000_000, 15) };
+    let corpus = Corpus::new(entries);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ours = Ours::index(&corpus).await;
+        let theirs = Theirs::index(&corpus, ours.json).await;
+        let bare = bare(&corpus);
+        println!("{entries} entries, {} bytes of JSON each\n", ours.json / entries as u64);
+        println!("| | lines per CPU-second, from a topic or over HTTP until they are searchable | index ÷ JSON |");
+        println!("|---|---|---|");
+        println!("| the index | {:.0} | {:.3} (≤ 0.30) |", ours.rate, ours.size);
+        println!("| tantivy alone, from memory | {bare:.0} | |");
+        println!("| the index ÷ tantivy alone | **{:.2}** (≥ 0.85) | |", ours.rate / bare);
+        if let Some(theirs) = &theirs {
+            println!("| VictoriaLogs | {:.0} | {:.3} |", theirs.rate, theirs.size);
+            println!(
+                "| the index ÷ VictoriaLogs | **{:.2}** (≥ 1) | {:.2} |",
+                ours.rate / theirs.rate,
+                ours.size / theirs.size
+            );
+        }
+        compare(&ours, theirs.as_ref(), &questions(&corpus), turns).await;
+        drop((ours, theirs));
+        freshness().await;
+    });
+}
+
+/// Our installation: what fills the index, and has ended, and what searches it.
+struct Ours {
+    serve: Role,
+    client: reqwest::Client,
+    token: String,
+    /// Bytes of the entries' JSON.
+    json: u64,
+    /// Lines per CPU-second.
+    rate: f64,
+    /// Bytes of the index, divided by those of the JSON.
+    size: f64,
+    _folder: Scratch,
+}
+
+impl Ours {
+    async fn index(corpus: &Corpus) -> Ours {
+        let (prefix, brokers, folder) = (unique_prefix(), kafka().await.bootstrap(), Scratch::new("bench-search"));
+        let topics = records::create_topics(&brokers, &prefix, PARTITIONS).await;
+        let json = produce(&KafkaSettings::new(&brokers, topics), corpus);
+        let store = format!("embedded:{}", folder.path().join("store").display());
+        let [objects, scratch] = ["objects", "search"].map(|name| folder.path().join(name).display().to_string());
+        let variables = [
+            ("AGENTWORKS__KAFKA__BROKERS", &*brokers),
+            ("AGENTWORKS__KAFKA__TOPIC_PREFIX", &prefix),
+            ("AGENTWORKS__STORE__URL", &store),
+            ("AGENTWORKS__OBJECTS__URL", &objects),
+            ("AGENTWORKS__SEARCH__FOLDER", &scratch),
+            ("AGENTWORKS__AUTH__SECRET", SECRET),
+            ("AGENTWORKS__RUNTIME__SINKS", "search"),
+        ];
+        let process = Role::start(&["process"], &variables).await;
+        let all = corpus.entries as f64;
+        let published = async || process.metric("agentworks_search_docs_total", "").await >= all;
+        eventually(PATIENCE, async || {
+            sleep(Duration::from_millis(200)).await;
+            published().await.then_some(())
+        })
+        .await;
+        let rate = all / cpu(process.pid()).as_secs_f64();
+        let (status, log) = process.terminate().await;
+        assert!(status.success(), "{log}");
+        let size = bytes(&folder.path().join("objects/search")) as f64 / json as f64;
+        let serve = Role::start(&["serve"], &variables).await;
+        serve.is_ready().await;
+        Ours { serve, client: reqwest::Client::new(), token: token(), json, rate, size, _folder: folder }
+    }
+
+    async fn ask(&self, path: &str, parameters: &[(&str, String)]) -> String {
+        let url = format!("{}{path}", self.serve.url());
+        let request = self.client.get(url).query(parameters).bearer_auth(&self.token);
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path} {parameters:?}: {text}");
+        assert!(!text.contains(r#""incomplete""#), "{path} {parameters:?}: {text}");
+        text
+    }
+}
+
+struct Theirs {
+    victoria: Victoria,
+    rate: f64,
+    size: f64,
+}
+
+impl Theirs {
+    async fn index(corpus: &Corpus, json: u64) -> Option<Theirs> {
+        let victoria = Victoria::start().await?;
+        let begun = cpu(victoria.pid());
+        let mut lines = Vec::new();
+        for entry in corpus.entries() {
+            serde_json::to_writer(&mut lines, &entry).unwrap();
+            lines.push(b'\n');
+            if lines.len() >= CHUNK {
+                victoria.insert(std::mem::take(&mut lines)).await;
+            }
+        }
+        victoria.insert(lines).await;
+        victoria.flush().await;
+        let rate = corpus.entries as f64 / (cpu(victoria.pid()) - begun).as_secs_f64();
+        // It merges what it was handed for some seconds more.
+        sleep(Duration::from_secs(10)).await;
+        let size = victoria.bytes() as f64 / json as f64;
+        Some(Theirs { victoria, rate, size })
+    }
+}
+
+/// Fills the log. Returns the bytes of the entries' JSON.
+fn produce(settings: &KafkaSettings, corpus: &Corpus) -> u64 {
+    let config = [
+        ("linger.ms", "20"),
+        ("compression.type", "lz4"),
+        ("queue.buffering.max.messages", "1000000"),
+        ("partitioner", "murmur2_random"),
+    ];
+    let producer: ThreadedProducer<_> = records::client(&settings.brokers, &config).create().unwrap();
+    let (mut json, mut bytes) = (Vec::new(), 0);
+    for entry in corpus.entries() {
+        json.clear();
+        serde_json::to_writer(&mut json, &entry).unwrap();
+        bytes += json.len() as u64;
+        let mut payload = Vec::new();
+        encode_entry(&entry, Framing::Avro, &mut payload);
+        let name = settings.topics.name(Topic::of(entry.source));
+        let mut record = BaseRecord::to(&name).key(entry.card_id.as_bytes()).payload(&payload);
+        while let Err((_, refused)) = producer.send(record) {
+            record = refused;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    producer.flush(PATIENCE).unwrap();
+    bytes
+}
+
+/// Lines per CPU-second of tantivy with our schema, from entries in memory into segments as large as ours, in memory too.
+fn bare(corpus: &Corpus) -> f64 {
+    let entries = corpus.entries.min(200_000);
+    let bodies = corpus.entries().take(entries).map(|entry| {
+        let mut body = Vec::new();
+        encode_entry_body(&entry, &mut body);
+        (Bytes::from(body), entry.timestamp)
+    });
+    let bodies: Vec<_> = bodies.collect();
+    let config = IndexerConfig::new("");
+    let began = thread_time();
+    for (segment, bodies) in bodies.chunks(config.segment_docs).enumerate() {
+        let builder = Index::builder().schema(fields().schema.clone()).settings(settings()).tokenizers(tokenizers());
+        let builder = builder.fast_field_tokenizers(tokenizers());
+        let mut index = builder.single_segment_index_writer(RamDirectory::create(), config.segment_bytes).unwrap();
+        for (number, (body, time)) in bodies.iter().enumerate() {
+            let offset = (segment * config.segment_docs + number) as i64;
+            let position = Position { partition: TopicPartition::new(Topic::AgentLogs, 0), epoch: 0, offset };
+            index.add_document(EntryDocument::new(body.clone(), position, *time).unwrap()).unwrap();
+        }
+        index.finalize().unwrap();
+    }
+    entries as f64 / (thread_time() - began).as_secs_f64()
+}
+
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Asks both the same, in turns.
+async fn compare(ours: &Ours, theirs: Option<&Theirs>, questions: &[Question], turns: usize) {
+    println!(
+        "\n| question | hits | the index: p50, p95 | VictoriaLogs: p50, p95 | ÷ p50 (≤ 0.5), ÷ p95 |\n|---|---|---|---|---|"
+    );
+    for question in questions {
+        let [mut our_times, mut their_times] = [Vec::new(), Vec::new()];
+        let (mut our_count, mut their_count) = (0, 0);
+        // Once unmeasured, for what is slow only the first time.
+        for turn in 0..=turns {
+            let began = Instant::now();
+            let answer = ours.ask(question.ours.0, &question.ours.1).await;
+            let took = began.elapsed();
+            our_count = question.our_count(&answer);
+            if turn > 0 {
+                our_times.push(took);
+            }
+            let Some(theirs) = theirs else { continue };
+            let began = Instant::now();
+            let answer = theirs.victoria.ask(question.theirs.0, &question.theirs.1).await;
+            let took = began.elapsed();
+            their_count = question.their_count(&answer);
+            if turn > 0 {
+                their_times.push(took);
+            }
+        }
+        let ([our50, our95], title) = (quantiles(&mut our_times), question.title);
+        if theirs.is_some() {
+            let [their50, their95] = quantiles(&mut their_times);
+            let (p50, p95) = (our50 / their50, our95 / their95);
+            // Both have found the same, or the title says why not.
+            let hits =
+                if our_count == their_count { our_count.to_string() } else { format!("{our_count}, {their_count}") };
+            println!(
+                "| {title} | {hits} | {our50:.1}, {our95:.1} ms | {their50:.1}, {their95:.1} ms | **{p50:.2}**, {p95:.2} |"
+            );
+        } else {
+            println!("| {title} | {our_count} | {our50:.1}, {our95:.1} ms | | |");
+        }
+    }
+}
+
+/// The median and the 95th of a hundred, in milliseconds.
+fn quantiles(times: &mut [Duration]) -> [f64; 2] {
+    times.sort_unstable();
+    [0.5, 0.95].map(|share| times[((times.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1000.0)
+}
+
+/// How long it takes from before an entry is produced until a search over HTTP finds it, while the log is written to.
+async fn freshness() {
+    let (rate, probes) = if crate::is_small() { (500, 20) } else { (5_000, 200) };
+    let config = StackConfig { search: true, ..StackConfig::default() };
+    let stack = Stack::start_with(&kafka().await.bootstrap(), &unique_prefix(), PARTITIONS, config).await;
+    let token = stack.token(WORKSPACE, Access::Viewer);
+    let producer = stack.producer.clone();
+    let noise = tokio::spawn(async move {
+        let runs: Vec<_> =
+            (0..50).map(|n| producer.run(WORKSPACE, &format!("card-{n}"), &format!("run-{n}"))).collect();
+        let (began, mut sent) = (Instant::now(), 0);
+        loop {
+            let due = (began.elapsed().as_secs_f64() * f64::from(rate)) as usize;
+            for number in sent..due {
+                let line = format!(
+                    "line {number} {}",
+                    (0..40).map(|n| word(number * 7 + n * n)).collect::<Vec<_>>().join(" ")
+                );
+                let run = &runs[number % runs.len()];
+                drop(run.log(Level::Info, Source::Agent, "bench", &line).send().await.unwrap());
+            }
+            sent = due;
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    sleep(Duration::from_secs(3)).await;
+    let (client, run, mut times) =
+        (reqwest::Client::new(), stack.producer.run(WORKSPACE, "card-probe", "probe"), Vec::new());
+    for number in 0..probes {
+        let began = Instant::now();
+        run.log(Level::Info, Source::Agent, "bench", &format!("probe{number}x")).send().await.unwrap().await.unwrap();
+        loop {
+            let query = [("q", format!("probe{number}x")), ("limit", "1".to_owned())];
+            let request = client.get(format!("{}/v1/search", stack.url)).query(&query).bearer_auth(&token);
+            let answer = request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap();
+            if questions::total(&answer) == 1 {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{answer}");
+            sleep(Duration::from_millis(10)).await;
+        }
+        times.push(began.elapsed());
+        sleep(Duration::from_millis(50)).await;
+    }
+    noise.abort();
+    let [p50, _] = quantiles(&mut times);
+    let p99 = times[times.len() * 99 / 100].as_secs_f64() * 1000.0;
+    println!(
+        "\nAt {rate} entries/s, from before an entry is produced until it is found: p50 {p50:.0} ms, p99 **{p99:.0} ms** (≤ 1000)."
+    );
+    stack.stop().await;
+}
+
+fn token() -> String {
+    let (workspace, subject) = (WORKSPACE.to_owned(), "bench".to_owned());
+    let claims = Claims { workspace, subject, role: Access::Viewer, ..Claims::default() };
+    mint(&Secret::new(SECRET, "the benchmarks").unwrap(), &claims, Duration::from_secs(24 * 3600)).unwrap()
+}
