@@ -47,10 +47,6 @@ kafka-tls: ## TLS and SCRAM towards Kafka, which need OpenSSL's headers (Debian:
 	@scripts/need cargo cc java mvn
 	$(CARGO) test --features kafka-tls --test suite -- roles::
 
-minio: ## MinIO under .tools, for the tests that want a bucket; without it they are left out
-	@scripts/need go
-	GOBIN=$(abspath $(TOOLS))/bin go install github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
-
 fmt: ## format everything
 	$(CARGO) fmt --all
 
