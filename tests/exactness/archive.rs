@@ -4,12 +4,11 @@
 //! - [`member`]: a process that fills or keeps an archive, and dies where it is told to.
 //! - [`check`]: holds an archive to the topics, and engines to the archive.
 //! - [`keeping`]: killing those that merge, sum up and delete.
-//! - [`places`]: a disk that is full, a bucket that goes away, of a [`minio`].
+//! - [`places`]: a disk that is full, a bucket that goes away.
 
 mod check;
 mod keeping;
 mod member;
-mod minio;
 mod places;
 
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
-use self::check::{age, hold, settle, vacuum};
+use self::check::{Known, age, hold, settle, vacuum};
 use self::member::{Dies, Member, Order};
 use crate::failpoint::Side;
 use crate::member::Pace;
@@ -64,6 +63,18 @@ async fn whoever_is_killed_while_it_fills_loses_and_doubles_nothing() {
             None => panic!("it lives beyond: {dies:?}"),
         }
     }
+    settle(&world, &order(&world, &scratch)).await;
+    let known = Known::so_far(&world, &objects(&scratch)).await;
+    // Engines see what there was, while more comes.
+    let member = Member::start(&order(&world, &scratch));
+    let load = async {
+        for _ in 0..6 {
+            world.log.load(4, 600).await;
+        }
+    };
+    let table = scratch.path().join("archive/entries");
+    tokio::join!(load, known.is_seen(&table));
+    member.kill_9().await;
     // At any time: while rows are encoded, while files are half written.
     for _ in 0..4 * rounds {
         let member = Member::start(&order(&world, &scratch));

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime};
 use agentworks_archive::{Archive, ArchiveReader, MaintainConfig, Maintenance};
 use agentworks_load::hash;
 use agentworks_objects::Objects;
-use agentworks_processors::reader::{ColdRange, ReadFilter, Scope};
+use agentworks_processors::reader::{ColdRange, ReadFilter, Scope, StoredEntry};
 use agentworks_schemas::codec::encode_entry_body;
 use agentworks_schemas::{Topic, TopicPartition};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::member::{Member, Order};
 use crate::support::eventually;
@@ -73,21 +73,20 @@ pub async fn hold(world: &World, objects: &Objects) -> Held {
     let reader = ArchiveReader::new(&Archive::open(objects).await.unwrap());
     for ((workspace, name), card) in &truth.cards {
         let scope = Scope::Card { workspace: workspace.clone(), card: name.clone() };
-        let mut found = read(&reader, &scope, &truth.ends).await;
+        let mut found: Vec<Told> = read(&reader, &scope, &truth.ends).await.iter().map(told).collect();
         found.sort_unstable();
         assert!(found == card.entries, "{workspace}/{name}: {} of {}", found.len(), card.entries.len());
     }
-    let ((workspace, run), held) = truth.runs.iter().next_back().expect("a run");
-    let lines = held.entries.len();
     let folder = Some(objects.url()).filter(|url| url.scheme() == "file");
     let engines = match folder.and_then(|url| url.to_file_path().ok()) {
         Some(folder) => {
-            let seen = engines(&folder.join("entries"), workspace, run);
+            let known = Known::of(&truth, &reader).await;
+            let seen = engines(&folder.join("entries"), &known.workspace, &known.run);
             let offsets: i64 = truth.cards.values().flat_map(|card| &card.entries).map(|entry| entry.offset).sum();
             for engine in &seen {
-                let found =
-                    (engine["rows"].as_u64(), engine["offsets"].as_i64(), engine["lines"].as_array().map(Vec::len));
-                assert_eq!(found, (Some(truth.entries as u64), Some(offsets), Some(lines)), "{}", engine["engine"]);
+                let found = (engine["rows"].as_u64(), engine["offsets"].as_i64());
+                assert_eq!(found, (Some(known.rows), Some(offsets)), "{}", engine["engine"]);
+                assert_eq!(engine["lines"], json!(known.lines), "{}", engine["engine"]);
             }
             seen.len()
         }
@@ -97,25 +96,64 @@ pub async fn hold(world: &World, objects: &Objects) -> Held {
     Held { files, rows, lanes, cards: truth.cards.len(), engines }
 }
 
-async fn read(reader: &ArchiveReader, scope: &Scope, ends: &BTreeMap<TopicPartition, (i64, i64)>) -> Vec<Told> {
-    let filter = ReadFilter::default();
-    let mut told = Vec::new();
-    for (partition, (_, to)) in ends.iter().filter(|(partition, _)| Topic::LOGS.contains(&partition.topic)) {
-        let range = ColdRange { scope, filter: &filter, partition: *partition, epoch: 0, from: 0, to: *to };
-        for stored in reader.forward(&range, usize::MAX / 2).await.unwrap() {
-            let mut body = Vec::new();
-            encode_entry_body(&stored.entry, &mut body);
-            let at = stored.position;
-            told.push(Told {
-                partition: at.partition,
-                epoch: at.epoch,
-                offset: at.offset,
-                recorded: stored.timestamp,
-                hash: hash(&body),
-            });
+/// What engines see at least, now and later: how many rows, and a run's lines, to which none are added.
+pub struct Known {
+    workspace: String,
+    run: String,
+    lines: Vec<String>,
+    rows: u64,
+}
+
+impl Known {
+    async fn of(truth: &Truth, reader: &ArchiveReader) -> Known {
+        let (workspace, run) = truth.runs.keys().next_back().expect("a run").clone();
+        let mut lines = Vec::new();
+        for (_, card) in truth.cards.keys().filter(|(of, _)| *of == workspace) {
+            let scope = Scope::Run { workspace: workspace.clone(), card: card.clone(), run: run.clone() };
+            lines.extend(read(reader, &scope, &truth.ends).await);
+        }
+        let by = |line: &StoredEntry| {
+            (line.position.partition.topic.as_str(), line.position.partition.partition, line.position.offset)
+        };
+        lines.sort_by_key(by);
+        let lines: Vec<_> = lines.iter().map(|line| line.entry.message.to_string()).collect();
+        assert!(!lines.is_empty());
+        Known { workspace, run, lines, rows: truth.entries as u64 }
+    }
+
+    /// What an archive has that has taken all there is so far.
+    pub async fn so_far(world: &World, objects: &Objects) -> Known {
+        let truth = Truth::read(&world.log.settings).await;
+        Known::of(&truth, &ArchiveReader::new(&Archive::open(objects).await.unwrap())).await
+    }
+
+    /// Whether engines see that, while somebody writes.
+    pub async fn is_seen(&self, table: &Path) {
+        let (table, workspace, run) = (table.to_owned(), self.workspace.clone(), self.run.clone());
+        let seen = tokio::task::spawn_blocking(move || engines(&table, &workspace, &run)).await.unwrap();
+        for engine in seen {
+            assert!(engine["rows"].as_u64() >= Some(self.rows), "{}", engine["engine"]);
+            assert_eq!(engine["lines"], json!(self.lines), "{}", engine["engine"]);
         }
     }
-    told
+}
+
+/// All that the archive has of a card or run.
+async fn read(reader: &ArchiveReader, scope: &Scope, ends: &BTreeMap<TopicPartition, (i64, i64)>) -> Vec<StoredEntry> {
+    let filter = ReadFilter::default();
+    let mut found = Vec::new();
+    for (partition, (_, to)) in ends.iter().filter(|(partition, _)| Topic::LOGS.contains(&partition.topic)) {
+        let range = ColdRange { scope, filter: &filter, partition: *partition, epoch: 0, from: 0, to: *to };
+        found.extend(reader.forward(&range, usize::MAX / 2).await.unwrap());
+    }
+    found
+}
+
+fn told(stored: &StoredEntry) -> Told {
+    let mut body = Vec::new();
+    encode_entry_body(&stored.entry, &mut body);
+    let at = stored.position;
+    Told { partition: at.partition, epoch: at.epoch, offset: at.offset, recorded: stored.timestamp, hash: hash(&body) }
 }
 
 /// What DuckDB, Polars and `deltalake` see.

@@ -5,13 +5,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use agentworks_archive::Archive;
-use agentworks_objects::{Objects, ObjectsConfig};
+use agentworks_objects::Objects;
 use rustix::process::Signal;
 
 use super::check::{filled, hold};
 use super::member::start;
-use super::minio::Minio;
 use super::order;
+use crate::support::minio::{self, Minio};
 use crate::support::{Scratch, eventually, process};
 use crate::world::{PATIENCE, World, alone, seed};
 
@@ -70,12 +70,10 @@ async fn a_full_disk_stops_it_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_that_is_slow_and_killed_loses_and_doubles_nothing() {
     let _alone = alone().await;
-    let Some(mut minio) = Minio::start().await else {
-        return println!("there is no MinIO here: `make minio` builds it");
-    };
-    let mut world = World::new(2, seed("MinIO")).await;
-    let objects = Objects::open(&ObjectsConfig { url: minio.url(), s3: minio.options() }).unwrap();
     let scratch = Scratch::new("archive-minio");
+    let Some(mut minio) = Minio::start(scratch.path()).await else { return };
+    let mut world = World::new(2, seed("MinIO")).await;
+    let objects = minio::objects(&minio.endpoint(), "prefix");
     let runtime = start(Archive::open(&objects).await.unwrap(), order(&world, &scratch).log.unwrap());
     world.log.load(4, 800).await;
     filled(&world, &objects).await;
