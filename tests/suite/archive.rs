@@ -13,10 +13,12 @@ use agentworks_archive::{Archive, ArchiveConfig, ArchiveSink};
 use agentworks_ingest::producer::{Producer, RunHandle};
 use agentworks_kafka::{KafkaSettings, SeekPool, SeekRequest};
 use agentworks_objects::Objects;
+use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::runs::{RunsConfig, RunsSink};
 use agentworks_processors::sink::{Flush, Sink};
 use agentworks_schemas::{Level, Source, Timestamp, Topic, TopicPartition};
-use agentworks_store::{EmbeddedStore, Store};
+use agentworks_store::{EmbeddedStore, Key, Row, Scan, Store, StoreError, Table, Write};
+use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
@@ -82,10 +84,12 @@ impl Archived {
         }
     }
 
-    /// A store that knows of the runs, and of nothing else.
+    /// A store in which all entries are over: it knows of the runs and where cards were seen, and of nothing else.
     async fn store_of_runs(&self) -> Arc<dyn Store> {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(self.scratch.path().join("store")).unwrap());
         self.feed(&mut RunsSink::new(store.clone(), RunsConfig::default())).await;
+        let cards = Arc::new(CardsAlone(store.clone()));
+        self.feed(&mut HotSink::new(cards, HotConfig::default(), &mut Registry::default()).unwrap()).await;
         store
     }
 
@@ -109,6 +113,30 @@ impl Archived {
             days.flat_map(|day| std::fs::read_dir(day).unwrap()).map(|file| file.unwrap().path()).collect();
         files.sort();
         files
+    }
+}
+
+/// What of hot's is never over.
+#[derive(Debug)]
+struct CardsAlone(Arc<dyn Store>);
+
+#[async_trait]
+impl Store for CardsAlone {
+    async fn write(&self, mut writes: Vec<Write>) -> Result<(), StoreError> {
+        writes.retain(|write| ["card_lanes", "cards"].contains(&write.table.name));
+        self.0.write(writes).await
+    }
+
+    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
+        self.0.get(table, key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        self.0.scan(scan).await
+    }
+
+    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
+        self.0.delete(table, key, version).await
     }
 }
 
