@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod archive;
 mod client;
 mod config;
 pub(crate) mod dev;
@@ -63,6 +64,8 @@ enum Command {
     Erase(erase::Args),
     /// Make splits of the search index again, from the log
     Reindex(reindex::Args),
+    /// Keep the archive: merge, vacuum, verify, restore, count
+    Archive(archive::Args),
     /// Make the store's tables
     Migrate(migrate::Args),
     /// Create, list and grow the topics; adopt one that was made again
@@ -99,6 +102,7 @@ impl Cli {
                 Command::Token(args) => args.execute().await,
                 Command::Erase(args) => args.execute().await,
                 Command::Reindex(args) => args.execute().await,
+                Command::Archive(args) => args.execute().await,
                 Command::Migrate(args) => args.execute().await,
                 Command::Topics(args) => args.execute().await,
                 Command::Dlq(args) => args.execute().await,

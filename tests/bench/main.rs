@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what can't be done here ends the benchmark")]
 #![allow(unreachable_pub, reason = "the tests share the support")]
 
+mod archive;
 mod connections;
 mod consume;
 mod crowd;
@@ -24,7 +25,7 @@ fn main() {
     if memory::is_child() || servers::is_child() {
         return;
     }
-    let all: [(&str, fn()); 10] = [
+    let all: [(&str, fn()); 11] = [
         ("producer", producer::run),
         ("consume", consume::run),
         ("sinks", sinks::run),
@@ -35,6 +36,7 @@ fn main() {
         ("connections", connections::run),
         ("replay", replay::run),
         ("search", search::run),
+        ("archive", archive::run),
     ];
     // Cargo adds flags of its own.
     let chosen: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

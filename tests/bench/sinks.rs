@@ -24,7 +24,8 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::support::{kafka, records, unique_prefix};
+use crate::support::records::{client, create_topics};
+use crate::support::{kafka, unique_prefix};
 
 const RECORDS: u64 = 2_000_000;
 const PARTITIONS: i32 = 4;
@@ -35,10 +36,10 @@ pub fn run() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let settings = runtime.block_on(async {
         let broker = kafka().await;
-        let topics = records::create_topics(&broker.bootstrap(), &unique_prefix(), PARTITIONS).await;
+        let topics = create_topics(&broker.bootstrap(), &unique_prefix(), PARTITIONS).await;
         KafkaSettings::new(broker.bootstrap(), topics)
     });
-    let size = produce(&settings);
+    let size = produce(&settings, RECORDS);
     let mut rounds = Vec::new();
     let store = Arc::new(NullStore::default());
     // Once unmeasured, for what is slow only the first time.
@@ -67,9 +68,17 @@ pub fn run() {
 }
 
 /// What a round took.
-struct Cost {
-    wall: Duration,
-    cpu: Duration,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    pub wall: Duration,
+    pub cpu: Duration,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+    }
 }
 
 impl Cost {
@@ -82,7 +91,8 @@ impl Cost {
     }
 }
 
-fn measured(work: impl FnOnce()) -> Cost {
+/// What this process takes for something.
+pub fn measured(work: impl FnOnce()) -> Cost {
     let cpu = || {
         let time = clock_gettime(ClockId::ProcessCPUTime);
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -92,18 +102,18 @@ fn measured(work: impl FnOnce()) -> Cost {
     Cost { wall: began.elapsed(), cpu: cpu() - before }
 }
 
-/// Fills the log with what a fleet says. Returns the size of a record on average.
-fn produce(settings: &KafkaSettings) -> u64 {
+/// Fills the log with so many records of what a fleet says. Returns their size on average.
+pub fn produce(settings: &KafkaSettings, records: u64) -> u64 {
     let config = [
         ("linger.ms", "20"),
         ("compression.type", "lz4"),
         ("queue.buffering.max.messages", "1000000"),
         ("partitioner", "murmur2_random"),
     ];
-    let producer: ThreadedProducer<_> = records::client(&settings.brokers, &config).create().unwrap();
+    let producer: ThreadedProducer<_> = client(&settings.brokers, &config).create().unwrap();
     let fleet = Fleet { workspace: "acme".into(), ..Fleet::new(1, Timestamp::now()) };
     let mut bytes = 0;
-    for step in fleet.steps().take(RECORDS as usize) {
+    for step in fleet.steps().take(records as usize) {
         let mut payload = Vec::new();
         let (topic, card) = match &step.record {
             Record::Entry(entry) => {
@@ -124,7 +134,7 @@ fn produce(settings: &KafkaSettings) -> u64 {
         }
     }
     producer.flush(Duration::from_secs(60)).unwrap();
-    bytes / RECORDS
+    bytes / records
 }
 
 /// Reads everything and counts it.
@@ -164,9 +174,9 @@ async fn feed(settings: &KafkaSettings, store: &Arc<NullStore>, round: usize) {
 }
 
 /// Counts what a sink has taken.
-struct Counting<S> {
-    sink: S,
-    taken: Arc<AtomicU64>,
+pub struct Counting<S> {
+    pub sink: S,
+    pub taken: Arc<AtomicU64>,
 }
 
 #[async_trait]
@@ -204,7 +214,7 @@ impl<S: Sink> Sink for Counting<S> {
 
 /// Takes everything and keeps nothing.
 #[derive(Debug, Default)]
-struct NullStore {
+pub struct NullStore {
     calls: AtomicU64,
     rows: AtomicU64,
     bytes: AtomicU64,
@@ -245,7 +255,8 @@ impl Store for NullStore {
     }
 }
 
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+/// The one in the middle.
+pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]

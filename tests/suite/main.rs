@@ -7,6 +7,7 @@
 mod support;
 
 mod admin;
+mod archive;
 mod attacks;
 mod auth;
 mod broker;

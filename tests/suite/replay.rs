@@ -55,7 +55,7 @@ async fn ended_run(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Li
     run.completed().timestamp(Timestamp(BEGAN + 10_000)).send().await.unwrap().await.unwrap();
 }
 
-async fn terminal(stack: &Stack) -> Terminal {
+pub(super) async fn terminal(stack: &Stack) -> Terminal {
     let token = stack.token("acme", Role::Viewer);
     let mut terminal = Terminal::connect(stack, &token, "card", "?history=0").await;
     terminal.settle().await;
@@ -63,16 +63,16 @@ async fn terminal(stack: &Stack) -> Terminal {
 }
 
 /// What a replay shows until it has completed: the numbers of the lines, their ordinals, and the last message.
-struct Played {
+pub(super) struct Played {
     started: Value,
-    lines: Vec<usize>,
+    pub(super) lines: Vec<usize>,
     ordinals: Vec<u64>,
     totals: Vec<u64>,
     positions: Vec<String>,
     completed: Value,
 }
 
-async fn play(terminal: &mut Terminal, run: &str, options: Value) -> Played {
+pub(super) async fn play(terminal: &mut Terminal, run: &str, options: Value) -> Played {
     terminal.send(json!({"type": "replay_run", "runId": run, "options": options})).await;
     let started = terminal.message_of("replay_started").await;
     rest(terminal, started).await

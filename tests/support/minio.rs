@@ -9,8 +9,8 @@ use agentworks_objects::{Objects, ObjectsConfig, S3Options};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use super::eventually;
 use super::kafka::{remove_folders_of_earlier_runs, scratch_root};
+use super::{eventually, process};
 
 const SHARED: &str = "shared-minio-";
 const BUCKET: &str = "tests";
@@ -18,16 +18,22 @@ const USER: &str = "agentworks";
 const PASSWORD: &str = "agentworks-tests";
 const START: Duration = Duration::from_secs(60);
 
-/// A running MinIO. It ends with the test process.
+/// A running MinIO. It ends with the test process, or when this is dropped.
 #[derive(Debug)]
 pub struct Minio {
+    program: PathBuf,
+    folder: PathBuf,
     port: u16,
-    _service: Service,
+    service: Service,
 }
 
 /// The one that all tests share; `None` if there is no such program here.
 pub async fn minio() -> Option<&'static Minio> {
     static MINIO: OnceCell<Option<Minio>> = OnceCell::const_new();
+    let start = async || {
+        remove_folders_of_earlier_runs(SHARED);
+        Minio::start(&scratch_root().join(format!("{SHARED}{}", std::process::id()))).await
+    };
     MINIO.get_or_init(start).await.as_ref()
 }
 
@@ -36,17 +42,44 @@ fn program() -> Option<PathBuf> {
     std::env::var_os("AGENTWORKS_MINIO").map(PathBuf::from).or_else(|| built.exists().then_some(built))
 }
 
-async fn start() -> Option<Minio> {
-    let Some(program) = program() else {
-        println!("there is no MinIO here: what it would show is left out. `make minio` builds it");
-        return None;
-    };
-    remove_folders_of_earlier_runs(SHARED);
-    let folder = scratch_root().join(format!("{SHARED}{}", std::process::id()));
-    // A folder in it is a bucket.
-    std::fs::create_dir_all(folder.join("data").join(BUCKET)).unwrap();
-    let log = std::fs::File::create(folder.join("minio.log")).unwrap();
-    let port = free_port().unwrap();
+impl Minio {
+    /// One with its own folder, for tests that kill it; `None` if there is no such program here.
+    pub async fn start(folder: &Path) -> Option<Minio> {
+        let Some(program) = program() else {
+            println!("there is no MinIO here: what it would show is left out. `make minio` builds it");
+            return None;
+        };
+        // A folder in it is a bucket.
+        std::fs::create_dir_all(folder.join("data").join(BUCKET)).unwrap();
+        let port = free_port().unwrap();
+        let service = serve(&program, folder, port).await;
+        Some(Minio { program, folder: folder.to_owned(), port, service })
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// For signals.
+    pub fn pid(&self) -> u32 {
+        self.service.pid()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub async fn kill_9(&self) {
+        process::kill_9(self.pid());
+        eventually(START, async || (!self.service.is_running()).then_some(())).await;
+    }
+
+    /// Starts it again, where it was and with what it had.
+    pub async fn restart(&mut self) {
+        self.service = serve(&self.program, &self.folder, self.port).await;
+    }
+}
+
+async fn serve(program: &Path, folder: &Path, port: u16) -> Service {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("minio.log")).unwrap();
     let mut command = Command::new(program);
     command.args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")]).arg(folder.join("data"));
     command.env("MINIO_ROOT_USER", USER).env("MINIO_ROOT_PASSWORD", PASSWORD).env("MINIO_BROWSER", "off");
@@ -54,14 +87,7 @@ async fn start() -> Option<Minio> {
     let service = Service::start(command).await.unwrap();
     let ready = format!("http://127.0.0.1:{port}/minio/health/ready");
     eventually(START, async || reqwest::get(&ready).await.ok()?.error_for_status().ok().map(drop)).await;
-    Some(Minio { port, _service: service })
-}
-
-impl Minio {
-    /// Where it is.
-    pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
+    service
 }
 
 /// What lies below a prefix in the bucket of the MinIO at `endpoint`.

@@ -17,7 +17,7 @@ use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_processors::blocks::Sharing;
 use agentworks_processors::erasure::Eraser;
 use agentworks_processors::hot::{HotConfig, HotSink};
-use agentworks_processors::reader::LogReader;
+use agentworks_processors::reader::{ColdTier, LogReader};
 use agentworks_processors::runs::{RunsConfig, RunsSink};
 use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_processors::sink::Sink;
@@ -48,6 +48,8 @@ pub struct StackConfig {
     pub store: Option<Arc<dyn Store>>,
     /// Whether there is a search index.
     pub search: bool,
+    /// What is kept for longest, if there is such a thing.
+    pub cold: Option<Arc<dyn ColdTier>>,
 }
 
 impl Default for StackConfig {
@@ -63,6 +65,7 @@ impl Default for StackConfig {
             kafka: Vec::new(),
             store: None,
             search: false,
+            cold: None,
         }
     }
 }
@@ -106,7 +109,10 @@ impl Stack {
         let warm = WarmSink::new(store.clone(), config.warm, &mut registry).unwrap().sharing(&sharing);
         let group = format!("{prefix}store");
         let seek = SeekPool::new(settings.clone(), 4);
-        let reader = LogReader::new(store.clone(), seek.clone());
+        let reader = match config.cold {
+            Some(cold) => LogReader::with_cold(store.clone(), seek.clone(), cold),
+            None => LogReader::new(store.clone(), seek.clone()),
+        };
         let runs = RunsSink::new(store.clone(), RunsConfig::default()).erasures(reader.erasures().clone());
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(hot), Box::new(warm), Box::new(runs)];
         let runtime = RuntimeConfig::new(settings.clone(), group, store.clone(), sinks);

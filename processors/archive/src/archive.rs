@@ -2,6 +2,7 @@
 
 use agentworks_objects::Objects;
 use agentworks_schemas::{Topic, TopicPartition};
+use futures_util::TryStreamExt;
 
 use crate::error::ArchiveError;
 use crate::lanes;
@@ -28,6 +29,15 @@ impl Archive {
             events: Table::open(objects, &EVENTS).await?,
             runs: Table::open(objects, &RUNS).await?,
         })
+    }
+
+    /// Whether there is an archive in `objects`, of which [`Archive::open`] would make one.
+    ///
+    /// # Errors
+    /// If the store can't be reached.
+    pub async fn is_there(objects: &Objects) -> Result<bool, ArchiveError> {
+        let log = objects.path(ENTRIES.name).join("_delta_log");
+        Ok(objects.store().list(Some(&log)).try_next().await?.is_some())
     }
 
     /// The table that has a topic's records.

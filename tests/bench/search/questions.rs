@@ -42,7 +42,8 @@ impl Question {
             Kind::Histogram => {
                 let step = if title.contains("1 min") { "1m" } else { "1h" };
                 (
-                    ("/v1/histogram", vec![("q", ours), given("interval", step)]),
+                    // Its range is that of the entries: they end about now.
+                    ("/v1/histogram", vec![("q", ours), given("interval", step), given("since", "25h")]),
                     ("/select/logsql/hits", vec![("query", theirs), given("step", step)]),
                 )
             }

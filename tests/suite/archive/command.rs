@@ -1,0 +1,123 @@
+use std::path::Path;
+use std::process::Stdio;
+
+use agentworks_archive::ArchiveReader;
+use agentworks_processors::epochs::adopt::{Adopter, Choices};
+use serde_json::Value;
+
+use super::*;
+use crate::support::role::command;
+
+impl Archived {
+    /// Runs `agentworks archive` with these arguments: its exit code, and what it prints.
+    async fn run(&self, args: &[&str]) -> (i32, String, String) {
+        self.run_at("objects", args).await
+    }
+
+    async fn run_at(&self, folder: &str, args: &[&str]) -> (i32, String, String) {
+        let objects = self.scratch.path().join(folder).display().to_string();
+        let store = format!("embedded:{}", self.scratch.path().join("its store").display());
+        let variables = [
+            ("AGENTWORKS__OBJECTS__URL", objects.as_str()),
+            ("AGENTWORKS__STORE__URL", store.as_str()),
+            ("AGENTWORKS__KAFKA__BROKERS", self.settings.brokers.as_str()),
+            ("AGENTWORKS__KAFKA__TOPIC_PREFIX", self.prefix.as_str()),
+        ];
+        let output = command(&[&["archive"], args].concat(), &variables).stdin(Stdio::null()).output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    async fn json(&self, args: &[&str]) -> Value {
+        let (_, printed, said) = self.run(&[args, &["--json"]].concat()).await;
+        serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{args:?}: {printed} {said}"))
+    }
+}
+
+/// What is done to a file's bytes.
+type Way = fn(&mut Vec<u8>);
+
+const WAYS: [(&str, Way); 3] = [
+    ("a flipped bit", |bytes| bytes[200] ^= 16),
+    ("truncated", |bytes| bytes.truncate(bytes.len() / 2)),
+    ("a forged footer", |bytes| {
+        let end = bytes.len() - 8;
+        bytes[end..end + 4].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
+    }),
+];
+
+fn damage(file: &Path, way: Way) {
+    let mut bytes = std::fs::read(file).unwrap();
+    way(&mut bytes);
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_is_told_and_restored_as_long_as_the_log_has_it() {
+    let archived = Archived::new(20).await;
+    let (code, printed, _) = archived.run(&["verify"]).await;
+    assert_eq!(
+        (code, printed.lines().last()),
+        (0, Some("all is what was written, and every lane is whole")),
+        "{printed}"
+    );
+    let whole = archived.json(&["verify"]).await;
+    let (_, printed, _) = archived.run(&["stats", "--workspaces"]).await;
+    assert!(printed.starts_with("TABLE ") && printed.contains("\nentries "), "{printed}");
+    let stats = archived.json(&["stats"]).await;
+    assert_eq!((&stats["tables"][0]["table"], &stats["tables"][0]["rows"]), (&"entries".into(), &40.into()), "{stats}");
+
+    for (way, change) in WAYS {
+        let file = archived.files().remove(0);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        damage(&file, change);
+        let (code, printed, _) = archived.run(&["verify"]).await;
+        assert!(code == 1 && printed.contains(name) && printed.contains("archive rebuild"), "{way}: {code} {printed}");
+        let (code, printed, _) = archived.run(&["rebuild", "--dry-run"]).await;
+        assert!(code == 0 && printed.contains(name) && printed.contains("  the log has "), "{way}: {printed}");
+        let (code, printed, said) = archived.run(&["rebuild"]).await;
+        assert!(code == 0 && printed.contains("restored: 1 files, "), "{way}: {printed} {said}");
+        let after = archived.json(&["verify"]).await;
+        assert_eq!((&after["rows"], &after["damaged"]), (&whole["rows"], &whole["damaged"]), "{way}: {after}");
+        // What was damaged is deleted like all that isn't needed any more.
+        std::fs::remove_file(&file).unwrap();
+    }
+    assert_eq!(archived.run(&["rebuild"]).await.1, "nothing is damaged\n");
+    assert_eq!(archived.run(&["vacuum", "--dry-run"]).await.1, "0 files would be deleted, 0 B\n");
+    assert_eq!(archived.json(&["compact"]).await["merged"]["removed"], 0);
+    assert_eq!(archived.json(&["rebuild", "--runs"]).await["runs"]["added"], 0);
+
+    archived.cut().await;
+    damage(&archived.files()[0], WAYS[1].1);
+    let (code, _, said) = archived.run(&["rebuild"]).await;
+    assert!(code == 1 && said.contains("the log no longer has ") && said.contains("copy of the archive"), "{said}");
+    let (code, _, said) = archived.run_at("nothing", &["verify"]).await;
+    assert!(code == 1 && said.contains("there is no archive in"), "{said}");
+    assert!(!archived.scratch.path().join("nothing/archive").exists(), "looking makes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_before_the_archive_took_it_is_given_up_when_somebody_says_so() {
+    let archived = Archived::new(5).await;
+    let producer =
+        Producer::builder(&archived.settings.brokers).topics(archived.settings.topics.clone()).build().unwrap();
+    for number in 0..12 {
+        line(&producer.run("acme", "card", "late"), number).await;
+    }
+    let store = archived.store_of_runs().await;
+    archived.cut().await;
+    let adopter = Adopter::over(store, archived.seek.clone()).unwrap();
+    let adopter = adopter.with_cold(Arc::new(ArchiveReader::new(&archived.archive)));
+    let choices = Choices { skip_lost: true, dry_run: true };
+    let would = adopter.adopt(Topic::AgentLogs, choices).await.unwrap();
+    let lost: Vec<_> = would.before.lanes.iter().filter(|lane| lane.lost > 0).collect();
+    assert_eq!((lost.len(), lost[0].sink.as_str(), would.skipped), (1, "archive", 8), "{lost:?}");
+    let lane = TopicPartition::new(Topic::AgentLogs, lost[0].partition);
+    let start = lost[0].log_start.unwrap();
+    let mut sink =
+        ArchiveSink::new(archived.archive.clone(), ArchiveConfig::default(), &mut Registry::default()).unwrap();
+    let stopped = sink.open(lane, 0, start).await.unwrap_err().to_string();
+    assert!(stopped.contains("--skip-lost"), "{stopped}");
+    adopter.adopt(Topic::AgentLogs, Choices { dry_run: false, ..choices }).await.unwrap();
+    assert_eq!(sink.open(lane, 0, start).await.unwrap().high, start);
+}

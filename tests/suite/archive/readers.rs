@@ -1,0 +1,54 @@
+use agentworks_archive::ArchiveReader;
+use agentworks_processors::reader::ColdTier;
+use agentworks_schemas::access::Role;
+use serde_json::json;
+
+use super::*;
+use crate::replay::{play, terminal};
+use crate::rest::get;
+use crate::support::stack::{Stack, StackConfig};
+use crate::support::terminal::Terminal;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_archive_alone_has_is_replayed_paged_and_linked_to_as_ever() {
+    let archived = Archived::new(60).await;
+    let store = archived.store_of_runs().await;
+    archived.cut().await;
+    let cold: Arc<dyn ColdTier> = Arc::new(ArchiveReader::new(&archived.archive));
+    let config = StackConfig { store: Some(store), cold: Some(cold), ..StackConfig::default() };
+    let stack = Stack::start_with(&archived.settings.brokers, &archived.prefix, PARTITIONS, config).await;
+    let token = stack.token("acme", Role::Viewer);
+
+    // A page of the card has both runs in turn; a run's has its own.
+    let (status, page) = get(&stack, &token, "/v1/cards/card/entries?limit=1000&after=start").await;
+    assert_eq!((status, &page["gaps"]), (200, &json!([])), "{page}");
+    let entries = page["entries"].as_array().unwrap();
+    let numbers: Vec<usize> = entries.iter().map(|entry| entry["message"].as_str().unwrap().parse().unwrap()).collect();
+    assert_eq!(numbers, (0..120).map(|at| at / 2).collect::<Vec<_>>());
+    let (_, of_run) = get(&stack, &token, "/v1/runs/old/entries?card=card&limit=1000&after=start").await;
+    let entries = of_run["entries"].as_array().unwrap();
+    assert_eq!((entries.len(), &of_run["gaps"]), (60, &json!([])), "{of_run}");
+
+    // A link to a line, and what stands around it in its run.
+    let position = entries[31]["position"].as_str().unwrap();
+    let route = format!("/v1/entries/{position}/context?card=card&before=2&after=2");
+    let (status, context) = get(&stack, &token, &route).await;
+    assert_eq!((status, &context["entry"]["message"]), (200, &json!("31")), "{context}");
+    let around =
+        |part: &str| context[part].as_array().unwrap().iter().map(|it| it["message"].clone()).collect::<Vec<_>>();
+    assert_eq!((around("before"), around("after")), (vec![json!("29"), json!("30")], vec![json!("32"), json!("33")]));
+
+    let mut terminal = terminal(&stack).await;
+    let played = play(&mut terminal, "old", json!({"speed": 0, "includeSystemLogs": true})).await;
+    assert_eq!(played.lines, (0..60).collect::<Vec<_>>());
+    let errors = play(&mut terminal, "old", json!({"speed": 0, "filters": {"levels": ["error"]}})).await;
+    assert_eq!(errors.lines, (0..60).filter(|number| number % 5 == 3 && number % 3 != 0).collect::<Vec<_>>());
+
+    // Who opens the card sees its last lines, and then what is written now.
+    let mut watching = Terminal::connect(&stack, &token, "card", "?history=10").await;
+    let history = watching.lines(10).await;
+    assert_eq!(history.last().unwrap(), "59");
+    line(&stack.producer.run("acme", "card", "new"), 7).await;
+    assert_eq!(watching.lines(1).await, ["7"]);
+    stack.stop().await;
+}
