@@ -1,5 +1,6 @@
 use agentworks_archive::ArchiveReader;
 use agentworks_processors::reader::ColdTier;
+use agentworks_schemas::Cursor;
 use agentworks_schemas::access::Role;
 use serde_json::json;
 
@@ -29,8 +30,9 @@ async fn what_the_archive_alone_has_is_replayed_paged_and_linked_to_as_ever() {
     let entries = of_run["entries"].as_array().unwrap();
     assert_eq!((entries.len(), &of_run["gaps"]), (60, &json!([])), "{of_run}");
 
-    // A link to a line, and what stands around it in its run.
-    let position = entries[31]["position"].as_str().unwrap();
+    // A link to a line as a hit has it, which names its own partition alone, and what stands around it in its run.
+    let cursor: Cursor = entries[31]["position"].as_str().unwrap().parse().unwrap();
+    let position = Cursor::from_iter(cursor.iter().filter(|(partition, ..)| partition.topic == Topic::AgentLogs));
     let route = format!("/v1/entries/{position}/context?card=card&before=2&after=2");
     let (status, context) = get(&stack, &token, &route).await;
     assert_eq!((status, &context["entry"]["message"]), (200, &json!("31")), "{context}");

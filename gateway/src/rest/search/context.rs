@@ -24,7 +24,7 @@ struct Context {
     after: Vec<PositionedEntry<'static>>,
 }
 
-/// `GET /v1/entries/{position}/context`: the entry with this `position`, as a search or a page tells it, and those of its run
+/// `GET /v1/entries/{position}/context`: the entry with this `position`, as a search tells it, and those of its run
 /// around it: `before` and `after` (0 to 500 each, 10 by default), system entries among them. `card` is the entry's.
 pub(super) async fn show(Id(position): Id, mut asked: Asked) -> Result<Response, ApiError> {
     let count = |params: &mut crate::rest::asked::Params, name| -> Result<usize, ApiError> {
