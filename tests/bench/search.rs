@@ -7,30 +7,29 @@ mod victoria;
 
 use std::time::{Duration, Instant};
 
-use agentworks_gateway::auth::{Secret, mint};
 use agentworks_kafka::KafkaSettings;
-use agentworks_schemas::access::{Claims, Role as Access};
+use agentworks_schemas::access::Role as Access;
 use agentworks_schemas::codec::{Framing, encode_entry, encode_entry_body};
 use agentworks_schemas::{Level, Position, Source, Topic, TopicPartition};
 use agentworks_search::document::EntryDocument;
 use agentworks_search::indexer::IndexerConfig;
 use agentworks_search::schema::{fields, settings, tokenizers};
 use bytes::Bytes;
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rustix::time::{ClockId, clock_gettime};
 use tantivy::Index;
 use tantivy::directory::RamDirectory;
 use tokio::time::sleep;
 
-use self::corpus::{Corpus, WORKSPACE, word};
+use self::corpus::{Corpus, word};
 use self::questions::{Question, questions};
 use self::victoria::{Victoria, bytes};
 use crate::proc::cpu;
+use crate::servers::{SECRET, WORKSPACE, token};
+use crate::sinks::Filler;
 use crate::support::role::Role;
 use crate::support::stack::{Stack, StackConfig};
 use crate::support::{Scratch, eventually, kafka, records, unique_prefix};
 
-const SECRET: &str = "a secret of the benchmarks, long enough";
 const PARTITIONS: i32 = 4;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How many bytes VictoriaLogs is handed at once.
@@ -153,13 +152,7 @@ impl Theirs {
 
 /// Fills the log. Returns the bytes of the entries' JSON.
 fn produce(settings: &KafkaSettings, corpus: &Corpus) -> u64 {
-    let config = [
-        ("linger.ms", "20"),
-        ("compression.type", "lz4"),
-        ("queue.buffering.max.messages", "1000000"),
-        ("partitioner", "murmur2_random"),
-    ];
-    let producer: ThreadedProducer<_> = records::client(&settings.brokers, &config).create().unwrap();
+    let filler = Filler::new(settings);
     let (mut json, mut bytes) = (Vec::new(), 0);
     for entry in corpus.entries() {
         json.clear();
@@ -167,14 +160,9 @@ fn produce(settings: &KafkaSettings, corpus: &Corpus) -> u64 {
         bytes += json.len() as u64;
         let mut payload = Vec::new();
         encode_entry(&entry, Framing::Avro, &mut payload);
-        let name = settings.topics.name(Topic::of(entry.source));
-        let mut record = BaseRecord::to(&name).key(entry.card_id.as_bytes()).payload(&payload);
-        while let Err((_, refused)) = producer.send(record) {
-            record = refused;
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        filler.send(Topic::of(entry.source), &entry.card_id, &payload);
     }
-    producer.flush(PATIENCE).unwrap();
+    filler.finish();
     bytes
 }
 
@@ -307,10 +295,4 @@ async fn freshness() {
         "\nAt {rate} entries/s, from before an entry is produced until it is found: p50 {p50:.0} ms, p99 **{p99:.0} ms** (≤ 1000)."
     );
     stack.stop().await;
-}
-
-fn token() -> String {
-    let (workspace, subject) = (WORKSPACE.to_owned(), "bench".to_owned());
-    let claims = Claims { workspace, subject, role: Access::Viewer, ..Claims::default() };
-    mint(&Secret::new(SECRET, "the benchmarks").unwrap(), &claims, Duration::from_secs(24 * 3600)).unwrap()
 }

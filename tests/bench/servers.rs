@@ -20,7 +20,7 @@ use crate::support::records::create_topics;
 use crate::support::role::Role;
 use crate::support::{Scratch, eventually, kafka, unique_prefix};
 
-const SECRET: &str = "a secret of the benchmarks, long enough";
+pub const SECRET: &str = "a secret of the benchmarks, long enough";
 pub const WORKSPACE: &str = "bench";
 /// As many as an installation has unless it is told otherwise.
 const PARTITIONS: i32 = 12;
@@ -126,7 +126,8 @@ async fn write(producer: &Producer, cards: &[String]) {
     producer.flush(PATIENCE).await.unwrap();
 }
 
-fn token() -> String {
+/// A viewer's token for [`WORKSPACE`].
+pub fn token() -> String {
     let (workspace, subject) = (WORKSPACE.to_owned(), "bench".to_owned());
     let claims = Claims { workspace, subject, role: Access::Viewer, ..Claims::default() };
     mint(&Secret::new(SECRET, "the benchmarks").unwrap(), &claims, Duration::from_secs(24 * 3600)).unwrap()
@@ -180,19 +181,23 @@ impl Beside {
 async fn build_centrifuge() -> Option<PathBuf> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/centrifuge");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("centrifuge");
+    let mut build = Command::new(go("Centrifugo's engine").await?);
+    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(&sources);
+    assert!(build.status().await.unwrap().success(), "{} does not build", sources.display());
+    Some(program)
+}
+
+/// Go; `None`, and a line that says what is left out, where there is none.
+pub async fn go(what: &str) -> Option<&'static str> {
     // Where Go's own archive is to be unpacked, which not everybody has in the path.
     for go in ["go", "/usr/local/go/bin/go"] {
-        let build = Command::new(go).args(["build", "-o"]).arg(&program).arg(".").current_dir(&sources).status().await;
-        match build {
-            Ok(status) => {
-                assert!(status.success(), "{} does not build", sources.display());
-                return Some(program);
-            }
+        match Command::new(go).arg("version").stdout(Stdio::null()).status().await {
+            Ok(_) => return Some(go),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => panic!("{go}: {error}"),
         }
     }
-    println!("missing: go, which Centrifugo's engine is built with: https://go.dev/dl; it is left out\n");
+    println!("missing: go, which {what} is built with: https://go.dev/dl; it is left out\n");
     None
 }
 

@@ -15,12 +15,12 @@ use agentworks_processors::runtime::{Runtime, RuntimeConfig};
 use agentworks_processors::sink::{Flush, Sink, SinkError};
 use agentworks_processors::warm::{WarmConfig, WarmSink};
 use agentworks_schemas::codec::{Framing, encode_entry, encode_event};
-use agentworks_schemas::{Timestamp, Topic, TopicPartition};
+use agentworks_schemas::{Timestamp, Topic, TopicPartition, Topics};
 use agentworks_store::{Key, Row, Scan, Store, StoreError, Table, Write};
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -104,13 +104,7 @@ pub fn measured(work: impl FnOnce()) -> Cost {
 
 /// Fills the log with so many records of what a fleet says. Returns their size on average.
 pub fn produce(settings: &KafkaSettings, records: u64) -> u64 {
-    let config = [
-        ("linger.ms", "20"),
-        ("compression.type", "lz4"),
-        ("queue.buffering.max.messages", "1000000"),
-        ("partitioner", "murmur2_random"),
-    ];
-    let producer: ThreadedProducer<_> = client(&settings.brokers, &config).create().unwrap();
+    let filler = Filler::new(settings);
     let fleet = Fleet { workspace: "acme".into(), ..Fleet::new(1, Timestamp::now()) };
     let mut bytes = 0;
     for step in fleet.steps().take(records as usize) {
@@ -126,15 +120,43 @@ pub fn produce(settings: &KafkaSettings, records: u64) -> u64 {
             }
         };
         bytes += payload.len() as u64;
-        let name = settings.topics.name(topic);
-        let mut record = BaseRecord::to(&name).key(card.as_bytes()).payload(&payload);
-        while let Err((_, refused)) = producer.send(record) {
+        filler.send(topic, card, &payload);
+    }
+    filler.finish();
+    bytes / records
+}
+
+/// Writes into the log as fast as it takes records.
+pub struct Filler<'a> {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    topics: &'a Topics,
+}
+
+impl<'a> Filler<'a> {
+    pub fn new(settings: &'a KafkaSettings) -> Self {
+        let config = [
+            ("linger.ms", "20"),
+            ("compression.type", "lz4"),
+            ("queue.buffering.max.messages", "1000000"),
+            ("partitioner", "murmur2_random"),
+        ];
+        Filler { producer: client(&settings.brokers, &config).create().unwrap(), topics: &settings.topics }
+    }
+
+    /// Waits for room in the producer's queue.
+    pub fn send(&self, topic: Topic, card: &str, payload: &[u8]) {
+        let name = self.topics.name(topic);
+        let mut record = BaseRecord::to(&name).key(card.as_bytes()).payload(payload);
+        while let Err((_, refused)) = self.producer.send(record) {
             record = refused;
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    producer.flush(Duration::from_secs(60)).unwrap();
-    bytes / records
+
+    /// Waits until all is written.
+    pub fn finish(self) {
+        self.producer.flush(Duration::from_secs(60)).unwrap();
+    }
 }
 
 /// Reads everything and counts it.

@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
 use self::check::{Known, age, hold, settle, vacuum};
-use self::member::{Dies, Member, Order};
+use self::member::{Dies, Order, launch};
 use crate::failpoint::Side;
 use crate::member::Pace;
 use crate::support::Scratch;
@@ -57,7 +57,7 @@ async fn whoever_is_killed_while_it_fills_loses_and_doubles_nothing() {
     for (path, nth, side) in std::iter::repeat_n(plans, rounds).flatten() {
         world.log.load(4, 600).await;
         let dies = Dies { path: path.map(str::to_owned), nth, side };
-        let mut member = Member::start(&Order { dies: Some(dies.clone()), ..order(&world, &scratch) });
+        let mut member = launch(&Order { dies: Some(dies.clone()), ..order(&world, &scratch) });
         match member.ended(COMES).await {
             Some(told) => println!("  {}", told.unwrap_or_else(|| panic!("it ended without coming to: {dies:?}"))),
             None => panic!("it lives beyond: {dies:?}"),
@@ -66,7 +66,7 @@ async fn whoever_is_killed_while_it_fills_loses_and_doubles_nothing() {
     settle(&world, &order(&world, &scratch)).await;
     let known = Known::so_far(&world, &objects(&scratch)).await;
     // Engines see what there was, while more comes.
-    let member = Member::start(&order(&world, &scratch));
+    let member = launch(&order(&world, &scratch));
     let load = async {
         for _ in 0..6 {
             world.log.load(4, 600).await;
@@ -77,7 +77,7 @@ async fn whoever_is_killed_while_it_fills_loses_and_doubles_nothing() {
     member.kill_9().await;
     // At any time: while rows are encoded, while files are half written.
     for _ in 0..4 * rounds {
-        let member = Member::start(&order(&world, &scratch));
+        let member = launch(&order(&world, &scratch));
         world.log.load(4, 1500).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..600))).await;
         member.kill_9().await;
@@ -105,7 +105,7 @@ async fn who_wakes_when_others_have_its_partitions_takes_nothing_back() {
     if let Some(log) = &mut member.log {
         log.instance = None;
     }
-    let zombie = Member::start(&member);
+    let zombie = launch(&member);
     world.log.load(4, 600).await;
     check::filled(&world, &objects(&scratch)).await;
     let rounds = if is_chaos() { 6 } else { 2 };
@@ -114,7 +114,7 @@ async fn who_wakes_when_others_have_its_partitions_takes_nothing_back() {
         world.log.load(4, 1500).await;
         zombie.signal(Signal::STOP);
         let begun = Instant::now();
-        let mut heir = Member::start(&member);
+        let mut heir = launch(&member);
         check::filled(&world, &objects(&scratch)).await;
         println!("  taken over after {:.1?}", begun.elapsed());
         world.log.load(4, 600).await;

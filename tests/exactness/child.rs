@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde::Serialize;
@@ -72,6 +73,22 @@ impl Child {
     /// Waits until it has ended.
     pub async fn wait(&mut self) -> ExitStatus {
         self.process.wait().await.unwrap()
+    }
+
+    /// Waits until it has ended by itself, for at most so long. Returns what it told last, if it has ended.
+    pub async fn ended(&mut self, within: Duration) -> Option<Option<String>> {
+        tokio::time::timeout(within, self.wait()).await.ok()?;
+        let mut last = None;
+        while let Some(line) = self.told().await {
+            last = Some(line);
+        }
+        Some(last)
+    }
+
+    /// Has a member leave its group in order.
+    pub async fn leave(&mut self) {
+        // It may have died.
+        let _ = self.say("leave").await;
     }
 
     /// `kill -9`, and waits until it is gone.

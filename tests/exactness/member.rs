@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use agentworks_store::Store;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -81,10 +81,6 @@ impl Member {
         Member(Child::start("member::process_of_other_tests", order))
     }
 
-    pub fn pid(&self) -> u32 {
-        self.0.pid()
-    }
-
     /// The most memory that it has had, in KiB.
     pub fn peak_rss(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -98,29 +94,23 @@ impl Member {
         assert_eq!(self.0.told().await.as_deref(), Some("armed"));
     }
 
-    /// Has it leave its group in order.
-    pub async fn leave(&mut self) {
-        // It may have died.
-        let _ = self.0.say("leave").await;
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        self.0.signal(signal);
-    }
-
     /// `kill -9`, and waits until it is gone.
     pub async fn kill_9(self) {
         self.0.kill_9().await;
     }
+}
 
-    /// Waits until it has ended by itself, for at most so long. Returns what it told last, if it has ended.
-    pub async fn ended(&mut self, within: Duration) -> Option<Option<String>> {
-        tokio::time::timeout(within, self.0.wait()).await.ok()?;
-        let mut last = None;
-        while let Some(line) = self.0.told().await {
-            last = Some(line);
-        }
-        Some(last)
+impl Deref for Member {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Member {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
     }
 }
 

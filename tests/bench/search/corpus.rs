@@ -7,9 +7,10 @@ use agentworks_schemas::{LogEntry, Source, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::servers::WORKSPACE;
+
 /// The time that the entries are spread over.
 pub const SPAN: Duration = Duration::from_secs(24 * 3600);
-pub const WORKSPACE: &str = "bench";
 const CARDS: usize = 1_000;
 /// So that there are about ten runs to a card.
 const RUN_LENGTH: std::ops::RangeInclusive<usize> = 50..=150;

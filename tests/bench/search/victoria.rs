@@ -1,12 +1,12 @@
 //! VictoriaLogs, beside which the index is measured.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
+use crate::servers::go;
 use crate::support::{Scratch, eventually};
 
 /// The last release of the module that both were in, and what is wanted of it.
@@ -85,24 +85,17 @@ async fn build() -> Option<PathBuf> {
         return Some(program);
     }
     std::fs::create_dir_all(&folder).unwrap();
-    for go in ["go", "/usr/local/go/bin/go"] {
-        let fetch = Command::new(go).args(["mod", "download", "-json", MODULE]).current_dir("/").output().await;
-        match fetch {
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                assert!(output.status.success(), "{MODULE} can't be fetched: {said}");
-                let module: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-                // Built where it lies: its go.mod replaces modules, which `go install` refuses.
-                let mut build = Command::new(go);
-                build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg(PACKAGE);
-                let status = build.current_dir(module["Dir"].as_str().unwrap()).status().await.unwrap();
-                assert!(status.success(), "{MODULE} does not build");
-                return Some(program);
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => panic!("{go}: {error}"),
-        }
-    }
-    println!("missing: go, which VictoriaLogs is built with: https://go.dev/dl; it is left out\n");
-    None
+    let go = go("VictoriaLogs").await?;
+    let fetch = Command::new(go).args(["mod", "download", "-json", MODULE]).current_dir("/").output().await.unwrap();
+    assert!(fetch.status.success(), "{MODULE} can't be fetched: {}", String::from_utf8_lossy(&fetch.stderr));
+    let module: serde_json::Value = serde_json::from_slice(&fetch.stdout).unwrap();
+    // Built where it lies: its go.mod replaces modules, which `go install` refuses.
+    let mut build = Command::new(go);
+    build
+        .args(["build", "-mod=readonly", "-o"])
+        .arg(&program)
+        .arg(PACKAGE)
+        .current_dir(module["Dir"].as_str().unwrap());
+    assert!(build.status().await.unwrap().success(), "{MODULE} does not build");
+    Some(program)
 }

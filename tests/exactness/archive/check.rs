@@ -14,7 +14,7 @@ use agentworks_schemas::codec::encode_entry_body;
 use agentworks_schemas::{Topic, TopicPartition};
 use serde_json::{Value, json};
 
-use super::member::{Member, Order};
+use super::member::{Order, launch};
 use crate::support::eventually;
 use crate::truth::{Told, Truth};
 use crate::world::{PATIENCE, World};
@@ -53,7 +53,7 @@ pub async fn filled(world: &World, objects: &Objects) {
 
 /// Has one more process do what is left.
 pub async fn settle(world: &World, order: &Order) {
-    let mut last = Member::start(&Order { dies: None, ..order.clone() });
+    let mut last = launch(&Order { dies: None, ..order.clone() });
     let objects = Objects::folder(&order.objects).unwrap();
     filled(world, &objects).await;
     last.leave().await;

@@ -12,7 +12,7 @@ use agentworks_schemas::{Level, LogEntry, RunEvent, RunEventKind, Source, Timest
 use prometheus_client::registry::Registry;
 
 use super::check::{age, data, engines, keeper, only_current, vacuum};
-use super::member::{Dies, Member, Order, keep};
+use super::member::{Dies, Order, keep, launch};
 use super::{COMES, is_chaos};
 use crate::failpoint::Side;
 use crate::support::Scratch;
@@ -144,7 +144,7 @@ async fn whoever_is_killed_while_it_keeps_loses_nothing_and_takes_nothing_from_r
             // Copies are new; what readers hold is old, and is kept all the same while its removal is young.
             age(&folder);
             let order = Order { log: None, objects: folder.clone(), dies: Some(Dies { path: None, nth, side }) };
-            let told = Member::start(&order).ended(COMES).await.expect("it ends");
+            let told = launch(&order).ended(COMES).await.expect("it ends");
             is_done = told.is_none();
             println!("  {}", told.as_deref().unwrap_or("it did all that there is to do"));
             died += usize::from(!is_done);

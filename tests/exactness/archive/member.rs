@@ -12,7 +12,6 @@ use agentworks_processors::runtime::{Runtime, RuntimeConfig};
 use agentworks_schemas::Topics;
 use agentworks_store::Store;
 use prometheus_client::registry::Registry;
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::child::{self, Child, tell};
@@ -41,39 +40,9 @@ pub struct Order {
     pub dies: Option<Dies>,
 }
 
-/// A running process. It is killed when this is dropped.
-#[derive(Debug)]
-pub struct Member(Child);
-
-impl Member {
-    pub fn start(order: &Order) -> Self {
-        Member(Child::start("archive::member::process_of_other_tests", order))
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        self.0.signal(signal);
-    }
-
-    /// Has it publish what it has, and leave its group.
-    pub async fn leave(&mut self) {
-        // It may have died.
-        let _ = self.0.say("leave").await;
-    }
-
-    /// `kill -9`, and waits until it is gone.
-    pub async fn kill_9(self) {
-        self.0.kill_9().await;
-    }
-
-    /// Waits until it has ended by itself, for at most so long. Returns what it told last, if it has ended.
-    pub async fn ended(&mut self, within: Duration) -> Option<Option<String>> {
-        tokio::time::timeout(within, self.0.wait()).await.ok()?;
-        let mut last = None;
-        while let Some(line) = self.0.told().await {
-            last = Some(line);
-        }
-        Some(last)
-    }
+/// Starts one.
+pub fn launch(order: &Order) -> Child {
+    Child::start("archive::member::process_of_other_tests", order)
 }
 
 #[test]
