@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -105,10 +105,9 @@ impl Terminal {
     /// The next message of a type; others are passed over.
     pub async fn message_of(&mut self, kind: &str) -> Value {
         let mut others = Vec::new();
-        let until = Instant::now() + PATIENCE;
         // Something else always comes, if only a heartbeat.
-        while Instant::now() < until {
-            let message = self.message().await;
+        let until = Instant::now() + PATIENCE;
+        while let Ok(message) = timeout_at(until, self.message()).await {
             if message["type"] == kind {
                 return message;
             }
