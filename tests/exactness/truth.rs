@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::KafkaSettings;
+use agentworks_kafka::topics::{Watermarks, watermarks_of};
 use agentworks_load::hash;
 use agentworks_schemas::codec::{Defaults, Schemas, decode_entry, decode_event};
 use agentworks_schemas::{Timestamp, Topic, TopicPartition};
@@ -142,7 +143,7 @@ fn read(settings: &KafkaSettings) -> Truth {
         let mut assignment = TopicPartitionList::new();
         let mut open = BTreeSet::new();
         for partition in metadata.topics()[0].partitions() {
-            let (low, high) = consumer.fetch_watermarks(&name, partition.id(), PATIENCE).unwrap();
+            let Watermarks { low, high } = watermarks_of(&consumer, &name, partition.id()).unwrap();
             truth.ends.insert(TopicPartition::new(topic, partition.id()), (low, high));
             if low < high {
                 assignment.add_partition_offset(&name, partition.id(), Offset::Offset(low)).unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::settings::KafkaSettings;
-use agentworks_kafka::topics;
+use agentworks_kafka::topics::{self, watermarks_of};
 use agentworks_schemas::Topics;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -176,8 +176,8 @@ pub async fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
 fn first_offset(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
-            Ok((low, _)) => return low,
+        match watermarks_of(consumer, topic, partition) {
+            Ok(marks) => return marks.low,
             Err(error) if Instant::now() > deadline => panic!("watermarks: {error}"),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }

@@ -2,24 +2,25 @@
 //!
 //! - [`grow`]: adding partitions.
 //! - [`ids`]: telling a topic from one of the same name that was there before.
+//! - `watermarks`: where logs begin and end.
 
 pub mod grow;
 pub mod ids;
+mod watermarks;
 
-use std::ffi::CString;
 use std::time::{Duration, Instant};
 
+use agentworks_schemas::Topic;
 use agentworks_schemas::codec::MAX_RECORD;
-use agentworks_schemas::{Topic, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::bindings::rd_kafka_get_watermark_offsets;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::types::RDKafkaRespErr;
 
 use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
 use crate::trace::Traced;
+
+pub use watermarks::{Watermarks, last_known_end, query_watermarks, watermarks_of};
 
 /// How long the brokers have for an answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,15 +30,6 @@ const PROPAGATION: Duration = Duration::from_millis(20);
 
 /// The largest batch that a topic takes, in bytes: a record of [`MAX_RECORD`], its key and headers, and the framing.
 pub const MAX_BATCH: usize = MAX_RECORD + 64 * 1024;
-
-/// Where a partition's log begins and ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Watermarks {
-    /// The first offset that is there.
-    pub low: i64,
-    /// The offset after the last that is there: the next record's.
-    pub high: i64,
-}
 
 /// How topics are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,9 +167,7 @@ pub async fn describe_topics(settings: &KafkaSettings) -> Result<Vec<TopicInfo>,
             };
             let mut offsets = 0;
             for partition in 0..partitions {
-                let (low, high) = client
-                    .fetch_watermarks(&name, partition, TIMEOUT)
-                    .map_err(|error| KafkaError::from_client(&error, &name))?;
+                let Watermarks { low, high } = watermarks_of(&client, &name, partition)?;
                 offsets += high - low;
             }
             infos.push(TopicInfo { name, partitions, offsets, settings: Vec::new() });
@@ -202,50 +192,6 @@ pub async fn describe_topics(settings: &KafkaSettings) -> Result<Vec<TopicInfo>,
         }
     }
     Ok(infos)
-}
-
-/// Asks the brokers where a partition begins and ends right now. What an open transaction has written lies behind the
-/// end. Blocks, for 30 seconds at most.
-pub fn query_watermarks<C: ConsumerContext>(
-    consumer: &impl Consumer<C>,
-    settings: &KafkaSettings,
-    partition: TopicPartition,
-) -> Result<Watermarks, KafkaError> {
-    let name = settings.topics.name(partition.topic);
-    let fault = |error| KafkaError::from_client(&error, &name);
-    let ask = || consumer.fetch_watermarks(&name, partition.partition, TIMEOUT).map_err(fault);
-    let (low, high) = match ask() {
-        // librdkafka remembers that a topic was unknown, as it is for a moment while its leaders are elected, and says so
-        // for minutes without asking anybody. What it is told anew it believes.
-        Err(KafkaError::NoTopic(_)) => {
-            consumer.fetch_metadata(Some(&name), TIMEOUT).map_err(fault)?;
-            ask()?
-        }
-        answer => answer?,
-    };
-    Ok(Watermarks { low, high })
-}
-
-/// Where a partition ends as of the last answer that this consumer had from a broker; `None` before the first. Costs
-/// nothing. Open transactions and markers count.
-pub fn last_known_end<C: ConsumerContext>(
-    consumer: &impl Consumer<C>,
-    settings: &KafkaSettings,
-    partition: TopicPartition,
-) -> Option<i64> {
-    let name = CString::new(settings.topics.name(partition.topic)).ok()?;
-    let (mut low, mut high) = (-1, -1);
-    // SAFETY: the client lives as long as the consumer, the name ends with NUL, and both results are our own variables.
-    let answer = unsafe {
-        rd_kafka_get_watermark_offsets(
-            consumer.client().native_ptr(),
-            name.as_ptr(),
-            partition.partition,
-            &mut low,
-            &mut high,
-        )
-    };
-    (answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
 
 /// How many partitions the topic `name` has. Blocks.

@@ -16,7 +16,7 @@ use crate::batch::RecordHeaders;
 use crate::error::KafkaError;
 use crate::headers;
 use crate::settings::KafkaSettings;
-use crate::topics::{TIMEOUT, partitions_of};
+use crate::topics::{TIMEOUT, Watermarks, partitions_of, watermarks_of};
 use crate::trace::Traced;
 
 /// A reading fails if nothing at all comes for so long.
@@ -175,12 +175,10 @@ pub fn read_letter(settings: &KafkaSettings, at: LetterPosition) -> Result<Optio
 fn ends(consumer: &BaseConsumer<Traced>, name: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
     let begun = Instant::now();
     loop {
-        match consumer.fetch_watermarks(name, partition, TIMEOUT) {
-            Ok(ends) => return Ok(ends),
-            Err(error) => match KafkaError::from_client(&error, name) {
-                error if error.is_transient() && begun.elapsed() < TIMEOUT => std::thread::sleep(AGAIN),
-                error => return Err(error),
-            },
+        match watermarks_of(consumer, name, partition) {
+            Ok(Watermarks { low, high }) => return Ok((low, high)),
+            Err(error) if error.is_transient() && begun.elapsed() < TIMEOUT => std::thread::sleep(AGAIN),
+            Err(error) => return Err(error),
         }
     }
 }
