@@ -16,6 +16,8 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use agentworks_kafka::Batch;
 use agentworks_schemas::{Timestamp, TopicPartition};
 
@@ -28,6 +30,10 @@ pub use retention::{Keep, Retention, Term, Terms};
 
 use crate::sink::SinkError;
 
+/// A sink that catches up publishes its position as often, by the log's own clock, as one that takes records as they are
+/// written, but not more often than this.
+pub(crate) const CATCHING_UP: Duration = Duration::from_secs(1);
+
 /// What a sink holds of one partition: every entry in `[low, high)`, and possibly some beyond.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -35,6 +41,9 @@ pub struct Held {
     pub partition: TopicPartition,
     /// Which making of its topic.
     pub epoch: u32,
+    /// Where the sink began: it never saw what lay before, which is not to say that there was nothing. 0 in positions of
+    /// before this was kept.
+    pub began: i64,
     /// The first offset that is held, of the workspaces whose entries are kept longest. It moves up as old data expires,
     /// ahead of the expiry by a margin. A workspace's own is [`Held::low_at`].
     pub low: i64,
@@ -55,7 +64,7 @@ impl Held {
     pub fn new(partition: TopicPartition, epoch: u32, start: i64, keep: Option<&Keep>) -> Self {
         let terms = keep.map(|keep| Terms::new(keep, start));
         let (clock, buckets) = (Clock::default(), Vec::new());
-        Held { partition, epoch, low: start, high: start, clock, buckets, terms }
+        Held { partition, epoch, began: start, low: start, high: start, clock, buckets, terms }
     }
 
     /// The version of the position's row: greater wherever more of the log is known. See DESIGN: `epoch << 44 | offset`.

@@ -208,7 +208,7 @@ impl LogReader {
         let held = self.tiers.runs_held(&partitions).await?;
         let ends = partitions.into_iter().map(async |partition| {
             // Of a topic that was made again and isn't adopted yet, what was taken before may reach further than its log.
-            let (epoch, taken) = held.get(&partition).copied().unwrap_or((0, 0));
+            let (epoch, taken) = held.get(&partition).map_or((0, 0), |held| (held.epoch, held.high));
             let high = self.tiers.watermarks(partition).await?.high;
             Ok::<_, ReadError>((partition, epoch, high.max(taken)))
         });

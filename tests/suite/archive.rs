@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use agentworks_archive::{Archive, ArchiveConfig, ArchiveSink};
 use agentworks_ingest::producer::{Producer, RunHandle};
-use agentworks_kafka::{KafkaSettings, SeekPool, SeekRequest};
+use agentworks_kafka::{KafkaSettings, SeekPool, SeekRequest, Watermarks};
 use agentworks_objects::Objects;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::runs::{RunsConfig, RunsSink};
@@ -74,8 +74,8 @@ impl Archived {
     /// Has a sink take all that there is.
     async fn feed(&self, sink: &mut dyn Sink) {
         for partition in lanes() {
-            let to = self.seek.watermarks(partition).await.unwrap().high;
-            let from = sink.open(partition, 0, 0).await.unwrap().high;
+            let Watermarks { low, high: to } = self.seek.watermarks(partition).await.unwrap();
+            let from = sink.open(partition, 0, low).await.unwrap().high;
             let mut batches = self.seek.read(SeekRequest { partition, epoch: 0, from, to, key: None });
             while let Some(batch) = batches.recv().await {
                 sink.take(&batch.unwrap()).await.unwrap();

@@ -48,7 +48,7 @@ pub(crate) async fn held(
     let Some(high) = found[0] else { return Ok(None) };
     let low = found[1].unwrap_or(high).max(found.get(3).copied().flatten().unwrap_or(0)).min(high);
     let clock = Clock { time: Timestamp(found[2].unwrap_or(0)), ..Clock::default() };
-    Ok(Some(Held { partition, epoch, low, high, clock, buckets: Vec::new(), terms: None }))
+    Ok(Some(Held { partition, epoch, began: low, low, high, clock, buckets: Vec::new(), terms: None }))
 }
 
 /// Which making of its topic a partition was last seen in; `None` if it never began.

@@ -20,6 +20,8 @@ pub const POSITIONS: Table = Table {
 #[derive(Serialize, Deserialize)]
 struct Stored {
     epoch: u32,
+    #[serde(default)]
+    began: i64,
     low: i64,
     high: i64,
     clock: i64,
@@ -47,24 +49,25 @@ pub async fn load(store: &dyn Store, sink: &str, partition: TopicPartition) -> R
     let Some(row) = store.get(&POSITIONS, &key(sink, partition)).await? else { return Ok(None) };
     let stored: Stored = serde_json::from_slice(&row.payload)
         .map_err(|error| StoreError::Failed(format!("the position of {sink} in {partition} is damaged: {error}")))?;
-    let Stored { epoch, mut low, high, clock, bucket, filled, mut buckets, terms, ttl } = stored;
+    let Stored { epoch, began, mut low, high, clock, bucket, filled, mut buckets, terms, ttl } = stored;
     if terms.is_none() && ttl.is_some() {
         // It speaks of tables that are not read any more.
         low = high;
         buckets.clear();
     }
     let clock = Clock { time: Timestamp(clock), bucket, filled };
-    Ok(Some(Held { partition, epoch, low, high, clock, buckets, terms }))
+    Ok(Some(Held { partition, epoch, began, low, high, clock, buckets, terms }))
 }
 
 /// Publishes what `sink` holds. Call it after the data is durable. Where the store knows a later position already, that
 /// one stays: the writer has been overtaken, and what it wrote does no harm.
 pub async fn publish(store: &dyn Store, sink: &str, held: &[Held]) -> Result<(), StoreError> {
     let write = |held: &Held| {
-        let &Held { partition, epoch, low, high, clock, ref buckets, ref terms } = held;
+        let &Held { partition, epoch, began, low, high, clock, ref buckets, ref terms } = held;
         let Clock { time, bucket, filled } = clock;
         let (buckets, terms) = (buckets.clone(), terms.clone());
-        let stored = Stored { epoch, low, high, clock: time.millis(), bucket, filled, buckets, terms, ttl: None };
+        let clock = time.millis();
+        let stored = Stored { epoch, began, low, high, clock, bucket, filled, buckets, terms, ttl: None };
         let payload = serde_json::to_vec(&stored).map_err(|error| StoreError::Failed(error.to_string()))?;
         Ok(Write {
             table: &POSITIONS,

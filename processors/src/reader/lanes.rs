@@ -13,9 +13,10 @@ use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 
 use super::stored::StoredTiers;
-use super::tiers::Tiers;
+use super::tiers::{Tier, Tiers};
 use super::{ReadError, Scope};
 use crate::hot::{CardLane, card_lanes};
+use crate::lane::Held;
 
 /// How long the number of partitions is believed.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -29,6 +30,30 @@ pub(super) struct ScopeLane {
     pub(super) floor: i64,
     /// Whether the store says so. If not, it is where the log begins now, and what lay before is not known.
     pub(super) is_known: bool,
+}
+
+/// What of a partition a sink has seen, whether it still holds it or not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) epoch: u32,
+    began: i64,
+    pub(super) high: i64,
+}
+
+impl Seen {
+    fn of(held: &Held) -> Self {
+        Seen { epoch: held.epoch, began: held.began, high: held.high }
+    }
+
+    /// Where the first of something lies, if a sink saw it first at `first`: not before `reach` if that is before where
+    /// the sink began.
+    fn first(first: Option<i64>, by: Option<Seen>, reach: Option<i64>) -> Option<i64> {
+        let first = first?;
+        match (by, reach) {
+            (Some(seen), Some(reach)) if reach < seen.began => Some(reach.min(first)),
+            _ => Some(first),
+        }
+    }
 }
 
 /// The number of partitions, asked for now and then, by one caller at a time.
@@ -125,40 +150,62 @@ impl StoredTiers {
             let seen = seen.iter().filter(|lane| lane.partition == partition);
             let parts = parts.iter().filter(|part| part.partition == partition);
             let noted = seen.clone().map(|lane| lane.epoch).chain(parts.clone().map(|part| part.epoch)).max();
-            let epoch = hot_held.or(runs_held).map(|(epoch, _)| epoch).or(noted).unwrap_or_default();
+            let epoch = hot_held.or(runs_held).map(|held| held.epoch).or(noted).unwrap_or_default();
 
             let first_of_card = seen.filter(|lane| lane.epoch == epoch).map(|lane| lane.first).min();
             let first_of_run = parts.filter(|part| part.epoch == epoch).map(|part| part.first).min();
-            let high_of_hot = hot_held.filter(|_| !late.contains(&partition)).map(|(_, high)| high);
-            let high_of_runs = runs_held.filter(|(of, _)| *of == epoch).map(|(_, high)| high);
+            let high_of_hot = hot_held.filter(|_| !late.contains(&partition)).map(|hot| hot.high);
+            let runs_held = runs_held.filter(|runs| runs.epoch == epoch);
+            let reach = self.reach(partition, epoch, scope.workspace(), [hot_held, runs_held]).await?;
+            let of_card = Seen::first(first_of_card.or(high_of_hot), hot_held, reach);
+            let of_run = Seen::first(first_of_run.or(runs_held.map(|runs| runs.high)), runs_held, reach);
             // `None`, where nothing is known, is the least.
-            let known = first_of_card.or(high_of_hot).max(first_of_run.or(high_of_runs));
-            let floor = match known {
-                Some(floor) => floor,
-                None => self.watermarks(partition).await?.low,
+            let known = of_card.max(of_run);
+            let floor = match (known, reach) {
+                (Some(floor), _) => floor,
+                (None, Some(reach)) => reach.min(self.watermarks(partition).await?.low),
+                (None, None) => self.watermarks(partition).await?.low,
             };
             Ok::<_, ReadError>(ScopeLane { partition, epoch, floor, is_known: known.is_some() })
         });
         try_join_all(lanes).await
     }
 
-    /// The epoch and the end of what hot holds of partitions.
+    /// From which offset on anybody may have something of a partition: where the first of the sinks began, or the archive,
+    /// which may be older than the store. `None` if nobody began.
+    async fn reach(
+        &self,
+        partition: TopicPartition,
+        epoch: u32,
+        workspace: &str,
+        sinks: [Option<Seen>; 2],
+    ) -> Result<Option<i64>, ReadError> {
+        let began = sinks.into_iter().flatten().map(|seen| seen.began).min();
+        if began == Some(0) {
+            return Ok(began);
+        }
+        let cold = self.held(Tier::Cold, partition, workspace).await?;
+        let cold = cold.filter(|held| held.epoch == epoch && held.low < held.high).map(|held| held.low);
+        Ok(began.into_iter().chain(cold).min())
+    }
+
+    /// What hot has seen of partitions.
     async fn hot_held(
         &self,
         of: &BTreeSet<TopicPartition>,
         workspace: &str,
-    ) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
+    ) -> Result<BTreeMap<TopicPartition, Seen>, ReadError> {
         let held = try_join_all(of.iter().map(|partition| self.hot.held(*partition, workspace))).await?;
-        Ok(held.into_iter().flatten().map(|held| (held.partition, (held.epoch, held.high))).collect())
+        Ok(held.into_iter().flatten().map(|held| (held.partition, Seen::of(&held))).collect())
     }
 
-    /// The epoch and the end of what the runs sink holds of partitions.
+    /// What the runs sink has seen of partitions.
     pub(super) async fn runs_held(
         &self,
         of: &BTreeSet<TopicPartition>,
-    ) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
+    ) -> Result<BTreeMap<TopicPartition, Seen>, ReadError> {
         let held = try_join_all(of.iter().map(|partition| self.runs.held(*partition))).await?;
-        Ok(held.into_iter().flatten().map(|held| (held.partition, (held.epoch, held.high))).collect())
+        Ok(held.into_iter().flatten().map(|held| (held.partition, Seen::of(&held))).collect())
     }
 }
 

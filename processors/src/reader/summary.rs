@@ -19,6 +19,7 @@ use futures_util::stream::{BoxStream, SelectAll, StreamExt, unfold};
 
 use super::ReadError;
 use super::known::{KnownRun, Share};
+use super::lanes::Seen;
 use super::stored::StoredTiers;
 use super::tiers::{LOG_BUDGET, Tiers};
 use crate::lane::Held;
@@ -197,9 +198,9 @@ impl<'a> Fresh<'a> {
     }
 
     /// The end of a partition, and what lies beyond the sink's position, if anything.
-    async fn tail(&self, partition: TopicPartition, held: Option<(u32, i64)>) -> Result<Tail, ReadError> {
+    async fn tail(&self, partition: TopicPartition, held: Option<Seen>) -> Result<Tail, ReadError> {
         let watermarks = self.tiers.watermarks(partition).await?;
-        let (epoch, high) = held.unwrap_or((0, watermarks.low));
+        let (epoch, high) = held.map_or((0, watermarks.low), |held| (held.epoch, held.high));
         let (next, to) = (high.max(watermarks.low), watermarks.high);
         if next >= to {
             return Ok(Tail { end: (partition, epoch, next), is_cut: false, batches: None });

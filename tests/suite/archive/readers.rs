@@ -54,3 +54,42 @@ async fn what_the_archive_alone_has_is_replayed_paged_and_linked_to_as_ever() {
     assert_eq!(watching.lines(1).await, ["7"]);
     stack.stop().await;
 }
+
+/// Whatever the new store knows begins where the log began when it was made; before that there is the archive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_before_the_store_was_lost_is_read_from_the_archive() {
+    let archived = Archived::new(60).await;
+    archived.cut().await;
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(archived.scratch.path().join("new store")).unwrap());
+    // They begin: at the end, for the log has nothing left.
+    let mut hot = HotSink::new(store.clone(), HotConfig::default(), &mut Registry::default()).unwrap();
+    let mut runs = RunsSink::new(store.clone(), RunsConfig::default());
+    archived.feed(&mut hot).await;
+    archived.feed(&mut runs).await;
+    let cold: Arc<dyn ColdTier> = Arc::new(ArchiveReader::new(&archived.archive));
+    let config = StackConfig { store: Some(store), cold: Some(cold), ..StackConfig::default() };
+    let stack = Stack::start_with(&archived.settings.brokers, &archived.prefix, PARTITIONS, config).await;
+    let token = stack.token("acme", Role::Viewer);
+    let numbers = async |route: &str| {
+        let (status, page) = get(&stack, &token, route).await;
+        assert_eq!((status, &page["gaps"]), (200, &json!([])), "{page}");
+        let entries = page["entries"].as_array().unwrap().clone();
+        entries.iter().map(|entry| entry["message"].as_str().unwrap().parse().unwrap()).collect::<Vec<usize>>()
+    };
+    let both: Vec<_> = (0..120).map(|at| at / 2).collect();
+    let (card, run) =
+        ("/v1/cards/card/entries?limit=1000&after=start", "/v1/runs/old/entries?card=card&limit=1000&after=start");
+    assert_eq!((numbers(card).await, numbers(run).await), (both.clone(), (0..60).collect()));
+    let mut watching = Terminal::connect(&stack, &token, "card", "?history=10").await;
+    assert_eq!(watching.lines(10).await.last().unwrap(), "59");
+
+    // Also once the new store has seen the card.
+    line(&stack.producer.run("acme", "card", "old"), 7).await;
+    assert_eq!(watching.lines(1).await, ["7"]);
+    archived.feed(&mut hot).await;
+    archived.feed(&mut runs).await;
+    let with = |lines: &[usize]| [lines, &[7]].concat();
+    let all: Vec<_> = (0..60).collect();
+    assert_eq!((numbers(card).await, numbers(run).await), (with(&both), with(&all)));
+    stack.stop().await;
+}
