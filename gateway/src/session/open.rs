@@ -1,10 +1,12 @@
 //! The beginning of a stream: where it begins, and what is shown first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, ReadItem, Scope};
 use agentworks_schemas::protocol::{Gap, RunSummary, ServerMessage};
 use agentworks_schemas::{Cursor, LogEntry, TopicPartition};
+use tokio::time::timeout;
 
 use super::start::Start;
 use crate::Gateway;
@@ -12,6 +14,9 @@ use crate::auth::Grant;
 use crate::hub::{Hub, Watch};
 use crate::roster::Presence;
 use crate::socket::{Frame, Outbox};
+
+/// How long a client that goes on from its position waits for the summary of the run that goes on.
+const ACTIVE: Duration = Duration::from_millis(250);
 
 /// Whose stream it is and where it goes.
 #[derive(Clone, Debug)]
@@ -88,7 +93,13 @@ pub(super) async fn open(source: Source, place: Place, start: Start, filter: Rea
         (None, count @ 1..) => source.reader.newest(&source.scope(), &filter, &end, count).await?,
         _ => Vec::new(),
     };
-    let active = source.reader.active_run(source.grant.workspace(), &source.card).await?;
+    let active = source.reader.active_run(source.grant.workspace(), &source.card);
+    let active = match &resumed {
+        // A client that comes back has been told, and is told of what changes: it is not made to wait. Where the sinks are
+        // far behind, a good part of the log is looked through for this.
+        Some(_) => timeout(ACTIVE, active).await.unwrap_or(Ok(None))?,
+        None => active.await?,
+    };
     Ok(Opened { complaint, history, active, cursor: resumed.unwrap_or(end) })
 }
 

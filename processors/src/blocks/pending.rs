@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agentworks_kafka::{Content, Record};
+use agentworks_schemas::Timestamp;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
@@ -12,7 +14,7 @@ use super::block::{Block, BlockKey, MAX_FILL, segment_start};
 use super::names;
 use super::sharing::Shared;
 use super::tier::Tier;
-use crate::lane::{Clock, Held};
+use crate::lane::{CATCHING_UP, Clock, Held};
 
 /// What a pending block costs in memory beside its entries, about: its place in a map of which a part is empty, and its
 /// names, twice.
@@ -28,6 +30,8 @@ struct Open {
     /// The partition's clock before the first entry.
     clock: Clock,
     since: Instant,
+    /// The partition's clock at the first entry.
+    began: Timestamp,
     /// Its memory as last counted.
     memory: usize,
 }
@@ -77,7 +81,9 @@ pub(crate) struct Pending {
     /// All that has been published.
     pub(super) published: Held,
     /// When that was.
-    pub(super) published_at: Instant,
+    published_at: Instant,
+    /// And where the partition's clock stood then, if it had begun.
+    settled_at: Option<Timestamp>,
     /// By joined names: one of each owner at most.
     open: HashMap<String, Open, RandomState>,
     closed: Vec<Arc<Closed>>,
@@ -102,12 +108,14 @@ pub(crate) struct Put {
 
 impl Pending {
     pub(super) fn new(tier: &'static Tier, limits: Limits, held: Held) -> Self {
+        let settled_at = Some(held.clock.time).filter(|time| *time != Timestamp::default());
         Pending {
             tier,
             limits,
             taken: held.clone(),
             published: held,
             published_at: Instant::now(),
+            settled_at,
             open: HashMap::default(),
             closed: Vec::new(),
             closings: 0,
@@ -129,6 +137,7 @@ impl Pending {
         let clock = self.taken.clock;
         let bytes = if matches!(record.content, Content::Entry(_)) { record.body.len() as u64 } else { 0 };
         let bucket = self.taken.place(record.offset, record.timestamp, bytes, self.limits.partition_bytes);
+        self.settled_at.get_or_insert(self.taken.clock.time);
         let Content::Entry(entry) = &record.content else { return None };
         match self.open.get_mut(name) {
             Some(open) if open.takes(bucket, record.offset, self.limits.block_bytes, shared) => {
@@ -142,7 +151,8 @@ impl Pending {
         }
         let mut block = Block::new(record.offset);
         let memory = OVERHEAD + block.put(record, entry, strand, shared);
-        let open = Open { block, strand: strand.into(), bucket, clock, since: now, memory };
+        let began = self.taken.clock.time;
+        let open = Open { block, strand: strand.into(), bucket, clock, since: now, began, memory };
         self.memory.0 += memory;
         self.open.insert(name.to_owned(), open);
         Some(Put { bucket, is_first: true, is_new: true })
@@ -180,9 +190,11 @@ impl Pending {
         self.closings += 1;
     }
 
-    /// Closes all that began before `since`.
-    pub(super) fn close_older(&mut self, since: Instant) {
-        self.close_all(|open| open.since <= since);
+    /// Closes all that are of this age: by the clock of the machine, or by the log's own. Who catches up has taken as much
+    /// into a block by then as who takes the log as it comes, only sooner.
+    pub(super) fn close_older(&mut self, age: Duration, now: Instant) {
+        let time = self.taken.clock.time;
+        self.close_all(|open| open.since + age <= now || time.since(open.began) >= age);
     }
 
     /// Closes all with so many bytes or more.
@@ -220,6 +232,14 @@ impl Pending {
         }
     }
 
+    /// Whether the position is to be published that is published at this age: of the machine's clock, or of the log's own, so
+    /// that whoever catches up doesn't begin anew after each fault.
+    pub(super) fn is_due(&self, age: Duration, now: Instant) -> bool {
+        let time = self.taken.clock.time;
+        let age_of_log = time.since(self.settled_at.unwrap_or(time));
+        self.published_at + age <= now || (self.published_at + CATCHING_UP <= now && age_of_log >= age)
+    }
+
     /// Whether all that had been closed by the time the position was due has been written. The time is now, if it hadn't
     /// come yet.
     pub(super) fn is_settled(&mut self) -> bool {
@@ -230,6 +250,7 @@ impl Pending {
     /// Notes that the position as it is will be published.
     pub(super) fn settled(&mut self, now: Instant) {
         self.published_at = now;
+        self.settled_at = Some(self.taken.clock.time);
         self.due = None;
     }
 

@@ -146,9 +146,7 @@ impl BlockWriter {
     fn close_blocks(&mut self, what: Flush, now: Instant) {
         match what {
             Flush::Due | Flush::Begin => {
-                if let Some(since) = now.checked_sub(self.config.block_age) {
-                    self.lanes.values_mut().for_each(|lane| lane.close_older(since));
-                }
+                self.lanes.values_mut().for_each(|lane| lane.close_older(self.config.block_age, now));
             }
             Flush::Partition(partition) => {
                 if let Some(lane) = self.lanes.get_mut(&partition) {
@@ -251,7 +249,7 @@ impl BlockWriter {
     pub(crate) async fn publish(&mut self, what: Flush, now: Instant) -> Result<Vec<Held>, SinkError> {
         let is_due = |lane: &mut Pending| {
             what == Flush::Partition(lane.taken.partition)
-                || (lane.published_at + self.config.block_age <= now && lane.is_settled())
+                || (lane.is_due(self.config.block_age, now) && lane.is_settled())
         };
         let clock = Timestamp::now();
         let mut moved = Vec::new();

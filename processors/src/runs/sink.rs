@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::{Batch, Content, Record};
-use agentworks_schemas::{Position, Topic, TopicPartition};
+use agentworks_schemas::{Position, Timestamp, Topic, TopicPartition};
 use agentworks_store::{Store, Write};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -18,7 +18,7 @@ use super::part::RunPart;
 use super::tables;
 use crate::blocks::names;
 use crate::erasure::{Erasures, View};
-use crate::lane::{self, Held};
+use crate::lane::{self, CATCHING_UP, Held};
 use crate::sink::{Flush, Sink, SinkError};
 
 /// The name under which the sink's positions are kept.
@@ -87,6 +87,8 @@ struct Lane {
     taken: Held,
     /// The position in the store.
     published: i64,
+    /// When all was written last, and where the partition's clock stood then, if it had begun.
+    written_at: (Instant, Option<Timestamp>),
     /// When the position is to be moved although no part may be dirty.
     due: Option<Instant>,
     /// The names of the parts with something to write.
@@ -154,6 +156,7 @@ impl RunsSink {
     fn count(&mut self, batch: &Batch, view: &View, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&batch.partition) else { return };
         let (from, mut name) = (lane.taken.high, String::new());
+        let first = batch.records().first().map_or(lane.taken.clock.time, |record| record.timestamp);
         for record in batch.records().iter().filter(|record| record.offset >= from) {
             lane.taken.observe(record.offset, record.timestamp);
             let (workspace, run) = run_of(record);
@@ -186,7 +189,10 @@ impl RunsSink {
             tracked.due = Some(tracked.due.map_or(due, |sooner| sooner.min(due)));
         }
         lane.taken.high = batch.to;
-        lane.due.get_or_insert(now + self.config.max_age);
+        let (at, time) = (lane.written_at.0, lane.taken.clock.time);
+        let is_behind = time.since(*lane.written_at.1.get_or_insert(first)) >= self.config.max_age;
+        let due = if is_behind { at + CATCHING_UP } else { now + self.config.max_age };
+        lane.due = Some(lane.due.map_or(due, |sooner| sooner.min(due)));
     }
 
     /// Writes some dirty parts of a partition: first what they refer to, then the parts.
@@ -234,6 +240,7 @@ impl RunsSink {
         let chosen = lane.dirty.iter().cloned().collect();
         self.write(partition, chosen).await?;
         let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(None) };
+        lane.written_at = (Instant::now(), Some(lane.taken.clock.time));
         if lane.taken.high > lane.published {
             lane::publish(&*self.store, NAME, std::slice::from_ref(&lane.taken)).await?;
             lane.published = lane.taken.high;
@@ -277,7 +284,8 @@ impl Sink for RunsSink {
     async fn open(&mut self, partition: TopicPartition, epoch: u32, log_start: i64) -> Result<Held, SinkError> {
         self.close(partition);
         let held = lane::begin(&*self.store, NAME, partition, epoch, log_start, None).await?;
-        let lane = Lane { published: held.high, taken: held.clone(), due: None, dirty: BTreeSet::new() };
+        let written_at = (Instant::now(), Some(held.clock.time).filter(|time| *time != Timestamp::default()));
+        let lane = Lane { published: held.high, written_at, taken: held.clone(), due: None, dirty: BTreeSet::new() };
         self.lanes.insert(partition, lane);
         Ok(held)
     }

@@ -68,8 +68,10 @@ async fn runs_and_cards_are_read() {
 async fn the_end_of_a_run_closes_its_blocks() {
     let (_folder, store) = store();
     let mut log = Log::of_cards(&["a", "b"], 100);
+    let time = log.lines[0].timestamp;
     for line in &mut log.lines {
         line.run = format!("run-of-{}", line.card);
+        line.timestamp = time;
     }
     let system = Log { partition: TopicPartition::new(Topic::SystemLogs, 2), ..log.clone() };
     // An event that ends the run of a, and one that does not end that of b.

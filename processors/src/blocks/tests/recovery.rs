@@ -112,10 +112,18 @@ impl Process {
     }
 
     async fn flush(&mut self, what: Flush) -> Result<(), SinkError> {
+        let mut flushed = Ok(());
         for (sink, _) in &mut self.sinks {
-            sink.flush(what).await?;
+            flushed = flushed.and(sink.flush(what).await.map(drop));
         }
-        Ok(())
+        flushed
+    }
+
+    /// The same where nothing fails any more. What was begun when something did may be told now.
+    async fn flush_well(&mut self, what: Flush) {
+        if self.flush(what).await.is_err() {
+            self.flush(what).await.unwrap();
+        }
     }
 }
 
@@ -210,7 +218,7 @@ async fn run(tested: &[Tested], log: Log, steps: Vec<Step>, limit: usize) {
         match step {
             Step::Take(lines) => process.take(&log, lines).await,
             Step::Ahead(sink, lines) => process.take_ahead(&log, sink, lines).await,
-            Step::Flush(what) => process.flush(what).await.unwrap(),
+            Step::Flush(what) => process.flush_well(what).await,
             Step::Fail(masks) => {
                 faulty.fail(masks);
                 let _ = process.flush(Flush::Due).await;
@@ -231,7 +239,7 @@ async fn run(tested: &[Tested], log: Log, steps: Vec<Step>, limit: usize) {
         }
     }
     process.take(&log, usize::MAX).await;
-    process.flush(Flush::Partition(AT)).await.unwrap();
+    process.flush_well(Flush::Partition(AT)).await;
     for tested in tested {
         check(&behind, *tested, &log, limit).await;
     }

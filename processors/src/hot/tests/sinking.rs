@@ -117,7 +117,9 @@ async fn a_flush_that_failed_is_made_again() {
 #[tokio::test(start_paused = true)]
 async fn blocks_are_written_when_they_are_old_or_full() {
     let (_folder, store) = store();
-    let log = Log::of_cards(&["old", "full", "full", "full"], 400);
+    let mut log = Log::of_cards(&["old", "full", "full", "full"], 400);
+    let first = log.lines[0].timestamp.millis();
+    log.lines.iter_mut().zip(first..).for_each(|(line, time)| line.timestamp = Timestamp(time));
     let mut sink = sink(&store, HotConfig { block_bytes: 20_000, ..HotConfig::default() });
     sink.open(AT, 0, 0).await.unwrap();
     sink.take(&log.batch(0..100)).await.unwrap();
@@ -134,6 +136,23 @@ async fn blocks_are_written_when_they_are_old_or_full() {
     tokio::time::advance(Duration::from_secs(5)).await;
     let held = sink.flush(Flush::Due).await.unwrap().remove(0);
     assert_eq!((held.high, sink.pending()), (400, 0));
+}
+
+/// Else whoever is killed every few seconds would begin anew for ever.
+#[tokio::test(start_paused = true)]
+async fn who_catches_up_has_written_soon() {
+    let (_folder, store) = store();
+    // A line for each second.
+    let log = Log::of_cards(&["a", "b"], 400);
+    let mut sink = sink(&store, HotConfig::default());
+    sink.open(AT, 0, 0).await.unwrap();
+    sink.take(&log.batch(0..300)).await.unwrap();
+    assert_eq!(sink.flush(Flush::Due).await.unwrap(), []);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(sink.flush(Flush::Due).await.unwrap().remove(0).high, 300);
+    sink.take(&log.batch(300..303)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(sink.flush(Flush::Due).await.unwrap(), []);
 }
 
 #[tokio::test]
