@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use agentworks_archive::{Archive, ArchiveConfig, ArchiveSink};
 use agentworks_kafka::BatchBuilder;
@@ -10,19 +11,23 @@ use agentworks_processors::sink::{Flush, Sink};
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_event};
 use agentworks_schemas::{Level, LogEntry, RunEvent, RunEventKind, Source, Timestamp, Topic, TopicPartition};
 use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::task::spawn_blocking;
 
 use super::check::{age, data, engines, keeper, only_current, vacuum};
 use super::member::{Dies, Order, keep, launch};
 use super::{COMES, is_chaos};
 use crate::failpoint::Side;
 use crate::support::Scratch;
-use crate::world::alone;
+use crate::world::{PATIENCE, alone};
 
 /// 2025-12-02, at noon.
 const NOON: i64 = 1_764_676_800_000;
 const DAY: i64 = 86_400_000;
 const STEPS: i64 = 8;
 const STEP: i64 = 40;
+/// So many steps are merged while engines read.
+const MERGED: i64 = 4 * STEPS;
 
 fn entry(offset: i64) -> LogEntry<'static> {
     LogEntry {
@@ -69,29 +74,43 @@ fn event(offset: i64) -> RunEvent<'static> {
     }
 }
 
-/// Small files of two days that are over, and files that nobody published.
-async fn fill(folder: &Path) {
-    let archive = Archive::open(&Objects::folder(folder).unwrap()).await.unwrap();
+const LANES: [TopicPartition; 2] = [
+    TopicPartition { topic: Topic::AgentLogs, partition: 0 },
+    TopicPartition { topic: Topic::RunEvents, partition: 0 },
+];
+
+/// Writes the records of a step: a file in each table, of a day that is over.
+async fn write(sink: &mut ArchiveSink, step: i64) {
+    for lane in LANES {
+        let mut builder = BatchBuilder::new(lane, 0, step * STEP);
+        for offset in step * STEP..(step + 1) * STEP {
+            let mut payload = Vec::new();
+            match lane.topic {
+                Topic::RunEvents => encode_event(&event(offset), Framing::Avro, &mut payload),
+                _ => encode_entry(&entry(offset), Framing::Avro, &mut payload),
+            }
+            let at = Timestamp(NOON + step / (STEPS / 2) * DAY + offset);
+            builder.push_raw(offset, at, Some(b"card"), Some(&payload), Vec::new());
+        }
+        sink.take(&builder.build(Schemas::builtin())).await.unwrap();
+    }
+    sink.flush(Flush::Free(1)).await.unwrap();
+}
+
+async fn sink(objects: &Objects) -> ArchiveSink {
+    let archive = Archive::open(objects).await.unwrap();
     let mut sink = ArchiveSink::new(archive, ArchiveConfig::default(), &mut Registry::default()).unwrap();
-    let lanes = [TopicPartition::new(Topic::AgentLogs, 0), TopicPartition::new(Topic::RunEvents, 0)];
-    for lane in lanes {
+    for lane in LANES {
         sink.open(lane, 0, 0).await.unwrap();
     }
+    sink
+}
+
+/// Small files of two days that are over, and files that nobody published.
+async fn fill(folder: &Path) {
+    let mut sink = sink(&Objects::folder(folder).unwrap()).await;
     for step in 0..STEPS {
-        for lane in lanes {
-            let mut builder = BatchBuilder::new(lane, 0, step * STEP);
-            for offset in step * STEP..(step + 1) * STEP {
-                let mut payload = Vec::new();
-                match lane.topic {
-                    Topic::RunEvents => encode_event(&event(offset), Framing::Avro, &mut payload),
-                    _ => encode_entry(&entry(offset), Framing::Avro, &mut payload),
-                }
-                let at = Timestamp(NOON + step / (STEPS / 2) * DAY + offset);
-                builder.push_raw(offset, at, Some(b"card"), Some(&payload), Vec::new());
-            }
-            sink.take(&builder.build(Schemas::builtin())).await.unwrap();
-        }
-        sink.flush(Flush::Free(1)).await.unwrap();
+        write(&mut sink, step).await;
     }
     for name in ["one", "two"] {
         fs::write(folder.join(format!("entries/date=2025-12-02/{name}.parquet")), "nobody's").unwrap();
@@ -171,4 +190,39 @@ async fn whoever_is_killed_while_it_keeps_loses_nothing_and_takes_nothing_from_r
         }
     }
     assert!(died >= 8, "{died}");
+}
+
+/// Any snapshot has the log up to some offset, each once, whatever is added and merged while it is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_see_each_row_once_while_files_are_added_and_merged() {
+    let scratch = Scratch::new("archive-merged");
+    let objects = Objects::folder(scratch.path()).unwrap();
+    let mut sink = sink(&objects).await;
+    write(&mut sink, 0).await;
+    let table = scratch.path().join("entries");
+    let reading = spawn_blocking(move || {
+        let (mut reads, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        while reads.last() != Some(&(MERGED * STEP)) {
+            assert!(Instant::now() < deadline, "{reads:?}");
+            for seen in engines(&table, "ws", "run-4") {
+                let rows = seen["rows"].as_i64().unwrap();
+                let lines: Vec<_> = (0..rows).filter(|at| at % 9 == 4).map(|at| format!("line {at}")).collect();
+                assert_eq!((seen["offsets"].as_i64(), &seen["lines"]), (Some(rows * (rows - 1) / 2), &json!(lines)));
+                reads.push(rows);
+            }
+        }
+        reads
+    });
+    let mut merges = 0_i64;
+    for step in 1..MERGED {
+        write(&mut sink, step).await;
+        let files = async || keeper(&objects).await.stats().await.unwrap()[0].files;
+        let before = files().await;
+        keep(&objects).await.unwrap();
+        merges += i64::from(files().await < before);
+    }
+    let reads = reading.await.unwrap();
+    println!("archive: {merges} merges; rows that engines saw: {reads:?}");
+    assert!(merges >= STEPS, "{merges}");
+    assert!(reads.windows(2).any(|pair| pair[0] < pair[1]), "{reads:?}");
 }
