@@ -18,9 +18,9 @@ const FILTER: &str = "AGENTWORKS_LOG";
 
 /// For commands that talk to a person: warnings on standard error.
 pub(crate) fn to_stderr() {
-    let filter = EnvFilter::builder().with_env_var(FILTER).with_default_directive(LevelFilter::WARN.into());
+    let chosen = std::env::var(FILTER).unwrap_or_else(|_| "warn,delta_kernel=off".to_owned());
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
-    tracing_subscriber::registry().with(layer.with_filter(filter.from_env_lossy())).init();
+    tracing_subscriber::registry().with(layer.with_filter(EnvFilter::new(chosen))).init();
 }
 
 /// For a role, which runs under a supervisor: everything on standard error, as it is configured.
@@ -42,8 +42,10 @@ pub(crate) fn to_file(file: &Path) -> anyhow::Result<()> {
     let chosen = std::env::var(FILTER)
         .unwrap_or_else(|_| "info,fjall=warn,lsm_tree=warn,delta_kernel=off,tantivy=warn".to_owned());
     let all = fmt::layer().with_ansi(false).with_writer(Arc::new(log)).with_filter(EnvFilter::new(chosen));
-    // librdkafka warns of much that passes by itself; what doesn't shows in what the parts that use it say.
-    let warnings = Targets::new().with_default(LevelFilter::WARN).with_target("librdkafka", LevelFilter::ERROR);
+    // librdkafka warns of much that passes by itself, and the Delta kernel of what it returns, as that there is no table yet;
+    // what doesn't pass shows in what the parts that use them say.
+    let warnings = Targets::new().with_default(LevelFilter::WARN);
+    let warnings = warnings.with_target("librdkafka", LevelFilter::ERROR).with_target("delta_kernel", LevelFilter::OFF);
     let warnings = fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(warnings);
     tracing_subscriber::registry().with(all).with(warnings).init();
     Ok(())

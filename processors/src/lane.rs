@@ -32,7 +32,7 @@ use crate::sink::SinkError;
 
 /// A sink that catches up publishes its position as often, by the log's own clock, as one that takes records as they are
 /// written, but not more often than this.
-pub(crate) const CATCHING_UP: Duration = Duration::from_secs(1);
+pub const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// What a sink holds of one partition: every entry in `[low, high)`, and possibly some beyond.
 #[derive(Clone, Debug, PartialEq, Eq)]

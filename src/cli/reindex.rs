@@ -1,9 +1,14 @@
 //! `agentworks reindex`: makes splits of the search index again, from the log.
+//!
+//! - [`source`]: the log, and the archive for what the log no longer has.
+
+mod source;
 
 use std::ops::Bound;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use agentworks_archive::{Archive, ArchiveReader};
 use agentworks_kafka::SeekPool;
 use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
@@ -12,11 +17,11 @@ use agentworks_query::parse;
 use agentworks_schemas::Timestamp;
 use agentworks_search::SearchError;
 use agentworks_search::maintain::Maintainer;
-use agentworks_search::searcher::SeekTail;
 use agentworks_search::split::{SplitId, SplitMeta, Times};
 use anyhow::{Context, bail};
 use clap::Parser;
 
+use self::source::LogAndArchive;
 use super::config::ConfigArgs;
 use crate::config::Loaded;
 use crate::roles::index::Splits;
@@ -25,12 +30,12 @@ use crate::roles::{Note, store};
 /// How many consumers read the log.
 const READERS: usize = 2;
 
-/// Make splits of the search index again, from the log: those that a search has reported as missing or damaged, or all of a
+/// Make splits of the search index again, from the log and the archive: those that a search has reported as missing or damaged, or all of a
 /// span of time.
 ///
 /// Each is put in the place of the one before as a whole, while everything runs: entries are found meanwhile as before, and
-/// never twice. What was erased, or has expired, is left out. The log must still have what the split had; what it has not
-/// can't be made again, which is an error that says where it ends.
+/// never twice. What was erased, or has expired, is left out. What the log no longer has is taken from the archive, if there
+/// is one in objects.url. What neither has can't be made again, which is an error that says where it ends.
 ///
 /// The configuration is that of `process`. An embedded store serves one process alone: stop that one first, and leave Kafka
 /// running.
@@ -71,7 +76,7 @@ impl Args {
             bail!("--from {} is after --to {}", times.first, times.last);
         }
         let loaded = self.config.load(&[])?;
-        let (splits, maintainer) = open(&loaded).await?;
+        let (splits, maintainer, archive) = open(&loaded).await?;
         let state = splits.manifest().refresh().await.context("cannot read which splits there are")?;
         if let Some(missing) = self.split.iter().find(|id| !state.splits.contains_key(id)) {
             bail!("there is no split {missing} any more: it was merged with others, or made again, or has expired");
@@ -89,7 +94,7 @@ impl Args {
         if self.dry_run {
             wanted.iter().for_each(|split| println!("{}", told(split)));
         } else {
-            reindex(&loaded, &maintainer, &wanted).await?;
+            reindex(&loaded, &maintainer, archive, &wanted).await?;
         }
         let (count, done) = (wanted.len(), if self.dry_run { "would be" } else { "were" });
         println!("{count} of {} splits {done} made again", state.splits.len());
@@ -97,7 +102,7 @@ impl Args {
     }
 }
 
-async fn open(loaded: &Loaded) -> anyhow::Result<(Splits, Maintainer)> {
+async fn open(loaded: &Loaded) -> anyhow::Result<(Splits, Maintainer, Option<ArchiveReader>)> {
     let Some(objects) = loaded.objects()? else {
         bail!("there is no search index: objects.url says where it lies");
     };
@@ -106,11 +111,21 @@ async fn open(loaded: &Loaded) -> anyhow::Result<(Splits, Maintainer)> {
     let store = store::open(&loaded.store()?, &Note::new()).await?;
     let splits = Splits::open(&loaded.config.search, &objects, "reindex")?;
     let maintainer = splits.maintainer(&loaded.config.search, Erasures::follow(store))?;
-    Ok((splits, maintainer))
+    let archive = objects.child("archive");
+    let archive = match Archive::is_there(&archive).await.context("cannot look for the archive")? {
+        true => Some(ArchiveReader::new(&Archive::open(&archive).await.context("cannot open the archive")?)),
+        false => None,
+    };
+    Ok((splits, maintainer, archive))
 }
 
-async fn reindex(loaded: &Loaded, maintainer: &Maintainer, wanted: &[Arc<SplitMeta>]) -> anyhow::Result<()> {
-    let log = SeekTail::new(SeekPool::new(loaded.kafka()?, READERS));
+async fn reindex(
+    loaded: &Loaded,
+    maintainer: &Maintainer,
+    archive: Option<ArchiveReader>,
+    wanted: &[Arc<SplitMeta>],
+) -> anyhow::Result<()> {
+    let log = LogAndArchive::new(SeekPool::new(loaded.kafka()?, READERS), archive);
     for split in wanted {
         match maintainer.reindex(&log, std::slice::from_ref(&split.id), None).await {
             Ok(done) => match done.first() {

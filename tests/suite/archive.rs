@@ -20,10 +20,8 @@ use agentworks_schemas::{Level, Source, Timestamp, Topic, TopicPartition};
 use agentworks_store::{EmbeddedStore, Key, Row, Scan, Store, StoreError, Table, Write};
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
-use rdkafka::admin::AdminOptions;
-use rdkafka::{Offset, TopicPartitionList};
 
-use crate::support::records::{admin, create_topics};
+use crate::support::records::{create_topics, cut};
 use crate::support::{Scratch, kafka, unique_prefix};
 
 const PARTITIONS: i32 = 2;
@@ -95,13 +93,7 @@ impl Archived {
 
     /// Takes everything from the log.
     async fn cut(&self) {
-        let mut offsets = TopicPartitionList::new();
-        for partition in lanes() {
-            let end = self.seek.watermarks(partition).await.unwrap().high;
-            let name = self.settings.topics.name(partition.topic);
-            offsets.add_partition_offset(&name, partition.partition, Offset::Offset(end)).unwrap();
-        }
-        admin(&self.settings.brokers).delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+        cut(&self.settings.brokers, &self.settings.topics, PARTITIONS).await;
     }
 
     /// The files of entries on the disk.

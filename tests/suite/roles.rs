@@ -10,6 +10,7 @@ mod tls;
 use std::time::Duration;
 
 use agentworks_gateway::auth::{Secret, mint};
+use agentworks_schemas::Topics;
 use agentworks_schemas::access::{Claims, Role as Access};
 use serde_json::json;
 
@@ -57,6 +58,14 @@ impl Installation {
 
     fn variables(&self) -> Vec<(&str, &str)> {
         self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str()).unwrap()
+    }
+
+    fn topics(&self) -> Topics {
+        Topics::with_prefix(self.get("AGENTWORKS__KAFKA__TOPIC_PREFIX"))
     }
 
     async fn start(&self, args: &[&str]) -> Role {

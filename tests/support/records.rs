@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use agentworks_kafka::settings::KafkaSettings;
 use agentworks_kafka::topics::{self, watermarks_of};
-use agentworks_schemas::Topics;
+use agentworks_schemas::{Topic, Topics};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -51,6 +51,15 @@ pub fn client(bootstrap: &str, settings: &[(&str, &str)]) -> ClientConfig {
 /// A client that makes and removes topics.
 pub fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
     client(bootstrap, &[]).create().expect("an admin client")
+}
+
+/// Takes all records from the topics, as retention does.
+pub async fn cut(bootstrap: &str, topics: &Topics, partitions: i32) {
+    let mut ends = TopicPartitionList::new();
+    for (topic, partition) in Topic::ALL.into_iter().flat_map(|topic| (0..partitions).map(move |it| (topic, it))) {
+        ends.add_partition_offset(&topics.name(topic), partition, Offset::End).expect("an offset");
+    }
+    admin(bootstrap).delete_records(&ends, &AdminOptions::new()).await.expect("the records are deleted");
 }
 
 /// Makes the three topics and the dead-letter topic, with names that begin with `prefix`.

@@ -37,6 +37,6 @@ pub use maintain::{
     Changed, KafkaLog, Log, LogLane, MaintainConfig, Maintenance, Rebuilt, TableStats, Unneeded, Verified,
     WorkspaceStats,
 };
-pub use read::ArchiveReader;
+pub use read::{ArchiveReader, LanePiece, LaneRead};
 pub use schema::{ENTRIES, EVENTS, RUNS, TableSpec};
 pub use sink::{ArchiveConfig, ArchiveSink};

@@ -7,10 +7,12 @@
 //!
 //! - `find`: the rows of a file that are asked for; `answers`: those that were found lately.
 //! - `fetch`: rows as entries.
+//! - `lane`: all of a lane, whoever's it is.
 
 mod answers;
 mod fetch;
 mod find;
+mod lane;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +34,8 @@ use crate::archive::Archive;
 use crate::error::ArchiveError;
 use crate::lanes;
 use crate::open::Footers;
-use crate::table::{ActiveFile, FileList, Table, Version};
+use crate::table::{ActiveFile, Bounds, FileList, Table, Version};
+pub use lane::{LanePiece, LaneRead};
 
 /// The table is looked at again after so long: readers read behind it from other tiers, so that it may be behind.
 const FRESH: Duration = Duration::from_secs(2);
@@ -96,7 +99,14 @@ impl ArchiveReader {
 
     async fn read_end(&self, range: &ColdRange<'_>, limit: usize, end: End) -> Result<Vec<StoredEntry>, ArchiveError> {
         let question = Question::new(range.scope, range.filter);
-        let mut tiles: Vec<_> = self.shared.tiles(range).await?.into_iter().collect();
+        let &ColdRange { scope, partition, epoch, from, to, .. } = range;
+        let may_have = |bounds: &Bounds| {
+            bounds.may_have("workspace_id", scope.workspace())
+                && bounds.may_have("card_id", scope.card())
+                && scope.run().is_none_or(|run| bounds.may_have("run_id", run))
+        };
+        let tiles = self.shared.tiles((partition, epoch), (from, to), may_have).await?;
+        let mut tiles: Vec<_> = tiles.into_iter().collect();
         if end == End::Last {
             tiles.reverse();
         }
@@ -165,18 +175,21 @@ impl Shared {
         Ok(version)
     }
 
-    /// The files that may have what is asked for, by the range of the lane that they tile.
-    async fn tiles(&self, range: &ColdRange<'_>) -> Result<BTreeMap<(i64, i64), Vec<Arc<ActiveFile>>>, ArchiveError> {
+    /// The files that may have something of a range of a lane, of which `may_have` tells more, by the part of the lane that
+    /// they tile. Parts in which there is nothing are left out.
+    async fn tiles(
+        &self,
+        (partition, epoch): (TopicPartition, u32),
+        (from, to): (i64, i64),
+        may_have: impl Fn(&Bounds) -> bool,
+    ) -> Result<BTreeMap<(i64, i64), Vec<Arc<ActiveFile>>>, ArchiveError> {
         let version = self.version().await?;
         let files = self.files.of(&self.table, &version).await?;
         self.footers.keep(&files);
-        let &ColdRange { scope, partition, epoch, from, to, .. } = range;
         let candidates = files.iter().filter(|file| {
             let bounds = &file.bounds;
             let number = i64::from(partition.partition);
-            bounds.may_have("workspace_id", scope.workspace())
-                && bounds.may_have("card_id", scope.card())
-                && scope.run().is_none_or(|run| bounds.may_have("run_id", run))
+            may_have(bounds)
                 && bounds.may_have("topic", partition.topic.as_str())
                 && bounds.may_meet("partition", number, number + 1)
                 && bounds.may_meet("epoch", epoch.into(), i64::from(epoch) + 1)

@@ -36,7 +36,7 @@ use url::Url;
 
 pub(crate) use self::commit::{Change, CommitError, Move, NewFile, Operation};
 use self::fault::sort;
-pub(crate) use self::files::{ActiveFile, FileList};
+pub(crate) use self::files::{ActiveFile, Bounds, FileList};
 use crate::error::ArchiveError;
 use crate::schema::{DATE, TableSpec};
 

@@ -156,7 +156,8 @@ impl RunsSink {
     fn count(&mut self, batch: &Batch, view: &View, now: Instant) {
         let Some(lane) = self.lanes.get_mut(&batch.partition) else { return };
         let (from, mut name) = (lane.taken.high, String::new());
-        let first = batch.records().first().map_or(lane.taken.clock.time, |record| record.timestamp);
+        let first =
+            batch.records().first().map_or(lane.taken.clock.time, |record| record.timestamp.max(lane.taken.clock.time));
         for record in batch.records().iter().filter(|record| record.offset >= from) {
             lane.taken.observe(record.offset, record.timestamp);
             let (workspace, run) = run_of(record);

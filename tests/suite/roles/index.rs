@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::*;
+use crate::support::records::cut;
 use crate::support::role::command;
 
 impl Installation {
@@ -46,7 +47,10 @@ async fn a_split_that_is_missing_or_damaged_is_named_and_made_again() {
     let installation = Installation::new().await.with_objects();
     let ingest = installation.start(&["ingest"]).await;
     ingest.is_ready().await;
-    let index = ["process", "--sinks", "search", "--set", "search.split_age=1s", "--set", "search.maintain=1h"];
+    let mut index = vec!["process", "--sinks", "search,archive"];
+    for setting in ["search.split_age=1s", "search.maintain=1h", "archive.flush_interval=1s"] {
+        index.extend(["--set", setting]);
+    }
     let process = installation.start(&index).await;
     process.is_ready().await;
     for number in 0..3 {
@@ -99,4 +103,23 @@ async fn a_split_that_is_missing_or_damaged_is_named_and_made_again() {
     serve.is_ready().await;
     let found = search(&serve).await;
     assert_eq!((&found["totalCount"], &found["incomplete"]), (&json!(150), &Value::Null));
+    serve.terminate().await;
+
+    // What the log no longer has is taken from the archive, and what that has not either can't be had.
+    cut(installation.get("AGENTWORKS__KAFKA__BROKERS"), &installation.topics(), 4).await;
+    // Files of before lie there yet.
+    let lost = installation.splits().pop().unwrap();
+    fs::remove_file(&lost).unwrap();
+    let lost = id(&lost);
+    let (success, said) = installation.run(&["reindex", "--split", &lost]).await;
+    assert!(success && said.contains(&format!("made {lost} again: 50 entries, before 50")), "{said}");
+    let serve = installation.start(&["serve"]).await;
+    serve.is_ready().await;
+    let found = search(&serve).await;
+    assert_eq!((&found["totalCount"], &found["incomplete"]), (&json!(150), &Value::Null));
+    serve.terminate().await;
+    fs::rename(installation.folder.path().join("objects/archive"), installation.folder.path().join("away")).unwrap();
+    let lost = id(&installation.splits().pop().unwrap());
+    let (success, said) = installation.run(&["reindex", "--split", &lost]).await;
+    assert!(!success && said.contains("holds offsets"), "{said}");
 }

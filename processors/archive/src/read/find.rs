@@ -35,6 +35,8 @@ pub(super) struct Question {
     owner: Vec<(&'static str, String)>,
     /// Column and values, one of which is wanted.
     any: Vec<(&'static str, Vec<String>)>,
+    /// The lane and the range in it, if it is not all of them.
+    lane: Option<((TopicPartition, u32), (i64, i64))>,
 }
 
 impl Question {
@@ -50,7 +52,18 @@ impl Question {
             any.push(("source", sources.iter().map(|source| source.as_str().to_owned()).collect()));
         }
         any.extend(filter.components.clone().map(|components| ("component", components)));
-        Question { key: format!("{owner:?}{any:?}"), owner, any }
+        Question { key: format!("{owner:?}{any:?}"), owner, any, lane: None }
+    }
+
+    /// Everything in a range of a lane.
+    pub(super) fn lane(lane: (TopicPartition, u32), range: (i64, i64)) -> Self {
+        let owner = vec![("topic", lane.0.topic.as_str().to_owned())];
+        Question { key: format!("{lane:?}{range:?}"), owner, any: Vec::new(), lane: Some((lane, range)) }
+    }
+
+    /// Whether it lies where it is asked for.
+    fn is_there(&self, partition: TopicPartition, epoch: u32, offset: i64) -> bool {
+        self.lane.is_none_or(|(lane, (from, to))| lane == (partition, epoch) && (from..to).contains(&offset))
     }
 
     fn columns(&self) -> impl Iterator<Item = &'static str> + '_ {
@@ -87,7 +100,9 @@ impl Question {
             {
                 let position = positions.at(row)?;
                 let (partition, epoch, offset) = (position.partition, position.epoch, position.offset);
-                found.push(Found { row: first + row as u64, partition, epoch, offset });
+                if self.is_there(partition, epoch, offset) {
+                    found.push(Found { row: first + row as u64, partition, epoch, offset });
+                }
             }
         }
         Ok(())

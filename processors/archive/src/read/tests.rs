@@ -69,6 +69,32 @@ async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lane_is_read_by_offset_whoever_s_it_is() {
+    let (_folder, objects) = folder();
+    let archive = Archive::open(&objects).await.unwrap();
+    let lanes = [lane(0), lane(1), TopicPartition::new(Topic::SystemLogs, 0)];
+    for (from, to, time) in [(0, 200, NOON), (200, 350, NOON), (350, 500, NOON + DAY)] {
+        fill(&archive, &lanes, from, to, time).await;
+    }
+    let reader = ArchiveReader::new(&archive);
+    for (from, to) in [(0, 500), (30, 470), (190, 210), (499, 500), (450, 600), (500, 600)] {
+        let mut lane_read = reader.lane(lane(0), 0, from, to).await.unwrap();
+        let (mut next, mut entries) = (from, Vec::new());
+        while let Some(piece) = lane_read.next().await.unwrap() {
+            assert!(piece.to > next && piece.entries.iter().all(|it| (next..piece.to).contains(&it.position.offset)));
+            entries.extend(piece.entries);
+            next = piece.to;
+        }
+        // The archive has as much.
+        assert_eq!(next, to.min(500).max(from));
+        assert_eq!(offsets(&entries), (from..next).filter(|offset| offset % 11 != 10).collect::<Vec<_>>());
+        assert!(entries.iter().all(|stored| stored.entry == entry(lane(0), stored.position.offset)));
+    }
+    assert!(reader.lane(lane(7), 0, 0, 10).await.unwrap().next().await.unwrap().is_none());
+    assert!(reader.lane(lane(0), 1, 0, 10).await.unwrap().next().await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_passes_over_rows_before_they_are_read() {
     let (_folder, objects) = folder();
     let archive = Archive::open(&objects).await.unwrap();

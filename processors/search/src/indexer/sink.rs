@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentworks_kafka::Batch;
-use agentworks_processors::lane::Held;
+use agentworks_processors::lane::{CATCHING_UP, Held};
 use agentworks_processors::sink::{Flush, Sink, SinkError};
-use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_schemas::{Timestamp, Topic, TopicPartition};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -60,6 +61,8 @@ struct Lane {
     taken: Held,
     /// Up to where it is in splits that are sealed.
     sealed: i64,
+    /// The lane's clock at the first record beyond.
+    began: Option<Timestamp>,
 }
 
 impl SearchSink {
@@ -138,7 +141,7 @@ impl SearchSink {
             if from < to {
                 let range = LaneRange { partition: *partition, epoch: lane.taken.epoch, from, to };
                 lanes.insert(*partition, (range, lane.taken.clone()));
-                lane.sealed = to;
+                (lane.sealed, lane.began) = (to, None);
             }
         }
         let split = contents.map(|Contents { packed, docs, workspaces }| {
@@ -197,7 +200,11 @@ impl SearchSink {
 
     fn is_due(&self) -> bool {
         let size = *self.size.lock();
-        let is_old = self.since.is_some_and(|since| since.elapsed() >= self.config.age);
+        let age = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        // Who catches up has as much in a split by then as who takes the log as it comes, and doesn't begin anew after each
+        // fault.
+        let is_of_age = |lane: &Lane| lane.began.is_some_and(|at| lane.taken.clock.time.since(at) >= self.config.age);
+        let is_old = age >= self.config.age || (age >= CATCHING_UP && self.lanes.values().any(is_of_age));
         // What has entries of a lane that was lost can't be searched.
         is_old || size.is_full || size.disk >= self.config.split_bytes || !self.dropped.is_empty()
     }
@@ -299,7 +306,7 @@ impl Sink for SearchSink {
         }
         let held = self.begin(partition, epoch, log_start).await?;
         self.fences.retain(|fence| fence.partition != partition);
-        self.lanes.insert(partition, Lane { taken: held.clone(), sealed: held.high });
+        self.lanes.insert(partition, Lane { taken: held.clone(), sealed: held.high, began: None });
         Ok(held)
     }
 
@@ -311,6 +318,9 @@ impl Sink for SearchSink {
         self.make_room().await?;
         let Some(lane) = self.lanes.get_mut(&batch.partition) else { return Ok(()) };
         let from = lane.taken.high;
+        if let Some(first) = batch.records().iter().find(|record| record.offset >= from) {
+            lane.began.get_or_insert(first.timestamp.max(lane.taken.clock.time));
+        }
         for record in batch.records().iter().filter(|record| record.offset >= from) {
             lane.taken.observe(record.offset, record.timestamp);
         }

@@ -1,4 +1,5 @@
-//! Making splits again from the log: such that are damaged or missing, or that an older version wrote.
+//! Making splits again from the log, or from what has kept it: such that are damaged or missing, or that an older version
+//! wrote.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::error::SearchError;
 use crate::indexer::{IndexerConfig, Making, Page};
 use crate::split::{Found, LaneRange, Split, SplitId, SplitMeta, Times, rebuild};
 
-/// Where the log is read.
+/// Where the log is read, or what was kept of it.
 #[async_trait]
 pub trait LogSource: Send + Sync + std::fmt::Debug {
     /// Reads a range of a lane. Batches come in order and tile the range; an error ends them.
@@ -94,7 +95,9 @@ impl Maintainer {
                 making = spawn_blocking(index).await??;
             }
             if next < range.to {
-                let reason = format!("can't be made again: the log was read up to {next} of {range}");
+                let reason = format!(
+                    "can't be made again: {range} could be read up to {next}, and beyond that is neither in the log nor in an archive"
+                );
                 return Err(SearchError::split(&split.id, reason));
             }
         }
