@@ -96,6 +96,26 @@ async fn damage_is_told_and_restored_as_long_as_the_log_has_it() {
     assert!(!archived.scratch.path().join("nothing/archive").exists(), "looking makes nothing");
 }
 
+#[tokio::test]
+async fn what_cannot_be_done_is_told_with_what_mends_it() {
+    for (args, reason) in [
+        (&["stats"][..], "Give --objects, or objects.url"),
+        (
+            &["stats", "--objects", "ftp://there/x"],
+            "(the flag --objects): ftp://there/x: the scheme is unknown; give a folder",
+        ),
+        (&["vacuum", "--objects", "s3://"], "it names no bucket; give a folder"),
+        (&["compact", "--objects", "/proc/nothing"], "it must be writable for this process"),
+        (&["verify", "--config", "/nowhere.toml"], "/nowhere.toml: the file can't be read"),
+        (&["stats", "--objects", "/tmp", "--set", "archive.grace=1s"], "archive.grace = \"1s\""),
+        (&["rebuild", "--runs", "--dry-run"], "cannot be used with"),
+    ] {
+        let output = command(&[&["archive"], args].concat(), &[]).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(reason), "{args:?}: {said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_deleted_before_the_archive_took_it_is_given_up_when_somebody_says_so() {
     let archived = Archived::new(5).await;
