@@ -15,6 +15,9 @@ use crate::table::ActiveFile;
 /// So many entries are read at a time. Files aren't sorted by offset, so that each time most of a file's pages are read.
 const PIECE: usize = if cfg!(test) { 64 } else { 20_000 };
 
+/// A range of offsets, and the files that have something of it.
+type Tile = ((i64, i64), Vec<Arc<ActiveFile>>);
+
 /// A range of a lane as it is read: [`LaneRead::next`] gives its entries by offset.
 #[derive(Debug)]
 pub struct LaneRead {
@@ -26,7 +29,7 @@ pub struct LaneRead {
     /// The range ends there, or what the archive has of it.
     to: i64,
     /// The ranges that have entries yet to come, and the files that these lie in.
-    tiles: VecDeque<((i64, i64), Vec<Arc<ActiveFile>>)>,
+    tiles: VecDeque<Tile>,
     /// Where the rows that were found end, and those of them that have yet to come.
     found: (i64, VecDeque<(Found, Arc<ActiveFile>)>),
 }

@@ -105,6 +105,8 @@ pub fn last_known_end<C: ConsumerContext>(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use agentworks_schemas::{Topic, Topics};
     use rdkafka::consumer::BaseConsumer;
     use rdkafka::mocking::MockCluster;
