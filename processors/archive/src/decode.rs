@@ -14,7 +14,7 @@ use arrow_array::{
 use arrow_schema::{FieldRef, SchemaRef};
 
 use crate::error::ArchiveError;
-use crate::rows::hash;
+use crate::rows::is_hash;
 
 fn missing(column: &str) -> ArchiveError {
     ArchiveError::Corrupt(format!("there is no column {column} of the kind that it should be"))
@@ -66,7 +66,7 @@ pub(crate) fn is_written(body: &mut Vec<u8>, kept: &[u8]) -> bool {
     /// More fields than this are not added.
     const ADDED: usize = 16;
     for _ in 0..ADDED {
-        if hash(body) == *kept {
+        if is_hash(body, kept) {
             return true;
         }
         if body.pop_if(|last| *last == NONE).is_none() {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use delta_kernel_default_engine::stats::FileStatsAccumulator;
 use object_store::{ObjectStoreExt, PutPayload};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -95,6 +95,16 @@ impl FileWriter {
             properties = properties
                 .set_column_dictionary_enabled(ColumnPath::from(column), false)
                 .set_column_statistics_enabled(ColumnPath::from(column), EnabledStatistics::None);
+        }
+        // No two are the same either, but people may look for one; they begin with the time.
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from("id"), false)
+            .set_column_encoding(ColumnPath::from("id"), Encoding::DELTA_BYTE_ARRAY);
+        for column in ["record_time", "timestamp", "offset", "sequence"].into_iter().filter(is_there) {
+            // Within a run they ascend by little.
+            properties = properties
+                .set_column_dictionary_enabled(ColumnPath::from(column), false)
+                .set_column_encoding(ColumnPath::from(column), Encoding::DELTA_BINARY_PACKED);
         }
         let schema = spec.arrow();
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build()))?;
