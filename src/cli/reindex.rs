@@ -30,8 +30,8 @@ use crate::roles::{Note, store};
 /// How many consumers read the log.
 const READERS: usize = 2;
 
-/// Make splits of the search index again, from the log and the archive: those that a search has reported as missing or damaged, or all of a
-/// span of time.
+/// Make splits of the search index again, from the log and the archive: those that a search has reported as missing or
+/// damaged, or all of a span of time.
 ///
 /// Each is put in the place of the one before as a whole, while everything runs: entries are found meanwhile as before, and
 /// never twice. What was erased, or has expired, is left out. What the log no longer has is taken from the archive, if there

@@ -14,7 +14,7 @@ use super::block::{Block, BlockKey, MAX_FILL, segment_start};
 use super::names;
 use super::sharing::Shared;
 use super::tier::Tier;
-use crate::lane::{CATCHING_UP, Clock, Held};
+use crate::lane::{self, Clock, Held};
 
 /// What a pending block costs in memory beside its entries, about: its place in a map of which a part is empty, and its
 /// names, twice.
@@ -232,12 +232,10 @@ impl Pending {
         }
     }
 
-    /// Whether the position is to be published that is published at this age: of the machine's clock, or of the log's own, so
-    /// that whoever catches up doesn't begin anew after each fault.
+    /// Whether the position is to be published that is published at this age.
     pub(super) fn is_due(&self, age: Duration, now: Instant) -> bool {
         let time = self.taken.clock.time;
-        let age_of_log = time.since(self.settled_at.unwrap_or(time));
-        self.published_at + age <= now || (self.published_at + CATCHING_UP <= now && age_of_log >= age)
+        lane::is_due(age, now - self.published_at, time.since(self.settled_at.unwrap_or(time)))
     }
 
     /// Whether all that had been closed by the time the position was due has been written. The time is now, if it hadn't

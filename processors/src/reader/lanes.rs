@@ -161,10 +161,9 @@ impl StoredTiers {
             let of_run = Seen::first(first_of_run.or(runs_held.map(|runs| runs.high)), runs_held, reach);
             // `None`, where nothing is known, is the least.
             let known = of_card.max(of_run);
-            let floor = match (known, reach) {
-                (Some(floor), _) => floor,
-                (None, Some(reach)) => reach.min(self.watermarks(partition).await?.low),
-                (None, None) => self.watermarks(partition).await?.low,
+            let floor = match known {
+                Some(floor) => floor,
+                None => self.watermarks(partition).await?.low.min(reach.unwrap_or(i64::MAX)),
             };
             Ok::<_, ReadError>(ScopeLane { partition, epoch, floor, is_known: known.is_some() })
         });

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use agentworks_archive::{ArchiveReader, LaneRead};
+use agentworks_archive::{ArchiveError, ArchiveReader, LaneRead};
 use agentworks_kafka::{Batch, BatchBuilder, SeekPool};
+use agentworks_processors::reader::StoredEntry;
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry};
 use agentworks_search::SearchError;
 use agentworks_search::maintain::LogSource;
@@ -87,7 +88,7 @@ impl LogSource for LogAndArchive {
 }
 
 /// Entries as they came from the log.
-fn batch(range: LaneRange, entries: &[agentworks_processors::reader::StoredEntry]) -> Batch {
+fn batch(range: LaneRange, entries: &[StoredEntry]) -> Batch {
     let mut builder = BatchBuilder::new(range.partition, range.epoch, range.from);
     let mut payload = Vec::new();
     for stored in entries {
@@ -100,7 +101,7 @@ fn batch(range: LaneRange, entries: &[agentworks_processors::reader::StoredEntry
     builder.build(Schemas::builtin())
 }
 
-fn fault(error: agentworks_archive::ArchiveError) -> SearchError {
+fn fault(error: ArchiveError) -> SearchError {
     log_fault(error.is_transient(), format!("the archive: {error}"))
 }
 

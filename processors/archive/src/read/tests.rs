@@ -32,16 +32,20 @@ fn range<'a>(scope: &'a Scope, filter: &'a ReadFilter, from: i64, to: i64) -> Co
     ColdRange { scope, filter, partition: lane(0), epoch: 0, from, to }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
-    let (_folder, objects) = folder();
+/// `0..500` of three lanes in three files, on two days.
+async fn three_files() -> (tempfile::TempDir, ArchiveReader) {
+    let (folder, objects) = folder();
     let archive = Archive::open(&objects).await.unwrap();
     let lanes = [lane(0), lane(1), TopicPartition::new(Topic::SystemLogs, 0)];
-    // Three files, on two days.
     for (from, to, time) in [(0, 200, NOON), (200, 350, NOON), (350, 500, NOON + DAY)] {
         fill(&archive, &lanes, from, to, time).await;
     }
-    let reader = ArchiveReader::new(&archive);
+    (folder, ArchiveReader::new(&archive))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
+    let (_folder, reader) = three_files().await;
     let held = reader.held(lane(0), "ws-0").await.unwrap().unwrap();
     assert_eq!((held.low, held.high, held.epoch), (0, 500, 0));
     assert_eq!(reader.held(lane(7), "ws-0").await.unwrap(), None);
@@ -70,13 +74,7 @@ async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_is_read_by_offset_whoever_s_it_is() {
-    let (_folder, objects) = folder();
-    let archive = Archive::open(&objects).await.unwrap();
-    let lanes = [lane(0), lane(1), TopicPartition::new(Topic::SystemLogs, 0)];
-    for (from, to, time) in [(0, 200, NOON), (200, 350, NOON), (350, 500, NOON + DAY)] {
-        fill(&archive, &lanes, from, to, time).await;
-    }
-    let reader = ArchiveReader::new(&archive);
+    let (_folder, reader) = three_files().await;
     for (from, to) in [(0, 500), (30, 470), (190, 210), (499, 500), (450, 600), (500, 600)] {
         let mut lane_read = reader.lane(lane(0), 0, from, to).await.unwrap();
         let (mut next, mut entries) = (from, Vec::new());

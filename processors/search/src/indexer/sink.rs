@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentworks_kafka::Batch;
-use agentworks_processors::lane::{CATCHING_UP, Held};
+use agentworks_processors::lane::{self, Held};
 use agentworks_processors::sink::{Flush, Sink, SinkError};
 use agentworks_schemas::{Timestamp, Topic, TopicPartition};
 use async_trait::async_trait;
@@ -200,11 +199,9 @@ impl SearchSink {
 
     fn is_due(&self) -> bool {
         let size = *self.size.lock();
-        let age = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        // Who catches up has as much in a split by then as who takes the log as it comes, and doesn't begin anew after each
-        // fault.
-        let is_of_age = |lane: &Lane| lane.began.is_some_and(|at| lane.taken.clock.time.since(at) >= self.config.age);
-        let is_old = age >= self.config.age || (age >= CATCHING_UP && self.lanes.values().any(is_of_age));
+        let passed = self.lanes.values().filter_map(|lane| Some(lane.taken.clock.time.since(lane.began?))).max();
+        let passed = passed.unwrap_or_default();
+        let is_old = self.since.is_some_and(|since| lane::is_due(self.config.age, since.elapsed(), passed));
         // What has entries of a lane that was lost can't be searched.
         is_old || size.is_full || size.disk >= self.config.split_bytes || !self.dropped.is_empty()
     }
