@@ -25,6 +25,7 @@ use agentworks_schemas::{Timestamp, TopicPartition};
 pub(crate) use clock::bucket_of;
 pub use clock::{Clock, DAY, HOUR};
 pub use expiry::{MARGIN, Span};
+pub(crate) use position::load_all;
 pub use position::{POSITIONS, begin, load, publish};
 pub use retention::{Keep, Retention, Term, Terms};
 

@@ -2,9 +2,11 @@
 //!
 //! - [`print`]: how it is told.
 //! - [`rebuild`]: what is restored from the log.
+//! - [`restore`]: what is restored into the store.
 
 mod print;
 mod rebuild;
+mod restore;
 
 use std::io;
 use std::process::ExitCode;
@@ -57,6 +59,8 @@ enum Command {
     },
     /// Restore files that are damaged or gone from the log
     Rebuild(rebuild::Args),
+    /// Restore into the store the rows of runs that it has lost and the log no longer tells of
+    Restore(restore::Args),
 }
 
 /// Which archive.
@@ -84,8 +88,12 @@ impl PlaceArgs {
     }
 }
 
-/// Opens the archive that is there; none is made.
 async fn maintenance(loaded: &Loaded) -> anyhow::Result<Maintenance> {
+    Ok(Maintenance::new(open(loaded).await?, loaded.config.archive.maintenance())?)
+}
+
+/// Opens the archive that is there; none is made.
+async fn open(loaded: &Loaded) -> anyhow::Result<Archive> {
     let Some(objects) = loaded.objects()? else {
         bail!("where is the archive? Give --objects, or objects.url in the configuration");
     };
@@ -96,8 +104,7 @@ async fn maintenance(loaded: &Loaded) -> anyhow::Result<Maintenance> {
             objects.url()
         );
     }
-    let archive = Archive::open(&objects).await.context("cannot open the archive")?;
-    Ok(Maintenance::new(archive, loaded.config.archive.maintenance())?)
+    Archive::open(&objects).await.context("cannot open the archive")
 }
 
 impl Args {
@@ -126,6 +133,7 @@ impl Args {
                 print::vacuumed(&files, dry_run, place.json)
             }
             Command::Rebuild(args) => args.execute().await?,
+            Command::Restore(args) => args.execute().await?,
         };
         match told {
             // Nobody reads on: that is no fault.

@@ -1,7 +1,7 @@
 //! Rows as the entries that they were, each held to its hash.
 
 use agentworks_processors::reader::StoredEntry;
-use agentworks_schemas::codec::encode_entry_body;
+use agentworks_schemas::codec::{encode_entry_body, encode_event_body};
 use agentworks_schemas::entry::UnknownName;
 use agentworks_schemas::text::{JsonObject, Text};
 use agentworks_schemas::{LogEntry, Position, RunEvent, Timestamp, Topic, TopicPartition};
@@ -222,8 +222,20 @@ pub(crate) fn millis(column: &TimestampMicrosecondArray, row: usize) -> Timestam
     Timestamp(column.value(row).div_euclid(1000))
 }
 
+/// An event and where it lies.
+#[derive(Debug)]
+pub(crate) struct StoredEvent {
+    pub(crate) position: Position,
+    /// The record's.
+    pub(crate) timestamp: Timestamp,
+    pub(crate) event: RunEvent<'static>,
+}
+
 /// Rows of `events`.
 pub(crate) struct Events<'a> {
+    positions: Positions<'a>,
+    times: &'a TimestampMicrosecondArray,
+    hashes: &'a BinaryArray,
     texts: [&'a StringArray; EVENT_TEXTS.len()],
     timestamps: &'a TimestampMicrosecondArray,
     costs: &'a Float64Array,
@@ -252,6 +264,9 @@ impl<'a> Events<'a> {
             columns.push(texts(rows, name)?);
         }
         Ok(Events {
+            positions: Positions::new(rows)?,
+            times: instants(rows, "record_time")?,
+            hashes: hashes(rows)?,
             texts: columns.try_into().map_err(|_| missing("id"))?,
             timestamps: instants(rows, "timestamp")?,
             costs: numbers::<Float64Type>(rows, "cost")?,
@@ -261,7 +276,23 @@ impl<'a> Events<'a> {
     }
 
     /// An event.
-    pub(crate) fn at(&self, row: usize) -> Result<RunEvent<'static>, ArchiveError> {
+    ///
+    /// # Errors
+    /// If it isn't the one that was written.
+    pub(crate) fn at(&self, row: usize) -> Result<StoredEvent, ArchiveError> {
+        let position = self.positions.at(row)?;
+        let event = self.event(row).map_err(|error| error.at(&position.to_string()))?;
+        let mut body = Vec::with_capacity(256);
+        encode_event_body(&event, &mut body);
+        if !is_written(&mut body, self.hashes.value(row)) {
+            return Err(ArchiveError::Corrupt(format!(
+                "{position} is not the event that was written: its hash differs"
+            )));
+        }
+        Ok(StoredEvent { position, timestamp: millis(self.times, row), event })
+    }
+
+    fn event(&self, row: usize) -> Result<RunEvent<'static>, ArchiveError> {
         let own = |index: usize| Text::from(self.texts[index].value(row).to_owned());
         let maybe = |index: usize| self.texts[index].is_valid(row).then(|| own(index));
         let unknown = |error: UnknownName| ArchiveError::Corrupt(error.to_string());

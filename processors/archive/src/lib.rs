@@ -8,6 +8,7 @@
 //!   which it is seen that they are what was written.
 //! - `lanes`: where each lane stands.
 //! - [`ArchiveReader`]: reads entries back, with `object`, `open` and `decode`.
+//! - [`restore_runs`]: the store's rows of runs, from what the log no longer has.
 //! - [`Maintenance`]: merging, rolling up, erasing, keeping, verifying, restoring.
 
 mod archive;
@@ -23,6 +24,7 @@ mod object;
 mod open;
 mod pending;
 mod read;
+mod restore;
 mod rows;
 mod schema;
 mod sink;
@@ -37,6 +39,7 @@ pub use maintain::{
     Changed, KafkaLog, Log, LogLane, MaintainConfig, Maintenance, Rebuilt, TableStats, Unneeded, Verified,
     WorkspaceStats,
 };
-pub use read::{ArchiveReader, LanePiece, LaneRead};
+pub use read::{ArchiveReader, LaneRead};
+pub use restore::{RestoreError, Restored, restore_runs};
 pub use schema::{ENTRIES, EVENTS, RUNS, TableSpec};
 pub use sink::{ArchiveConfig, ArchiveSink};

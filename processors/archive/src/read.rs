@@ -6,7 +6,7 @@
 //! columns read, page by page. So a reading needs memory for as many entries as it gives, however they lie in the files.
 //!
 //! - `find`: the rows of a file that are asked for; `answers`: those that were found lately.
-//! - `fetch`: rows as entries.
+//! - `fetch`: rows as entries or events.
 //! - `lane`: all of a lane, whoever's it is.
 
 mod answers;
@@ -29,13 +29,14 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use self::answers::Answers;
+use self::fetch::FromRows;
 use self::find::{Found, Question};
 use crate::archive::Archive;
 use crate::error::ArchiveError;
 use crate::lanes;
 use crate::open::Footers;
 use crate::table::{ActiveFile, Bounds, FileList, Table, Version};
-pub use lane::{LanePiece, LaneRead};
+pub use lane::LaneRead;
 
 /// The table is looked at again after so long: readers read behind it from other tiers, so that it may be behind.
 const FRESH: Duration = Duration::from_secs(2);
@@ -67,15 +68,7 @@ enum End {
 impl ArchiveReader {
     /// A reader of `archive`.
     pub fn new(archive: &Archive) -> Self {
-        let shared = Shared {
-            archive: archive.clone(),
-            table: archive.entries.clone(),
-            version: tokio::sync::Mutex::default(),
-            files: FileList::default(),
-            footers: Footers::default(),
-            answers: Mutex::default(),
-        };
-        ArchiveReader { shared: Arc::new(shared) }
+        ArchiveReader { shared: Arc::new(Shared::new(archive, &archive.entries)) }
     }
 
     /// What the archive holds of a partition, as far as a workspace goes, in the newest making of its topic that it has
@@ -163,6 +156,17 @@ impl ColdTier for ArchiveReader {
 }
 
 impl Shared {
+    fn new(archive: &Archive, table: &Table) -> Self {
+        Shared {
+            archive: archive.clone(),
+            table: table.clone(),
+            version: tokio::sync::Mutex::default(),
+            files: FileList::default(),
+            footers: Footers::default(),
+            answers: Mutex::default(),
+        }
+    }
+
     async fn version(&self) -> Result<Version, ArchiveError> {
         let mut known = self.version.lock().await;
         if let Some((at, version)) = &*known
@@ -226,7 +230,7 @@ impl Shared {
     }
 
     /// Reads rows; gives them by offset.
-    async fn fetch(&self, rows: Vec<(Found, Arc<ActiveFile>)>) -> Result<Vec<StoredEntry>, ArchiveError> {
+    async fn fetch<T: FromRows>(&self, rows: Vec<(Found, Arc<ActiveFile>)>) -> Result<Vec<T>, ArchiveError> {
         let mut by_file: BTreeMap<String, (Arc<ActiveFile>, Vec<u64>)> = BTreeMap::new();
         for (row, file) in rows {
             by_file.entry(file.path.clone()).or_insert_with(|| (file, Vec::new())).1.push(row.row);
@@ -237,7 +241,7 @@ impl Shared {
             let footer = self.footers.footer(&self.table, &file).await?;
             entries.extend(fetch::fetch(&self.table, &file, footer, rows).await?);
         }
-        entries.sort_by_key(|entry| entry.position.offset);
+        entries.sort_by_key(T::offset);
         Ok(entries)
     }
 }

@@ -1,7 +1,7 @@
 //! Positions in the store.
 
-use agentworks_schemas::{Timestamp, TopicPartition};
-use agentworks_store::{Column, Key, Store, StoreError, Table, Write};
+use agentworks_schemas::{Timestamp, Topic, TopicPartition};
+use agentworks_store::{Column, Key, Part, Row, Scan, Store, StoreError, Table, Write};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,24 @@ fn key(sink: &str, partition: TopicPartition) -> Key {
 
 /// Loads what `sink` holds of `partition`; `None` if it never began.
 pub async fn load(store: &dyn Store, sink: &str, partition: TopicPartition) -> Result<Option<Held>, StoreError> {
-    let Some(row) = store.get(&POSITIONS, &key(sink, partition)).await? else { return Ok(None) };
+    let row = store.get(&POSITIONS, &key(sink, partition)).await?;
+    row.map(|row| read(sink, partition, &row)).transpose()
+}
+
+/// Loads what `sink` holds of all partitions, by partition.
+pub(crate) async fn load_all(store: &dyn Store, sink: &str) -> Result<Vec<Held>, StoreError> {
+    let mut all = Vec::new();
+    for row in store.scan(Scan::partition(&POSITIONS, vec![sink.into()])).await? {
+        let [Part::Text(topic), Part::Int(partition)] = row.clustering.as_slice() else { continue };
+        let topic = Topic::ALL.into_iter().find(|known| known.as_str() == topic);
+        if let (Some(topic), Ok(partition)) = (topic, i32::try_from(*partition)) {
+            all.push(read(sink, TopicPartition::new(topic, partition), &row)?);
+        }
+    }
+    Ok(all)
+}
+
+fn read(sink: &str, partition: TopicPartition, row: &Row) -> Result<Held, StoreError> {
     let stored: Stored = serde_json::from_slice(&row.payload)
         .map_err(|error| StoreError::Failed(format!("the position of {sink} in {partition} is damaged: {error}")))?;
     let Stored { epoch, began, mut low, high, clock, bucket, filled, mut buckets, terms, ttl } = stored;
@@ -56,7 +73,7 @@ pub async fn load(store: &dyn Store, sink: &str, partition: TopicPartition) -> R
         buckets.clear();
     }
     let clock = Clock { time: Timestamp(clock), bucket, filled };
-    Ok(Some(Held { partition, epoch, began, low, high, clock, buckets, terms }))
+    Ok(Held { partition, epoch, began, low, high, clock, buckets, terms })
 }
 
 /// Publishes what `sink` holds. Call it after the data is durable. Where the store knows a later position already, that

@@ -11,8 +11,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::marks::Mark;
 use super::part::RunPart;
-use super::read::parts_of;
-use super::tables;
+use super::read::counted;
+use super::tables::{self, ShareKey};
 use crate::erasure::{Erasure, Target};
 use crate::sink::SinkError;
 
@@ -63,15 +63,16 @@ fn run_of(row: &Row) -> Option<String> {
 async fn erase_run(store: &Arc<dyn Store>, erasure: &Erasure, run: String) -> Result<u64, SinkError> {
     let mut rows = 0;
     let workspace = erasure.workspace.as_str();
-    for part in parts_of(&**store, workspace, &run).await? {
+    for (origin, part) in counted(&**store, workspace, &run).await? {
+        let share = ShareKey::of(origin, &part);
         // One that the sink has begun anew since holds nothing of what was erased.
         if !erasure.covers(part.begins_at()) {
             continue;
         }
         // The part is last: it is by the part that the rest is found, should this be broken off.
         let marks = Scan {
-            from: Bound::Included(tables::mark_bound(part.partition, part.epoch, None)),
-            to: Bound::Included(tables::mark_bound(part.partition, part.epoch, None)),
+            from: Bound::Included(tables::mark_bound(share, None)),
+            to: Bound::Included(tables::mark_bound(share, None)),
             ..Scan::partition(&tables::MARKS, vec![workspace.into(), run.as_str().into()])
         };
         let mut deletions: Vec<(&'static Table, Key)> = Vec::new();
@@ -91,7 +92,7 @@ async fn erase_run(store: &Arc<dyn Store>, erasure: &Erasure, run: String) -> Re
             deleting.push(async move { store.delete(table, &key, 0).await });
         }
         stream::iter(deleting).buffer_unordered(ROWS).try_collect::<()>().await?;
-        let key = tables::part_key(workspace, &run, part.partition, part.epoch);
+        let key = tables::part_key(workspace, &run, share);
         store.delete(&tables::PARTS, &key, tables::part_version(&part)).await?;
     }
     Ok(rows)

@@ -34,6 +34,12 @@ impl Mark {
         })
     }
 
+    /// The same place as seen from where `before` begins, which ends before where its own part does.
+    pub(super) fn after(self, before: &RunPart) -> Mark {
+        let timestamp = self.timestamp.max(before.clock);
+        Mark { ordinal: self.ordinal + before.entries(), timestamp, ..self }
+    }
+
     /// Reads a mark back.
     pub(super) fn from_row(run: &str, row: &Row) -> Result<Mark, SinkError> {
         let corrupt = || SinkError::Corrupt(format!("a mark of run {run} is damaged"));

@@ -98,6 +98,30 @@ impl RunPart {
         }
     }
 
+    /// The part of which this is the beginning and `rest` what follows it in the same partition.
+    pub(super) fn followed_by(self, rest: RunPart) -> RunPart {
+        let sum = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(|a, b| a + b);
+        // Events have none.
+        let clock = if rest.entries() > 0 { self.clock.max(rest.clock) } else { self.clock };
+        RunPart {
+            partition: self.partition,
+            epoch: self.epoch,
+            applied: rest.applied,
+            card: self.card,
+            first: self.first,
+            recorded: (self.recorded.0, self.recorded.1.max(rest.recorded.1)),
+            time: (self.time.0.min(rest.time.0), self.time.1.max(rest.time.1)),
+            levels: std::array::from_fn(|level| self.levels[level] + rest.levels[level]),
+            agent: self.agent.or(rest.agent),
+            started: self.started.or(rest.started),
+            lifecycle: rest.lifecycle.or(self.lifecycle),
+            cost: sum(self.cost, rest.cost),
+            tokens: self.tokens.into_iter().chain(rest.tokens).reduce(i64::saturating_add),
+            marked: rest.marked,
+            clock,
+        }
+    }
+
     /// How many entries have been counted.
     pub fn entries(&self) -> u64 {
         self.levels.iter().sum()

@@ -9,12 +9,13 @@ use std::time::Duration;
 use agentworks_schemas::protocol::RunSummary;
 use agentworks_schemas::{Timestamp, TopicPartition};
 use agentworks_store::{Order, Part, Row, Scan, Store, Table};
+use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::marks::Mark;
 use super::part::{Inference, RunPart, fold_parts};
-use super::sink::NAME;
-use super::tables;
+use super::sink::{NAME, RESTORED_NAME};
+use super::tables::{self, Origin, ShareKey};
 use crate::erasure::Erasures;
 use crate::lane::{self, Held};
 use crate::sink::SinkError;
@@ -86,13 +87,27 @@ impl RunReader {
         Ok(lane::load(&*self.store, NAME, partition).await?)
     }
 
+    /// What the sink holds of all partitions.
+    pub async fn all_held(&self) -> Result<Vec<Held>, SinkError> {
+        Ok(lane::load_all(&*self.store, NAME).await?)
+    }
+
+    /// How far what lay before the sink's beginning is restored in a partition; `None` if that never began.
+    pub async fn restored_to(&self, partition: TopicPartition) -> Result<Option<Held>, SinkError> {
+        Ok(lane::load(&*self.store, RESTORED_NAME, partition).await?)
+    }
+
     /// The parts of a run; empty if the store doesn't know it (yet).
     pub async fn parts(&self, workspace: &str, run: &str) -> Result<Vec<RunPart>, SinkError> {
-        let mut parts = parts_of(&*self.store, workspace, run).await?;
+        Ok(joined(self.counted(workspace, run).await?))
+    }
+
+    async fn counted(&self, workspace: &str, run: &str) -> Result<Vec<(Origin, RunPart)>, SinkError> {
+        let mut parts = counted(&*self.store, workspace, run).await?;
         if let Some(erasures) = &self.erasures {
             // One that began before counts erased records too. The sink begins it anew with the next record.
             let view = erasures.view().await?;
-            parts.retain(|part| !view.hides(workspace, run, part.begins_at()));
+            parts.retain(|(_, part)| !view.hides(workspace, run, part.begins_at()));
         }
         Ok(parts)
     }
@@ -106,9 +121,21 @@ impl RunReader {
         epoch: u32,
         ordinal: u64,
     ) -> Result<Option<Mark>, SinkError> {
-        let from = Bound::Included(tables::mark_bound(partition, epoch, None));
-        let to = Bound::Included(tables::mark_bound(partition, epoch, Some(ordinal)));
-        self.mark_within(workspace, run, from, to, Order::Descending).await
+        let share = |origin| ShareKey { origin, partition, epoch };
+        let find = async |origin, ordinal| {
+            let from = Bound::Included(tables::mark_bound(share(origin), None));
+            let to = Bound::Included(tables::mark_bound(share(origin), Some(ordinal)));
+            self.mark_within(workspace, run, from, to, Order::Descending).await
+        };
+        let (before, mark) =
+            try_join(self.restored(workspace, run, share(Origin::Restored)), find(Origin::Sink, ordinal)).await?;
+        let Some(before) = before else { return Ok(mark) };
+        if let Some(ordinal) = ordinal.checked_sub(before.entries())
+            && let Some(mark) = find(Origin::Sink, ordinal).await?
+        {
+            return Ok(Some(mark.after(&before)));
+        }
+        find(Origin::Restored, ordinal).await
     }
 
     /// The first mark of a run in a partition whose ordinal is beyond `ordinal`; `None` after the last.
@@ -120,9 +147,32 @@ impl RunReader {
         epoch: u32,
         ordinal: u64,
     ) -> Result<Option<Mark>, SinkError> {
-        let from = Bound::Excluded(tables::mark_bound(partition, epoch, Some(ordinal)));
-        let to = Bound::Included(tables::mark_bound(partition, epoch, Some(u64::MAX)));
-        self.mark_within(workspace, run, from, to, Order::Ascending).await
+        let share = |origin| ShareKey { origin, partition, epoch };
+        let find = async |origin, ordinal| {
+            let from = Bound::Excluded(tables::mark_bound(share(origin), Some(ordinal)));
+            let to = Bound::Included(tables::mark_bound(share(origin), Some(u64::MAX)));
+            self.mark_within(workspace, run, from, to, Order::Ascending).await
+        };
+        let (before, mark) =
+            try_join(self.restored(workspace, run, share(Origin::Restored)), find(Origin::Sink, ordinal)).await?;
+        let Some(before) = before else { return Ok(mark) };
+        if ordinal < before.entries()
+            && let Some(mark) = find(Origin::Restored, ordinal).await?
+        {
+            return Ok(Some(mark));
+        }
+        let mark = find(Origin::Sink, ordinal.saturating_sub(before.entries())).await?;
+        Ok(mark.map(|mark| mark.after(&before)))
+    }
+
+    /// What of a share was restored, if anything.
+    async fn restored(&self, workspace: &str, run: &str, share: ShareKey) -> Result<Option<RunPart>, SinkError> {
+        let row = self.store.get(&tables::PARTS, &tables::part_key(workspace, run, share)).await?;
+        let Some(part) = row.map(|row| tables::read_part(run, &row.payload)).transpose()? else { return Ok(None) };
+        Ok(match &self.erasures {
+            Some(erasures) if erasures.view().await?.hides(workspace, run, part.begins_at()) => None,
+            _ => Some(part),
+        })
     }
 
     /// The first mark of a run between bounds, in this order.
@@ -218,8 +268,30 @@ impl RunReader {
 
 /// The parts of a run, those included that are hidden from readers.
 pub(crate) async fn parts_of(store: &dyn Store, workspace: &str, run: &str) -> Result<Vec<RunPart>, SinkError> {
+    Ok(joined(counted(store, workspace, run).await?))
+}
+
+/// The same, as they were counted.
+pub(super) async fn counted(
+    store: &dyn Store,
+    workspace: &str,
+    run: &str,
+) -> Result<Vec<(Origin, RunPart)>, SinkError> {
     let rows = store.scan(Scan::partition(&tables::PARTS, vec![workspace.into(), run.into()])).await?;
-    rows.iter().map(|row| tables::read_part(run, &row.payload)).collect()
+    rows.iter().map(|row| Ok((tables::origin_of(row), tables::read_part(run, &row.payload)?))).collect()
+}
+
+/// Adds what was restored to what the sink has counted since.
+fn joined(mut parts: Vec<(Origin, RunPart)>) -> Vec<RunPart> {
+    parts.sort_by_key(|(origin, part)| (part.partition, part.epoch, *origin));
+    let mut joined: Vec<RunPart> = Vec::with_capacity(parts.len());
+    for (_, part) in parts {
+        match joined.pop_if(|last| (last.partition, last.epoch) == (part.partition, part.epoch)) {
+            Some(before) => joined.push(before.followed_by(part)),
+            None => joined.push(part),
+        }
+    }
+    joined
 }
 
 fn int(row: &Row, column: usize) -> Option<i64> {

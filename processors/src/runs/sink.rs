@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use super::marks::Mark;
 use super::metrics::RunsMetrics;
 use super::part::RunPart;
-use super::tables;
+use super::tables::{self, Origin, ShareKey};
 use crate::blocks::names;
 use crate::erasure::{Erasures, View};
 use crate::lane::{self, CATCHING_UP, Held};
@@ -23,6 +23,8 @@ use crate::sink::{Flush, Sink, SinkError};
 
 /// The name under which the sink's positions are kept.
 pub(super) const NAME: &str = "runs";
+/// The name under which it is kept how far what lay before them is restored.
+pub(super) const RESTORED_NAME: &str = "runs-restored";
 
 /// How many rows one call to the store carries.
 const ROWS_PER_WRITE: usize = 256;
@@ -30,6 +32,16 @@ const ROWS_PER_WRITE: usize = 256;
 const LOADS: usize = 32;
 /// What a part costs in memory, about.
 const BYTES_PER_PART: usize = 768;
+
+impl Origin {
+    /// The name under which its positions are kept.
+    fn sink(self) -> &'static str {
+        match self {
+            Origin::Sink => NAME,
+            Origin::Restored => RESTORED_NAME,
+        }
+    }
+}
 
 /// When runs are written, and how many are remembered.
 #[derive(Clone, Debug)]
@@ -104,13 +116,22 @@ pub struct RunsSink {
     lanes: HashMap<TopicPartition, Lane>,
     erasures: Option<Erasures>,
     metrics: RunsMetrics,
+    origin: Origin,
 }
 
 impl RunsSink {
     /// A sink that writes to `store`.
     pub fn new(store: Arc<dyn Store>, config: RunsConfig) -> Self {
         let metrics = RunsMetrics::default();
-        RunsSink { store, config, parts: LruCache::unbounded(), lanes: HashMap::new(), erasures: None, metrics }
+        let (parts, lanes, origin) = (LruCache::unbounded(), HashMap::new(), Origin::Sink);
+        RunsSink { store, config, parts, lanes, erasures: None, metrics, origin }
+    }
+
+    /// The same for what lay before the place where the sink began, when the store was lost and the log cut meanwhile. It
+    /// is given each partition's records up to there, and counts them in rows of its own, with a position of its own:
+    /// beside the sink, which may run. Readers add the two.
+    pub fn restoring(self) -> Self {
+        RunsSink { origin: Origin::Restored, ..self }
     }
 
     /// The same, beginning anew with a run of which something has been erased.
@@ -135,11 +156,12 @@ impl RunsSink {
         }
         self.metrics.parts_loaded.inc_by(unknown.len() as u64);
         self.metrics.parts_known.inc_by((batch.records().len() - unknown.len()) as u64);
+        let share = ShareKey { origin: self.origin, partition: batch.partition, epoch: batch.epoch };
         let load = |name: String| {
             let store = self.store.clone();
             async move {
                 let (workspace, run) = run_of_name(&name);
-                let key = tables::part_key(workspace, run, batch.partition, batch.epoch);
+                let key = tables::part_key(workspace, run, share);
                 let row = store.get(&tables::PARTS, &key).await?;
                 let part = row.map(|row| tables::read_part(run, &row.payload)).transpose()?;
                 Ok::<_, SinkError>((name, part))
@@ -208,8 +230,9 @@ impl RunsSink {
                     before.extend(tables::write_listing(workspace, run, part));
                 }
                 marked += marks.len() as u64;
-                before.extend(marks.iter().map(|mark| tables::write_mark(workspace, run, part, mark)));
-                parts.push(tables::write_part(workspace, run, part)?);
+                let share = ShareKey::of(self.origin, part);
+                before.extend(marks.iter().map(|mark| tables::write_mark(workspace, run, share, mark)));
+                parts.push(tables::write_part(workspace, run, self.origin, part)?);
             }
             let written = parts.len() as u64;
             self.put(before).await?;
@@ -243,7 +266,7 @@ impl RunsSink {
         let Some(lane) = self.lanes.get_mut(&partition) else { return Ok(None) };
         lane.written_at = (Instant::now(), Some(lane.taken.clock.time));
         if lane.taken.high > lane.published {
-            lane::publish(&*self.store, NAME, std::slice::from_ref(&lane.taken)).await?;
+            lane::publish(&*self.store, self.origin.sink(), std::slice::from_ref(&lane.taken)).await?;
             lane.published = lane.taken.high;
             lane.due = None;
             return Ok(Some(lane.taken.clone()));
@@ -275,7 +298,7 @@ impl RunsSink {
 #[async_trait]
 impl Sink for RunsSink {
     fn name(&self) -> &'static str {
-        NAME
+        self.origin.sink()
     }
 
     fn topics(&self) -> &'static [Topic] {
@@ -284,7 +307,7 @@ impl Sink for RunsSink {
 
     async fn open(&mut self, partition: TopicPartition, epoch: u32, log_start: i64) -> Result<Held, SinkError> {
         self.close(partition);
-        let held = lane::begin(&*self.store, NAME, partition, epoch, log_start, None).await?;
+        let held = lane::begin(&*self.store, self.name(), partition, epoch, log_start, None).await?;
         let written_at = (Instant::now(), Some(held.clock.time).filter(|time| *time != Timestamp::default()));
         let lane = Lane { published: held.high, written_at, taken: held.clone(), due: None, dirty: BTreeSet::new() };
         self.lanes.insert(partition, lane);

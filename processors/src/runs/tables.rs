@@ -4,13 +4,25 @@
 //! crash in between leaves a row that is written again, equal, when the part is made again.
 
 use agentworks_schemas::TopicPartition;
-use agentworks_store::{Column, Key, Part, Table, Write};
+use agentworks_store::{Column, Key, Part, Row, Table, Write};
 use bytes::Bytes;
 
 use super::marks::Mark;
 use super::part::RunPart;
 use crate::lane;
 use crate::sink::SinkError;
+
+/// Who has counted: each has parts and marks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// What lay before the place where the sink began, from the archive: see [`super::RunsSink::restoring`].
+    Restored,
+    /// The sink, from where it began.
+    Sink,
+}
+
+/// What stands behind the topic in the keys of what is restored. No topic has it in its name.
+const RESTORED: &str = "/restored";
 
 /// A day in milliseconds: how the runs of a workspace are spread over partitions of the store.
 const DAY: i64 = 86_400_000;
@@ -61,18 +73,37 @@ pub(super) fn day_of(began: i64) -> i64 {
     began.div_euclid(DAY)
 }
 
-fn place(partition: TopicPartition, epoch: u32) -> Vec<Part> {
-    vec![partition.topic.as_str().into(), i64::from(epoch).into(), i64::from(partition.partition).into()]
+/// A partition's share of a run, in one making of its topic, as counted by one of the two.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShareKey {
+    pub(super) origin: Origin,
+    pub(super) partition: TopicPartition,
+    pub(super) epoch: u32,
+}
+
+impl ShareKey {
+    pub(super) fn of(origin: Origin, part: &RunPart) -> Self {
+        ShareKey { origin, partition: part.partition, epoch: part.epoch }
+    }
+
+    fn clustering(self) -> Vec<Part> {
+        let topic = self.partition.topic.as_str();
+        let topic = match self.origin {
+            Origin::Sink => topic.into(),
+            Origin::Restored => Part::Text(format!("{topic}{RESTORED}")),
+        };
+        vec![topic, i64::from(self.epoch).into(), i64::from(self.partition.partition).into()]
+    }
 }
 
 /// The key of a part.
-pub(super) fn part_key(workspace: &str, run: &str, partition: TopicPartition, epoch: u32) -> Key {
-    Key { partition: vec![workspace.into(), run.into()], clustering: place(partition, epoch) }
+pub(super) fn part_key(workspace: &str, run: &str, share: ShareKey) -> Key {
+    Key { partition: vec![workspace.into(), run.into()], clustering: share.clustering() }
 }
 
-/// The clustering keys of a partition's marks, up to `ordinal`.
-pub(super) fn mark_bound(partition: TopicPartition, epoch: u32, ordinal: Option<u64>) -> Vec<Part> {
-    let mut key = place(partition, epoch);
+/// The clustering keys of a share's marks, up to `ordinal`.
+pub(super) fn mark_bound(share: ShareKey, ordinal: Option<u64>) -> Vec<Part> {
+    let mut key = share.clustering();
     key.extend(ordinal.map(|ordinal| Part::Int(i64::try_from(ordinal).unwrap_or(i64::MAX))));
     key
 }
@@ -83,16 +114,24 @@ pub(super) fn part_version(part: &RunPart) -> i64 {
 }
 
 /// Writes a part. Whoever has counted more of the log wins.
-pub(super) fn write_part(workspace: &str, run: &str, part: &RunPart) -> Result<Write, SinkError> {
+pub(super) fn write_part(workspace: &str, run: &str, origin: Origin, part: &RunPart) -> Result<Write, SinkError> {
     let payload = serde_json::to_vec(part).map_err(|error| SinkError::Corrupt(format!("run {run}: {error}")))?;
     Ok(Write {
         table: &PARTS,
-        key: part_key(workspace, run, part.partition, part.epoch),
+        key: part_key(workspace, run, ShareKey::of(origin, part)),
         version: part_version(part),
         expires: None,
         stats: Bytes::new(),
         payload: payload.into(),
     })
+}
+
+/// Who has counted the part in a row of [`PARTS`].
+pub(super) fn origin_of(row: &Row) -> Origin {
+    match row.clustering.first() {
+        Some(Part::Text(topic)) if topic.ends_with(RESTORED) => Origin::Restored,
+        _ => Origin::Sink,
+    }
 }
 
 /// Reads a part back.
@@ -120,16 +159,13 @@ pub(super) fn write_listing(workspace: &str, run: &str, part: &RunPart) -> [Writ
 }
 
 /// Writes a mark.
-pub(super) fn write_mark(workspace: &str, run: &str, part: &RunPart, mark: &Mark) -> Write {
+pub(super) fn write_mark(workspace: &str, run: &str, share: ShareKey, mark: &Mark) -> Write {
     let mut payload = Vec::with_capacity(16);
     payload.extend(mark.offset.to_be_bytes());
     payload.extend(mark.timestamp.millis().to_be_bytes());
     Write {
         table: &MARKS,
-        key: Key {
-            partition: vec![workspace.into(), run.into()],
-            clustering: mark_bound(part.partition, part.epoch, Some(mark.ordinal)),
-        },
+        key: Key { partition: vec![workspace.into(), run.into()], clustering: mark_bound(share, Some(mark.ordinal)) },
         version: 0,
         expires: None,
         stats: Bytes::new(),

@@ -13,6 +13,7 @@ use agentworks_store::{EmbeddedStore, Store};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::tables::Origin;
 use super::{Inference, RunListing, RunReader, RunsConfig, RunsSink, SILENCE, fold_parts};
 use crate::sink::faulty::FaultyStore;
 use crate::sink::{Flush, Sink};
@@ -151,18 +152,29 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 async fn exercise(store: &Arc<dyn Store>, logs: &[(TopicPartition, Vec<Said>)], steps: Vec<Step>) {
+    let whole: Vec<_> = logs.iter().map(|(partition, log)| (*partition, log.as_slice(), 0)).collect();
+    exercise_from(store, sink, &whole, steps).await;
+}
+
+/// The same with a sink of this kind, to which each log begins at an offset.
+async fn exercise_from(
+    store: &Arc<dyn Store>,
+    sink_of: fn(&Arc<dyn Store>) -> RunsSink,
+    logs: &[(TopicPartition, &[Said], usize)],
+    steps: Vec<Step>,
+) {
     let faulty = FaultyStore::new(store.clone());
     let store: Arc<dyn Store> = faulty.clone();
-    let mut sink = sink(&store);
+    let mut sink = sink_of(&store);
     let mut next = Vec::new();
-    for (partition, _) in logs {
-        next.push(sink.open(*partition, 0, 0).await.unwrap().high as usize);
+    for (partition, _, start) in logs {
+        next.push(sink.open(*partition, 0, *start as i64).await.unwrap().high as usize);
     }
     let finish = [Step::Take(usize::MAX), Step::Flush(Flush::Partition(LOGS)), Step::Flush(Flush::Partition(EVENTS))];
     for step in steps.into_iter().chain(finish) {
         match step {
             Step::Take(count) => {
-                for ((partition, log), next) in logs.iter().zip(&mut next) {
+                for ((partition, log, _), next) in logs.iter().zip(&mut next) {
                     let to = next.saturating_add(count).min(log.len());
                     if *next < to {
                         sink.take(&batch(*partition, log, *next, to)).await.unwrap();
@@ -180,9 +192,9 @@ async fn exercise(store: &Arc<dyn Store>, logs: &[(TopicPartition, Vec<Said>)], 
                 faulty.fail(masks);
                 let _ = sink.flush(Flush::Due).await;
                 faulty.fail(Vec::new());
-                sink = self::sink(&store);
-                for ((partition, _), next) in logs.iter().zip(&mut next) {
-                    *next = sink.open(*partition, 0, 0).await.unwrap().high as usize;
+                sink = sink_of(&store);
+                for ((partition, _, start), next) in logs.iter().zip(&mut next) {
+                    *next = sink.open(*partition, 0, *start as i64).await.unwrap().high as usize;
                 }
             }
         }
@@ -265,6 +277,42 @@ proptest! {
             check(&store, &log, &events).await;
         });
     }
+
+    /// What the sink counts from where it began, and what is restored of what lay before, are what it would have counted.
+    #[test]
+    fn a_store_that_was_lost_is_restored(
+        log in prop::collection::vec(said(), 0..60),
+        events in prop::collection::vec(event(), 0..20),
+        cuts in (0.0..=1.0, 0.0..=1.0),
+        steps in [steps(), steps()],
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (_folder, never_lost) = store();
+        let (_folder, lost) = store();
+        runtime.block_on(async {
+            exercise(&never_lost, &[(LOGS, log.clone()), (EVENTS, events.clone())], Vec::new()).await;
+            let cut = [(log.len() as f64 * cuts.0) as usize, (events.len() as f64 * cuts.1) as usize];
+            let [first, second] = steps;
+            let since = [(LOGS, log.as_slice(), cut[0]), (EVENTS, events.as_slice(), cut[1])];
+            exercise_from(&lost, sink, &since, first).await;
+            let before = [(LOGS, &log[..cut[0]], 0), (EVENTS, &events[..cut[1]], 0)];
+            exercise_from(&lost, |store| sink(store).restoring(), &before, second).await;
+            check(&lost, &log, &events).await;
+            for run in 0..4_usize {
+                let run = format!("run-{run}");
+                let mut parts = Vec::new();
+                for store in [&lost, &never_lost] {
+                    let mut of_run = RunReader::new(store.clone()).parts("w", &run).await.unwrap();
+                    // Each counts its marks from where it began.
+                    of_run.iter_mut().for_each(|part| part.marked = 0);
+                    parts.push(of_run);
+                }
+                assert_eq!(parts[0], parts[1]);
+            }
+            let restored = RunReader::new(lost.clone()).restored_to(LOGS).await.unwrap().unwrap();
+            assert_eq!(restored.high as usize, cut[0]);
+        });
+    }
 }
 
 proptest! {
@@ -274,7 +322,7 @@ proptest! {
         let batch = batch(EVENTS, &events, 0, 1);
         let mut part = super::RunPart::first(EVENTS, 0, &batch.records()[0]);
         part.cost = Some(cents.iter().map(|cent| f64::from(*cent) / 1e7).sum());
-        let row = super::tables::write_part("w", "run-0", &part).unwrap();
+        let row = super::tables::write_part("w", "run-0", Origin::Sink, &part).unwrap();
         prop_assert_eq!(super::tables::read_part("run-0", &row.payload).unwrap(), part);
     }
 }
@@ -292,6 +340,33 @@ async fn marks_stand_every_thousand_entries_whatever_was_redelivered() {
     for (ordinal, mark) in [(0, None), (999, None), (1000, Some(1000)), (1999, Some(1000)), (9999, Some(3000))] {
         let found = reader.mark_before("w", "run-0", LOGS, 0, ordinal).await.unwrap();
         assert_eq!(found.map(|mark| (mark.ordinal, mark.offset)), mark.map(|at| (at, at as i64)), "before {ordinal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn marks_of_what_was_restored_and_of_what_came_since_count_from_the_runs_beginning() {
+    let (_folder, store) = store();
+    let log: Vec<_> = (0..5500).map(|_| Said::Line(0, Level::Info)).collect();
+    exercise_from(&store, sink, &[(LOGS, &log, 2700)], Vec::new()).await;
+    exercise_from(&store, |store| sink(store).restoring(), &[(LOGS, &log[..2700], 0)], Vec::new()).await;
+    let reader = RunReader::new(store);
+    let before = [
+        (999, None),
+        (1000, Some(1000)),
+        (2699, Some(2000)),
+        (2700, Some(2000)),
+        (3700, Some(3700)),
+        (9999, Some(4700)),
+    ];
+    for (ordinal, mark) in before {
+        let found = reader.mark_before("w", "run-0", LOGS, 0, ordinal).await.unwrap();
+        assert_eq!(found.map(|mark| (mark.ordinal, mark.offset)), mark.map(|at| (at, at as i64)), "before {ordinal}");
+    }
+    let after =
+        [(0, Some(1000)), (1000, Some(2000)), (2000, Some(3700)), (2700, Some(3700)), (3700, Some(4700)), (4700, None)];
+    for (ordinal, mark) in after {
+        let found = reader.mark_after("w", "run-0", LOGS, 0, ordinal).await.unwrap();
+        assert_eq!(found.map(|mark| (mark.ordinal, mark.offset)), mark.map(|at| (at, at as i64)), "after {ordinal}");
     }
 }
 

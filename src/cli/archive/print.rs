@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use agentworks_archive::{Changed, Rebuilt, TableStats, Unneeded, Verified, WorkspaceStats};
 use serde_json::{Value, json};
 
-fn print_json(value: &Value) -> io::Result<()> {
+pub(super) fn print_json(value: &Value) -> io::Result<()> {
     writeln!(io::stdout(), "{value}")
 }
 

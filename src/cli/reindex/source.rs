@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use agentworks_archive::{ArchiveError, ArchiveReader, LaneRead};
-use agentworks_kafka::{Batch, BatchBuilder, SeekPool};
-use agentworks_processors::reader::StoredEntry;
-use agentworks_schemas::codec::{Framing, Schemas, encode_entry};
+use agentworks_kafka::{Batch, SeekPool};
 use agentworks_search::SearchError;
 use agentworks_search::maintain::LogSource;
 use agentworks_search::searcher::SeekTail;
@@ -61,9 +59,8 @@ impl LogSource for LogAndArchive {
             let mut next = range.from;
             while next < to {
                 let batch = match lane.next().await {
-                    Ok(Some(piece)) => {
-                        let batch = batch(LaneRange { from: next, to: piece.to, ..range }, &piece.entries);
-                        next = piece.to;
+                    Ok(Some(batch)) => {
+                        next = batch.to;
                         Ok(Arc::new(batch))
                     }
                     // Whoever reads sees where it ended.
@@ -85,20 +82,6 @@ impl LogSource for LogAndArchive {
         });
         receiver
     }
-}
-
-/// Entries as they came from the log.
-fn batch(range: LaneRange, entries: &[StoredEntry]) -> Batch {
-    let mut builder = BatchBuilder::new(range.partition, range.epoch, range.from);
-    let mut payload = Vec::new();
-    for stored in entries {
-        payload.clear();
-        encode_entry(&stored.entry, Framing::Avro, &mut payload);
-        let key = stored.entry.card_id.as_bytes();
-        builder.push_raw(stored.position.offset, stored.timestamp, Some(key), Some(&payload), Vec::new());
-    }
-    builder.cover(range.to);
-    builder.build(Schemas::builtin())
 }
 
 fn fault(error: ArchiveError) -> SearchError {

@@ -3,6 +3,7 @@ use std::process::Stdio;
 
 use agentworks_archive::ArchiveReader;
 use agentworks_processors::epochs::adopt::{Adopter, Choices};
+use agentworks_processors::runs::{RunListing, RunReader};
 use serde_json::Value;
 
 use super::*;
@@ -96,6 +97,34 @@ async fn damage_is_told_and_restored_as_long_as_the_log_has_it() {
     assert!(!archived.scratch.path().join("nothing/archive").exists(), "looking makes nothing");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_runs_that_a_lost_store_knew_of_are_restored() {
+    let archived = Archived::new(30).await;
+    let (code, _, said) = archived.run(&["restore"]).await;
+    assert!(
+        code == 1 && said.contains("the sink runs has not begun in this store: start `agentworks process`"),
+        "{said}"
+    );
+    let kept = archived.store_of_runs().await;
+    archived.cut().await;
+    let runs = async |store: Arc<dyn Store>| {
+        let listing = RunListing::Card("card".into());
+        RunReader::new(store).list("acme", &listing, None, 100).await.unwrap().runs
+    };
+    let new =
+        || -> Arc<dyn Store> { Arc::new(EmbeddedStore::open(archived.scratch.path().join("its store")).unwrap()) };
+    let store = new();
+    archived.feed(&mut RunsSink::new(store.clone(), RunsConfig::default())).await;
+    assert_eq!(runs(store).await, []);
+    let (code, printed, said) = archived.run(&["restore"]).await;
+    assert!(code == 0 && printed.ends_with("\n64 records counted from the archive\n"), "{printed} {said}");
+    let (kept, restored) = (runs(kept).await, runs(new()).await);
+    assert_eq!((kept.len(), kept[0].log_count, kept[0].inferred), (2, 30, false), "{kept:?}");
+    assert_eq!(restored, kept);
+    let again = archived.json(&["restore"]).await;
+    assert_eq!((&again["records"], &again["partitions"][0]["records"]), (&0.into(), &0.into()), "{again}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_done_is_told_with_what_mends_it() {
     for (args, reason) in [
@@ -109,6 +138,7 @@ async fn what_cannot_be_done_is_told_with_what_mends_it() {
         (&["verify", "--config", "/nowhere.toml"], "/nowhere.toml: the file can't be read"),
         (&["stats", "--objects", "/tmp", "--set", "archive.grace=1s"], "archive.grace = \"1s\""),
         (&["rebuild", "--runs", "--dry-run"], "cannot be used with"),
+        (&["restore"], "Give --objects, or objects.url"),
     ] {
         let output = command(&[&["archive"], args].concat(), &[]).output().await.unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

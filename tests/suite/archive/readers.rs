@@ -1,4 +1,4 @@
-use agentworks_archive::ArchiveReader;
+use agentworks_archive::{ArchiveReader, restore_runs};
 use agentworks_processors::reader::ColdTier;
 use agentworks_schemas::Cursor;
 use agentworks_schemas::access::Role;
@@ -91,5 +91,14 @@ async fn what_was_written_before_the_store_was_lost_is_read_from_the_archive() {
     let with = |lines: &[usize]| [lines, &[7]].concat();
     let all: Vec<_> = (0..60).collect();
     assert_eq!((numbers(card).await, numbers(run).await), (with(&both), with(&all)));
+
+    // Its rows count what the archive has, too, once that is restored beside everything else.
+    let count = async || get(&stack, &token, "/v1/runs/old?card=card").await.1["logCount"].clone();
+    assert_eq!(count().await, json!(1));
+    restore_runs(&ArchiveReader::new(&archived.archive), &stack.store, |_| {}).await.unwrap();
+    assert_eq!(count().await, json!(61));
+    let mut terminal = terminal(&stack).await;
+    let played = play(&mut terminal, "old", json!({"speed": 0, "includeSystemLogs": true})).await;
+    assert_eq!(played.lines, with(&all));
     stack.stop().await;
 }

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentworks_schemas::TopicPartition;
-use agentworks_schemas::codec::encode_event_body;
 use arrow_array::RecordBatch;
 use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::Maintenance;
 use crate::claims::Claim;
-use crate::decode::{Entries, Events, Positions, complete, hashes, is_written};
+use crate::decode::{Entries, Events, Positions, complete};
 use crate::error::ArchiveError;
 use crate::lanes;
 use crate::open::{Footers, guarded, rows};
@@ -199,17 +198,6 @@ fn verify_rows(table: &Table, batch: &RecordBatch) -> Result<(), ArchiveError> {
         let entries = Entries::new(batch)?;
         return (0..batch.num_rows()).try_for_each(|row| entries.at(row).map(drop));
     }
-    let (events, hashes) = (Events::new(batch)?, hashes(batch)?);
-    let mut body = Vec::new();
-    for row in 0..batch.num_rows() {
-        body.clear();
-        encode_event_body(&events.at(row)?, &mut body);
-        if !is_written(&mut body, hashes.value(row)) {
-            let position = Positions::new(batch)?.at(row)?;
-            return Err(ArchiveError::Corrupt(format!(
-                "{position} is not the event that was written: its hash differs"
-            )));
-        }
-    }
-    Ok(())
+    let events = Events::new(batch)?;
+    (0..batch.num_rows()).try_for_each(|row| events.at(row).map(drop))
 }

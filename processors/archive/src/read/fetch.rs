@@ -4,21 +4,52 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use agentworks_processors::reader::StoredEntry;
+use arrow_array::RecordBatch;
 use futures_util::TryStreamExt;
 use parquet::arrow::arrow_reader::RowSelection;
 
-use crate::decode::{Entries, complete};
+use crate::decode::{Entries, Events, StoredEvent, complete};
 use crate::error::ArchiveError;
 use crate::open::{Footer, guarded, rows};
 use crate::table::{ActiveFile, Table};
 
+/// What rows are made into.
+pub(super) trait FromRows: Sized + Send + 'static {
+    /// The rows of a batch that has all columns of its table.
+    fn all(batch: &RecordBatch) -> Result<Vec<Self>, ArchiveError>;
+    /// Where it lies in its partition.
+    fn offset(&self) -> i64;
+}
+
+impl FromRows for StoredEntry {
+    fn all(batch: &RecordBatch) -> Result<Vec<Self>, ArchiveError> {
+        let columns = Entries::new(batch)?;
+        (0..batch.num_rows()).map(|row| columns.at(row)).collect()
+    }
+
+    fn offset(&self) -> i64 {
+        self.position.offset
+    }
+}
+
+impl FromRows for StoredEvent {
+    fn all(batch: &RecordBatch) -> Result<Vec<Self>, ArchiveError> {
+        let columns = Events::new(batch)?;
+        (0..batch.num_rows()).map(|row| columns.at(row)).collect()
+    }
+
+    fn offset(&self) -> i64 {
+        self.position.offset
+    }
+}
+
 /// Reads rows by their numbers, which ascend.
-pub(super) async fn fetch(
+pub(super) async fn fetch<T: FromRows>(
     table: &Table,
     file: &Arc<ActiveFile>,
     footer: Footer,
     wanted: Vec<u64>,
-) -> Result<Vec<StoredEntry>, ArchiveError> {
+) -> Result<Vec<T>, ArchiveError> {
     let (table, file) = (table.clone(), file.clone());
     let path = file.path.clone();
     guarded(&path, async move {
@@ -49,10 +80,7 @@ pub(super) async fn fetch(
         let mut entries = Vec::with_capacity(wanted.len());
         while let Some(batch) = batches.try_next().await? {
             let batch = complete(&batch, &schema)?;
-            let columns = Entries::new(&batch)?;
-            for row in 0..batch.num_rows() {
-                entries.push(columns.at(row)?);
-            }
+            entries.extend(T::all(&batch)?);
         }
         if entries.len() != wanted.len() {
             let (found, wanted) = (entries.len(), wanted.len());

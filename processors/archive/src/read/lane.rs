@@ -3,11 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use agentworks_kafka::{Batch, BatchBuilder};
+use agentworks_processors::lane::Held;
 use agentworks_processors::reader::StoredEntry;
-use agentworks_schemas::TopicPartition;
+use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_event};
+use agentworks_schemas::{Topic, TopicPartition};
 
-use super::ArchiveReader;
 use super::find::{self, Found, Question};
+use super::{ArchiveReader, Shared};
+use crate::decode::StoredEvent;
 use crate::error::ArchiveError;
 use crate::lanes;
 use crate::table::ActiveFile;
@@ -18,33 +22,25 @@ const PIECE: usize = if cfg!(test) { 64 } else { 20_000 };
 /// A range of offsets, and the files that have something of it.
 type Tile = ((i64, i64), Vec<Arc<ActiveFile>>);
 
-/// A range of a lane as it is read: [`LaneRead::next`] gives its entries by offset.
+/// A range of a lane as it is read: [`LaneRead::next`] gives its records by offset, as they came from the log.
 #[derive(Debug)]
 pub struct LaneRead {
-    reader: ArchiveReader,
+    shared: Arc<Shared>,
     partition: TopicPartition,
     epoch: u32,
     /// All that the archive has below has been given.
     next: i64,
     /// The range ends there, or what the archive has of it.
     to: i64,
-    /// The ranges that have entries yet to come, and the files that these lie in.
+    /// The ranges that have records yet to come, and the files that these lie in.
     tiles: VecDeque<Tile>,
     /// Where the rows that were found end, and those of them that have yet to come.
     found: (i64, VecDeque<(Found, Arc<ActiveFile>)>),
 }
 
-/// Entries of a lane.
-#[derive(Debug)]
-pub struct LanePiece {
-    /// By offset.
-    pub entries: Vec<StoredEntry>,
-    /// All that the archive has below is in this piece or was in one before.
-    pub to: i64,
-}
-
 impl ArchiveReader {
-    /// Reads `from..to` of a lane. It takes memory for the rows that a lane has on a day: about 50 bytes each.
+    /// Reads `from..to` of a lane, as far as the archive has all of it from `from` on. It takes memory for the rows that a
+    /// lane has on a day: about 50 bytes each.
     pub async fn lane(
         &self,
         partition: TopicPartition,
@@ -52,21 +48,37 @@ impl ArchiveReader {
         from: i64,
         to: i64,
     ) -> Result<LaneRead, ArchiveError> {
-        let version = self.shared.version().await?;
-        let held = lanes::held(&self.shared.table, &version, partition, epoch, None).await?;
+        let shared = match partition.topic {
+            Topic::RunEvents => Arc::new(Shared::new(&self.shared.archive, &self.shared.archive.events)),
+            Topic::AgentLogs | Topic::SystemLogs => self.shared.clone(),
+        };
+        let version = shared.version().await?;
+        let held = lanes::held(&shared.table, &version, partition, epoch, None).await?;
         let to = match held {
             Some(held) if held.low <= from => to.min(held.high),
             _ => from,
         };
-        let tiles = self.shared.tiles((partition, epoch), (from, to), |_| true).await?.into_iter().collect();
-        let (reader, found) = (self.clone(), (from, VecDeque::new()));
-        Ok(LaneRead { reader, partition, epoch, next: from, to, tiles, found })
+        let tiles = shared.tiles((partition, epoch), (from, to), |_| true).await?.into_iter().collect();
+        Ok(LaneRead { shared, partition, epoch, next: from, to, tiles, found: (from, VecDeque::new()) })
+    }
+
+    /// What the archive has of a partition in all makings of its topic, from the first on.
+    pub async fn makings(&self, partition: TopicPartition) -> Result<Vec<Held>, ArchiveError> {
+        let table = self.shared.archive.table(partition.topic);
+        let version = table.version().await?;
+        let mut makings = Vec::new();
+        if let Some(current) = lanes::current_epoch(table, &version, partition).await? {
+            for epoch in 0..=current {
+                makings.extend(lanes::held(table, &version, partition, epoch, None).await?);
+            }
+        }
+        Ok(makings)
     }
 }
 
 impl LaneRead {
     /// What comes next; `None` at the end of the range, or where the archive has no more of it.
-    pub async fn next(&mut self) -> Result<Option<LanePiece>, ArchiveError> {
+    pub async fn next(&mut self) -> Result<Option<Batch>, ArchiveError> {
         if self.next >= self.to {
             return Ok(None);
         }
@@ -75,8 +87,29 @@ impl LaneRead {
         }
         let (end, found) = &mut self.found;
         let rows: Vec<_> = found.drain(..found.len().min(PIECE)).collect();
-        self.next = found.front().map_or(*end, |(row, _)| row.offset);
-        Ok(Some(LanePiece { entries: self.reader.shared.fetch(rows).await?, to: self.next }))
+        let from = std::mem::replace(&mut self.next, found.front().map_or(*end, |(row, _)| row.offset));
+        let mut builder = BatchBuilder::new(self.partition, self.epoch, from);
+        let mut payload = Vec::new();
+        match self.partition.topic {
+            Topic::RunEvents => {
+                for stored in self.shared.fetch::<StoredEvent>(rows).await? {
+                    payload.clear();
+                    encode_event(&stored.event, Framing::Avro, &mut payload);
+                    let key = Some(stored.event.card_id.as_bytes());
+                    builder.push_raw(stored.position.offset, stored.timestamp, key, Some(&payload), Vec::new());
+                }
+            }
+            Topic::AgentLogs | Topic::SystemLogs => {
+                for stored in self.shared.fetch::<StoredEntry>(rows).await? {
+                    payload.clear();
+                    encode_entry(&stored.entry, Framing::Avro, &mut payload);
+                    let key = Some(stored.entry.card_id.as_bytes());
+                    builder.push_raw(stored.position.offset, stored.timestamp, key, Some(&payload), Vec::new());
+                }
+            }
+        }
+        builder.cover(self.next);
+        Ok(Some(builder.build(Schemas::builtin())))
     }
 
     /// Finds the rows of the next range that has any; there is nothing before it.
@@ -86,7 +119,7 @@ impl LaneRead {
             return Ok(());
         };
         let question = Question::lane((self.partition, self.epoch), (from.max(self.next), to.min(self.to)));
-        let (shared, mut rows) = (&self.reader.shared, Vec::new());
+        let (shared, mut rows) = (&self.shared, Vec::new());
         for file in files {
             let footer = shared.footers.footer(&shared.table, &file).await?;
             let found = find::find(&shared.table, &file, footer, question.clone()).await?;

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use agentworks_kafka::Content;
 use agentworks_processors::reader::{ReadFilter, Scope};
 use agentworks_schemas::{Level, Topic};
 
@@ -78,15 +79,19 @@ async fn a_lane_is_read_by_offset_whoever_s_it_is() {
     for (from, to) in [(0, 500), (30, 470), (190, 210), (499, 500), (450, 600), (500, 600)] {
         let mut lane_read = reader.lane(lane(0), 0, from, to).await.unwrap();
         let (mut next, mut entries) = (from, Vec::new());
-        while let Some(piece) = lane_read.next().await.unwrap() {
-            assert!(piece.to > next && piece.entries.iter().all(|it| (next..piece.to).contains(&it.position.offset)));
-            entries.extend(piece.entries);
-            next = piece.to;
+        while let Some(batch) = lane_read.next().await.unwrap() {
+            assert!(batch.to > next && batch.records().iter().all(|it| (next..batch.to).contains(&it.offset)));
+            assert!(batch.rejects().is_empty() && (batch.partition, batch.epoch) == (lane(0), 0));
+            for record in batch.records() {
+                let Content::Entry(found) = &record.content else { panic!("{record:?}") };
+                assert_eq!(*found, entry(lane(0), record.offset));
+                entries.push(record.offset);
+            }
+            next = batch.to;
         }
         // The archive has as much.
         assert_eq!(next, to.min(500).max(from));
-        assert_eq!(offsets(&entries), (from..next).filter(|offset| offset % 11 != 10).collect::<Vec<_>>());
-        assert!(entries.iter().all(|stored| stored.entry == entry(lane(0), stored.position.offset)));
+        assert_eq!(entries, (from..next).filter(|offset| offset % 11 != 10).collect::<Vec<_>>());
     }
     assert!(reader.lane(lane(7), 0, 0, 10).await.unwrap().next().await.unwrap().is_none());
     assert!(reader.lane(lane(0), 1, 0, 10).await.unwrap().next().await.unwrap().is_none());
