@@ -32,14 +32,14 @@ pub use retention::{Keep, Retention, Term, Terms};
 use crate::sink::SinkError;
 
 /// A sink that catches up publishes its position as often, by the log's own clock, as one that takes records as they are
-/// written, but not more often than this.
+/// written, but not more often than this, if it has rows to write.
 pub(crate) const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// Whether what is due at this age is due, which has waited for so long by the machine's clock, and for so much of the
 /// log's own. Who catches up has taken as much by then as who takes records as they are written, and doesn't begin anew
-/// after each fault.
-pub fn is_due(age: Duration, waited: Duration, passed: Duration) -> bool {
-    waited >= age || (waited >= CATCHING_UP && passed >= age)
+/// after each fault; but it waits for `least`.
+pub fn is_due(age: Duration, least: Duration, waited: Duration, passed: Duration) -> bool {
+    waited >= age || (waited >= least && passed >= age)
 }
 
 /// What a sink holds of one partition: every entry in `[low, high)`, and possibly some beyond.

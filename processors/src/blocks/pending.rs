@@ -14,7 +14,7 @@ use super::block::{Block, BlockKey, MAX_FILL, segment_start};
 use super::names;
 use super::sharing::Shared;
 use super::tier::Tier;
-use crate::lane::{self, Clock, Held};
+use crate::lane::{self, CATCHING_UP, Clock, Held};
 
 /// What a pending block costs in memory beside its entries, about: its place in a map of which a part is empty, and its
 /// names, twice.
@@ -235,7 +235,7 @@ impl Pending {
     /// Whether the position is to be published that is published at this age.
     pub(super) fn is_due(&self, age: Duration, now: Instant) -> bool {
         let time = self.taken.clock.time;
-        lane::is_due(age, now - self.published_at, time.since(self.settled_at.unwrap_or(time)))
+        lane::is_due(age, CATCHING_UP, now - self.published_at, time.since(self.settled_at.unwrap_or(time)))
     }
 
     /// Whether all that had been closed by the time the position was due has been written. The time is now, if it hadn't

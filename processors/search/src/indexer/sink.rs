@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agentworks_kafka::Batch;
 use agentworks_processors::lane::{self, Held};
@@ -21,6 +22,10 @@ use super::{IndexerConfig, NAME, TOPICS};
 use crate::error::{Fence, SearchError};
 use crate::manifest::{Change, LaneStart, Manifest};
 use crate::split::{LaneRange, SplitMeta};
+
+/// A sink that catches up with the log publishes as often by the log's own clock as one that takes entries as they come, but
+/// not more often than this: splits that are small cost their merging.
+const CATCHING_UP: Duration = Duration::from_secs(10);
 
 type Publishing = JoinHandle<Result<Published, (Box<Sealed>, SearchError)>>;
 
@@ -201,7 +206,8 @@ impl SearchSink {
         let size = *self.size.lock();
         let passed = self.lanes.values().filter_map(|lane| Some(lane.taken.clock.time.since(lane.began?))).max();
         let passed = passed.unwrap_or_default();
-        let is_old = self.since.is_some_and(|since| lane::is_due(self.config.age, since.elapsed(), passed));
+        let is_old =
+            self.since.is_some_and(|since| lane::is_due(self.config.age, CATCHING_UP, since.elapsed(), passed));
         // What has entries of a lane that was lost can't be searched.
         is_old || size.is_full || size.disk >= self.config.split_bytes || !self.dropped.is_empty()
     }
