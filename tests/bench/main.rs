@@ -21,6 +21,10 @@ mod store;
 #[allow(dead_code, reason = "the tests use the rest")]
 mod support;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     if memory::is_child() || servers::is_child() {
         return;

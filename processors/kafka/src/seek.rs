@@ -8,6 +8,7 @@ mod queue;
 mod read;
 mod worker;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 
@@ -102,6 +103,20 @@ impl SeekPool {
         let (answer, answered) = oneshot::channel();
         self.submit(&self.inner.questions, 1, KafkaSettings::seek_reader, Job::Watermarks(partition, vec![answer]));
         answered.await.unwrap_or_else(|_| Err(KafkaError::Unavailable("the consumer has ended".into())))
+    }
+
+    /// Where partitions end right now: one question for all of them, and for all who ask at the same time.
+    pub async fn ends(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> BTreeMap<TopicPartition, Result<i64, KafkaError>> {
+        let partitions: BTreeSet<_> = partitions.into_iter().collect();
+        let (answer, answered) = oneshot::channel();
+        let job = Job::Ends(partitions.clone(), vec![answer]);
+        self.submit(&self.inner.questions, 1, KafkaSettings::seek_reader, job);
+        let mut ends = answered.await.unwrap_or_default();
+        let ended = || Err(KafkaError::Unavailable("the consumer has ended".into()));
+        partitions.into_iter().map(|partition| (partition, ends.remove(&partition).unwrap_or_else(ended))).collect()
     }
 
     /// How the pool reaches the brokers.

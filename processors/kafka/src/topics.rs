@@ -20,7 +20,7 @@ use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
 use crate::trace::Traced;
 
-pub use watermarks::{Watermarks, last_known_end, query_watermarks, watermarks_of};
+pub use watermarks::{Watermarks, last_known_end, query_ends, query_watermarks, watermarks_of};
 
 /// How long the brokers have for an answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! A search over the segments of one index.
 //!
 //! - [`compile`]: the query as the library's, per segment, since what a pattern stands for differs from one to the next.
-//! - [`terms`], [`fixed`]: the dictionary of a field, and sets of documents made from it.
+//! - [`terms`], [`paths`], [`fixed`]: the dictionary of a field, what is known of the paths of `data`, and sets of documents.
 //! - [`segment`], [`columns`], [`top`]: going through what a segment has, counting, and keeping the first hits.
 //! - [`explain`]: what would be done.
 //!
@@ -13,6 +13,7 @@ mod compile;
 mod error;
 mod explain;
 mod fixed;
+mod paths;
 mod segment;
 mod terms;
 #[cfg(test)]

@@ -133,11 +133,15 @@ impl crate::maintain::LogSource for FakeLog {
 
 #[async_trait::async_trait]
 impl crate::searcher::LogTail for FakeLog {
-    async fn end(&self, partition: TopicPartition) -> Result<i64, SearchError> {
-        match self.is_away {
+    async fn ends(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> std::collections::BTreeMap<TopicPartition, Result<i64, SearchError>> {
+        let end = |partition: &TopicPartition| match self.is_away {
             true => Err(SearchError::Log { is_transient: true, reason: "away".into() }),
             false => Ok(self.ends.get(&partition.partition).copied().unwrap_or(0)),
-        }
+        };
+        partitions.iter().map(|partition| (*partition, end(partition))).collect()
     }
 }
 

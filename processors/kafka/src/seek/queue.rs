@@ -1,6 +1,6 @@
 //! What waits for a consumer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use agentworks_schemas::TopicPartition;
@@ -18,10 +18,18 @@ pub(super) enum Job {
     Read(Box<Read>),
     /// Asking where a partition begins and ends, for all who wanted to know it before it is asked.
     Watermarks(TopicPartition, Vec<Answer>),
+    /// Asking where partitions end, of all that anybody wanted to know before it is asked.
+    Ends(BTreeSet<TopicPartition>, Vec<EndsAnswer>),
 }
 
 /// Where somebody waits for a partition's beginning and end.
 pub(super) type Answer = oneshot::Sender<Result<Watermarks, KafkaError>>;
+
+/// Where partitions end.
+pub(super) type LogEnds = BTreeMap<TopicPartition, Result<i64, KafkaError>>;
+
+/// Where somebody waits for partitions' ends.
+pub(super) type EndsAnswer = oneshot::Sender<LogEnds>;
 
 impl Job {
     pub(super) fn fail(self, error: KafkaError) {
@@ -29,6 +37,10 @@ impl Job {
             Job::Read(read) => read.fail(error),
             // Whoever asked may have gone.
             Job::Watermarks(_, answers) => answers.into_iter().for_each(|answer| drop(answer.send(Err(error.clone())))),
+            Job::Ends(partitions, answers) => {
+                let ends: LogEnds = partitions.into_iter().map(|partition| (partition, Err(error.clone()))).collect();
+                answers.into_iter().for_each(|answer| drop(answer.send(ends.clone())));
+            }
         }
     }
 }
@@ -53,18 +65,23 @@ struct State {
 pub(super) struct Closed;
 
 impl State {
-    /// Adds a question to one that waits already and is the same; otherwise gives the job back.
-    fn join(&mut self, job: Job) -> Option<Job> {
-        let Job::Watermarks(partition, mut answers) = job else { return Some(job) };
+    /// Adds a question to one that waits already and is alike; otherwise gives the job back.
+    fn join(&mut self, mut job: Job) -> Option<Job> {
         for waiting in &mut self.jobs {
-            if let Job::Watermarks(of, asked) = waiting
-                && *of == partition
-            {
-                asked.append(&mut answers);
-                return None;
+            match (waiting, &mut job) {
+                (Job::Watermarks(of, asked), Job::Watermarks(partition, answers)) if of == partition => {
+                    asked.append(answers);
+                    return None;
+                }
+                (Job::Ends(all, asked), Job::Ends(partitions, answers)) => {
+                    all.append(partitions);
+                    asked.append(answers);
+                    return None;
+                }
+                _ => {}
             }
         }
-        Some(Job::Watermarks(partition, answers))
+        Some(job)
     }
 }
 

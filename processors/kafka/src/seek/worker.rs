@@ -1,6 +1,6 @@
 //! A consumer and the thread that it lives on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use tracing::debug;
 
 use super::passed::{Passed, STRETCH};
-use super::queue::{Job, Queue};
+use super::queue::{Job, LogEnds, Queue};
 use super::read::{Read, Sent};
 use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
-use crate::topics::{Watermarks, query_watermarks};
+use crate::topics::{Watermarks, query_ends, query_watermarks};
 use crate::trace::Traced;
 
 /// How often an idle worker looks after its consumer, whose log lines wait to be fetched.
@@ -69,6 +69,10 @@ impl Worker {
                     let marks = self.watermarks(partition);
                     // Whoever asked may have gone.
                     answers.into_iter().for_each(|answer| drop(answer.send(marks.clone())));
+                }
+                Some(Job::Ends(partitions, answers)) => {
+                    let ends = self.log_ends(partitions);
+                    answers.into_iter().for_each(|answer| drop(answer.send(ends.clone())));
                 }
                 None => while self.consumer.poll(Duration::ZERO).is_some() {},
             }
@@ -195,6 +199,18 @@ impl Worker {
         let marks = query_watermarks(&self.consumer, &self.settings, partition)?;
         self.passed.ends(partition, marks.high);
         Ok(marks)
+    }
+
+    fn log_ends(&self, partitions: BTreeSet<TopicPartition>) -> LogEnds {
+        let partitions: Vec<_> = partitions.into_iter().collect();
+        let ends = query_ends(&self.consumer, &self.settings, &partitions);
+        let ends: LogEnds = partitions.into_iter().zip(ends).collect();
+        for (partition, end) in &ends {
+            if let Ok(end) = end {
+                self.passed.ends(*partition, *end);
+            }
+        }
+        ends
     }
 
     /// Makes sure that the log holds the offset to be read next.

@@ -72,13 +72,49 @@ fn offset<C: ConsumerContext>(
     let mut wanted = TopicPartitionList::with_capacity(1);
     wanted.add_partition_offset(name, partition, end).map_err(fault)?;
     let answer = consumer.offsets_for_times(wanted, TIMEOUT).map_err(fault)?;
+    offset_in(&answer, name, partition)
+}
+
+/// What an answer says of a partition.
+fn offset_in(answer: &TopicPartitionList, name: &str, partition: i32) -> Result<i64, KafkaError> {
     let element = answer.find_partition(name, partition);
     let element = element.ok_or_else(|| KafkaError::Unavailable(format!("{name}[{partition}]: no answer")))?;
-    element.error().map_err(fault)?;
+    element.error().map_err(|error| KafkaError::from_client(&error, name))?;
     match element.offset() {
         Offset::Offset(offset) => Ok(offset),
         other => Err(KafkaError::Unavailable(format!("{name}[{partition}]: {other:?} is no offset"))),
     }
+}
+
+/// Asks the brokers where partitions end right now, each broker once for all that it leads. Blocks, for 60 seconds at most.
+pub fn query_ends<C: ConsumerContext>(
+    consumer: &impl Consumer<C>,
+    settings: &KafkaSettings,
+    partitions: &[TopicPartition],
+) -> Vec<Result<i64, KafkaError>> {
+    let names: Vec<_> = partitions.iter().map(|partition| settings.topics.name(partition.topic)).collect();
+    let ask = || {
+        let fault = |error| KafkaError::from_client(&error, "the brokers");
+        let mut wanted = TopicPartitionList::with_capacity(partitions.len());
+        for (partition, name) in partitions.iter().zip(&names) {
+            wanted.add_partition_offset(name, partition.partition, Offset::End).map_err(fault)?;
+        }
+        consumer.offsets_for_times(wanted, TIMEOUT).map_err(fault)
+    };
+    let answer = ask();
+    partitions
+        .iter()
+        .zip(&names)
+        .map(|(partition, name)| match &answer {
+            Ok(answer) => match offset_in(answer, name, partition.partition) {
+                // As in `query_watermarks`.
+                Err(KafkaError::NoTopic(_)) => query_watermarks(consumer, settings, *partition).map(|marks| marks.high),
+                end => end,
+            },
+            Err(KafkaError::NoTopic(_)) => query_watermarks(consumer, settings, *partition).map(|marks| marks.high),
+            Err(error) => Err(error.clone()),
+        })
+        .collect()
 }
 
 /// Where a partition ends as of the last answer that this consumer had from a broker; `None` before the first. Costs
@@ -148,6 +184,10 @@ mod tests {
             }
             cluster.clear_request_errors(RDKafkaApiKey::ListOffsets);
         }
+        let elsewhere = TopicPartition::new(Topic::SystemLogs, 0);
+        let ends = query_ends(&consumer, &settings, &[partition, elsewhere]);
+        assert!(matches!(ends[0], Ok(8)), "{ends:?}");
+        assert!(ends[1].is_err(), "{ends:?}");
         println!("{answers} answers, {faults} faults");
     }
 }

@@ -147,9 +147,19 @@ impl<'a> Compiler<'a> {
                 Plan::Except(query) => Plan::Some(query),
             },
             Query::And(queries) => {
-                let plans: Result<Vec<Plan>, ExecError> =
-                    queries.iter().map(|query| self.query(query, within)).collect();
-                Plan::and(plans?)
+                // First what costs one look: where there is none of a card, no word need be looked for.
+                let is_quick = |query: &&Query| {
+                    matches!(query, Query::Match(Field::Keyword(_), Test::Text(_) | Test::OneOf(_) | Test::Times(_)))
+                };
+                let (quick, others): (Vec<_>, Vec<_>) = queries.iter().partition(is_quick);
+                let mut plans = Vec::with_capacity(queries.len());
+                for query in quick.into_iter().chain(others) {
+                    match self.query(query, within)? {
+                        Plan::None => return Ok(Plan::None),
+                        plan => plans.push(plan),
+                    }
+                }
+                Plan::and(plans)
             }
             Query::Or(queries) => {
                 let plans: Result<Vec<Plan>, ExecError> =

@@ -10,14 +10,15 @@ use tantivy::schema::{Field, IndexRecordOption, Term, Type};
 use tantivy::{BitSet, InvertedIndexReader, SegmentReader, i64_to_u64, u64_to_f64, u64_to_i64};
 use tantivy_fst::Automaton;
 
+use super::paths::{KnownPath, paths_of};
 use super::{Deadline, ExecError};
 
 /// Ends the path of a term of `data`; what separates its names.
-const END_OF_PATH: u8 = 0;
+pub(super) const END_OF_PATH: u8 = 0;
 const SEPARATOR: u8 = 1;
 
 /// How many terms are gone through before the clock is looked at.
-const TERMS_A_LOOK: usize = 4096;
+pub(super) const TERMS_A_LOOK: usize = 4096;
 
 /// The terms of a field, or of one path in `data`.
 #[derive(Clone)]
@@ -28,19 +29,21 @@ pub(super) struct Space {
     prefix: Vec<u8>,
     /// Whether a term says its type after the path.
     typed: bool,
+    /// What is known of the path.
+    path: Option<Arc<KnownPath>>,
 }
 
 impl Space {
     /// All terms of a field that isn't JSON.
     pub(super) fn of_field(segment: &SegmentReader, field: Field) -> Result<Space, ExecError> {
-        Ok(Space { index: segment.inverted_index(field)?, field, prefix: Vec::new(), typed: false })
+        Ok(Space { index: segment.inverted_index(field)?, field, prefix: Vec::new(), typed: false, path: None })
     }
 
     /// The terms of one path.
     pub(super) fn of_path(segment: &SegmentReader, field: Field, path: &str) -> Result<Space, ExecError> {
         let prefix =
             path.bytes().map(|byte| if byte == b'.' { SEPARATOR } else { byte }).chain([END_OF_PATH]).collect();
-        Ok(Space { index: segment.inverted_index(field)?, field, prefix, typed: true })
+        Ok(Space { index: segment.inverted_index(field)?, field, prefix, typed: true, path: None })
     }
 
     /// The spaces of all paths.
@@ -51,26 +54,11 @@ impl Space {
         deadline: &Deadline,
     ) -> Result<Vec<Space>, ExecError> {
         let index = segment.inverted_index(field)?;
-        let mut spaces = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let mut stream = index.terms().range().ge(&from).into_stream()?;
-            let Some((key, _)) = stream.next() else { return Ok(spaces) };
-            let Some(end) = key.iter().position(|byte| *byte == END_OF_PATH) else {
-                return Err(ExecError::Damaged("a term of `data` has no path".into()));
-            };
-            if spaces.len() == max {
-                return Err(ExecError::Paths { max });
-            }
-            if spaces.len() % TERMS_A_LOOK == 0 {
-                deadline.check()?;
-            }
-            let prefix = key[..=end].to_vec();
-            // The next path is the first that doesn't begin with this one and its end.
-            from.clone_from(&prefix);
-            from[end] = END_OF_PATH + 1;
-            spaces.push(Space { index: index.clone(), field, prefix, typed: true });
-        }
+        let space = |path: &Arc<KnownPath>| {
+            let (index, prefix) = (index.clone(), path.prefix.clone());
+            Space { index, field, prefix, typed: true, path: Some(path.clone()) }
+        };
+        Ok(paths_of(segment, field, max, deadline)?.iter().map(space).collect())
     }
 
     /// The term whose bytes in the dictionary are these.
@@ -96,6 +84,9 @@ impl Space {
 
     /// The term of a word, if there is one.
     pub(super) fn word(&self, word: &str) -> Result<Option<Term>, ExecError> {
+        if self.path.as_ref().is_some_and(|path| !path.may_have(word.as_bytes())) {
+            return Ok(None);
+        }
         self.known(self.key(Type::Str, word.as_bytes()))
     }
 

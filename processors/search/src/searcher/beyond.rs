@@ -71,8 +71,7 @@ impl Searcher {
             end.as_ref().is_ok_and(|(_, at)| *at < begun) && !answered.iter().any(|range| range.partition == *lane)
         };
         let old: Vec<_> = ends.iter().filter_map(|(lane, end)| is_old(lane, end).then_some(*lane)).collect();
-        let asked = old.iter().map(async |lane| (*lane, self.shared.ends.now(*lane, tail).await));
-        ends.extend(join_all(asked).await);
+        ends.extend(self.shared.ends.now(&old, tail).await);
         ends
     }
 

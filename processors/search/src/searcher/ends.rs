@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use agentworks_schemas::TopicPartition;
-use futures_util::future::join_all;
 use parking_lot::Mutex;
 
 use super::LogTail;
@@ -25,22 +24,27 @@ impl Ends {
         age: Duration,
         tail: &dyn LogTail,
     ) -> HashMap<TopicPartition, End> {
-        let ends = lanes.iter().map(async |lane| {
-            let known = self.0.lock().get(lane).copied();
-            match known.filter(|(_, at)| at.elapsed() < age) {
-                Some(known) => (*lane, Ok(known)),
-                None => (*lane, self.now(*lane, tail).await),
-            }
-        });
-        join_all(ends).await.into_iter().collect()
+        let mut ends = HashMap::with_capacity(lanes.len());
+        {
+            let known = self.0.lock();
+            let recent = |lane: &TopicPartition| known.get(lane).copied().filter(|(_, at)| at.elapsed() < age);
+            ends.extend(lanes.iter().filter_map(|lane| Some((*lane, Ok(recent(lane)?)))));
+        }
+        let unknown: Vec<_> = lanes.iter().filter(|lane| !ends.contains_key(lane)).copied().collect();
+        ends.extend(self.now(&unknown, tail).await);
+        ends
     }
 
-    /// The end of a lane now.
-    pub(super) async fn now(&self, lane: TopicPartition, tail: &dyn LogTail) -> End {
-        // What is written while it is asked for may be before it or beyond.
+    /// The ends of some lanes now.
+    pub(super) async fn now(&self, lanes: &[TopicPartition], tail: &dyn LogTail) -> HashMap<TopicPartition, End> {
+        if lanes.is_empty() {
+            return HashMap::new();
+        }
+        // What is written while they are asked for may be before them or beyond.
         let asked = Instant::now();
-        let end = tail.end(lane).await?;
-        self.0.lock().insert(lane, (end, asked));
-        Ok((end, asked))
+        let ends = tail.ends(lanes).await;
+        let mut known = self.0.lock();
+        known.extend(ends.iter().filter_map(|(lane, end)| Some((*lane, (*end.as_ref().ok()?, asked)))));
+        ends.into_iter().map(|(lane, end)| (lane, end.map(|end| (end, asked)))).collect()
     }
 }

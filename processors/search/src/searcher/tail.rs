@@ -1,5 +1,6 @@
 //! The log beyond what anybody has indexed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentworks_kafka::{Batch, KafkaError, SeekPool, SeekRequest};
@@ -14,11 +15,8 @@ use crate::split::LaneRange;
 /// The log, as searchers read it.
 #[async_trait]
 pub trait LogTail: LogSource {
-    /// The offset after the last record of a partition.
-    ///
-    /// # Errors
-    /// If the brokers can't be asked.
-    async fn end(&self, partition: TopicPartition) -> Result<i64, SearchError>;
+    /// The offset after the last record of each of these partitions, or why the brokers can't be asked.
+    async fn ends(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, Result<i64, SearchError>>;
 }
 
 /// The log by way of a pool of consumers.
@@ -60,7 +58,8 @@ impl LogSource for SeekTail {
 
 #[async_trait]
 impl LogTail for SeekTail {
-    async fn end(&self, partition: TopicPartition) -> Result<i64, SearchError> {
-        Ok(self.pool.watermarks(partition).await.map_err(fault)?.high)
+    async fn ends(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, Result<i64, SearchError>> {
+        let ends = self.pool.ends(partitions.iter().copied()).await;
+        ends.into_iter().map(|(partition, end)| (partition, end.map_err(fault))).collect()
     }
 }

@@ -123,6 +123,10 @@ fn a_forged_footer_is_found() {
     assert!(is_damage(open(&meta, other.contents().unwrap().to_vec()), &meta.id));
     // A directory of its own making, with checksums that fit.
     let object = packed_one.contents().unwrap().to_vec();
+    let mut before = object.clone();
+    *before.last_mut().unwrap() = b'1';
+    let error = open(&meta, before).unwrap_err().to_string();
+    assert!(error.contains("was made by a version before: `agentworks reindex --damaged`"), "{error}");
     let entry = |offset, length| footer::FileEntry { name: "meta.json".into(), offset, length, crc32: 0 };
     for files in [
         vec![],
