@@ -59,14 +59,18 @@ impl Counter {
     /// Calls `with` for each value that was there.
     pub(super) fn finish(self, mut with: impl FnMut(&str, u64)) -> Result<(), ExecError> {
         let Some(column) = self.column else { return Ok(()) };
-        let mut value = String::new();
-        for (ord, count) in self.counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
-            value.clear();
-            if !column.ord_to_str(ord as u64, &mut value)? {
-                return Err(ExecError::Damaged("a column has a value that its dictionary lacks".into()));
-            }
-            with(&value, count);
+        let counted = self.counts.into_iter().enumerate().filter(|(_, count)| *count > 0);
+        let (ords, counts): (Vec<_>, Vec<_>) = counted.map(|(ord, count)| (ord as u64, count)).unzip();
+        let (mut counts, mut is_text) = (counts.into_iter(), true);
+        // All at once: each by itself would unpack its block of the dictionary again.
+        let all_found =
+            column.dictionary().sorted_ords_to_term_cb(&ords, |value| match std::str::from_utf8(value) {
+                Ok(value) => with(value, counts.next().unwrap_or_default()),
+                Err(_) => is_text = false,
+            })?;
+        match all_found && is_text {
+            true => Ok(()),
+            false => Err(ExecError::Damaged("a column has a value that its dictionary lacks".into())),
         }
-        Ok(())
     }
 }
