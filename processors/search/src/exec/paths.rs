@@ -67,7 +67,7 @@ pub(super) fn paths_of(
         if paths.len() == max {
             return Err(ExecError::Paths { max });
         }
-        if paths.len() % TERMS_A_LOOK == 0 {
+        if paths.len().is_multiple_of(TERMS_A_LOOK) {
             deadline.check()?;
         }
         let prefix = key[..=end].to_vec();
