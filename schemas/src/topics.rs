@@ -46,6 +46,11 @@ impl Topic {
     pub fn from_u8(number: u8) -> Option<Topic> {
         Topic::ALL.into_iter().find(|topic| *topic as u8 == number)
     }
+
+    /// The topic with this name, which has no prefix.
+    pub fn named(name: &str) -> Option<Topic> {
+        Topic::ALL.into_iter().find(|topic| topic.as_str() == name)
+    }
 }
 
 impl fmt::Display for Topic {
@@ -78,8 +83,7 @@ impl Topics {
 
     /// The topic with this name on the broker.
     pub fn topic(&self, name: &str) -> Option<Topic> {
-        let name = name.strip_prefix(&self.prefix)?;
-        Topic::ALL.into_iter().find(|topic| topic.as_str() == name)
+        Topic::named(name.strip_prefix(&self.prefix)?)
     }
 
     /// Where rejected records go.

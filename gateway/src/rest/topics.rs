@@ -32,7 +32,7 @@ pub(super) async fn adopt(Id(name): Id, mut asked: Asked) -> Result<Response, Ap
     asked.params.finish()?;
     may_administer(&asked)?;
     let unknown = || ApiError::NotFound(format!("{name:?} is none of {}", Topic::ALL.map(Topic::as_str).join(", ")));
-    let topic = Topic::ALL.into_iter().find(|topic| topic.as_str() == name).ok_or_else(unknown)?;
+    let topic = Topic::named(&name).ok_or_else(unknown)?;
     let adopter = adopter(&asked)?;
     // Once begun it is brought to its end, whether or not the client waits.
     let adopting = tokio::spawn(async move { adopter.adopt(topic, Choices { skip_lost, dry_run }).await });

@@ -76,10 +76,17 @@ pub(crate) fn is_written(body: &mut Vec<u8>, kept: &[u8]) -> bool {
     false
 }
 
+/// Holds a canonical body to the hash that was kept of the entry, or event, at `position`.
+fn check_written(mut body: Vec<u8>, kept: &[u8], what: &str, position: Position) -> Result<(), ArchiveError> {
+    match is_written(&mut body, kept) {
+        true => Ok(()),
+        false => Err(ArchiveError::Corrupt(format!("{position} is not the {what} that was written: its hash differs"))),
+    }
+}
+
 /// The topic of this name.
 pub(crate) fn topic(name: &str) -> Result<Topic, ArchiveError> {
-    let found = Topic::ALL.into_iter().find(|topic| topic.as_str() == name);
-    found.ok_or_else(|| ArchiveError::Corrupt(format!("{name:?} is no topic")))
+    Topic::named(name).ok_or_else(|| ArchiveError::Corrupt(format!("{name:?} is no topic")))
 }
 
 /// Where rows lie in the log.
@@ -168,11 +175,7 @@ impl<'a> Entries<'a> {
         let entry = self.entry(row).map_err(|error| error.at(&position.to_string()))?;
         let mut body = Vec::with_capacity(1024);
         encode_entry_body(&entry, &mut body);
-        if !is_written(&mut body, self.hashes.value(row)) {
-            return Err(ArchiveError::Corrupt(format!(
-                "{position} is not the entry that was written: its hash differs"
-            )));
-        }
+        check_written(body, self.hashes.value(row), "entry", position)?;
         Ok(StoredEntry { position, timestamp: millis(self.times, row), entry })
     }
 
@@ -284,11 +287,7 @@ impl<'a> Events<'a> {
         let event = self.event(row).map_err(|error| error.at(&position.to_string()))?;
         let mut body = Vec::with_capacity(256);
         encode_event_body(&event, &mut body);
-        if !is_written(&mut body, self.hashes.value(row)) {
-            return Err(ArchiveError::Corrupt(format!(
-                "{position} is not the event that was written: its hash differs"
-            )));
-        }
+        check_written(body, self.hashes.value(row), "event", position)?;
         Ok(StoredEvent { position, timestamp: millis(self.times, row), event })
     }
 

@@ -46,12 +46,13 @@ const OPENING: usize = 16;
 /// Reads the archive's entries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ArchiveReader {
-    shared: Arc<Shared>,
+    archive: Archive,
+    entries: Arc<Shared>,
+    events: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    archive: Archive,
     table: Table,
     version: tokio::sync::Mutex<Option<(Instant, Version)>>,
     files: FileList,
@@ -68,14 +69,15 @@ enum End {
 impl ArchiveReader {
     /// A reader of `archive`.
     pub fn new(archive: &Archive) -> Self {
-        ArchiveReader { shared: Arc::new(Shared::new(archive, &archive.entries)) }
+        let [entries, events] = archive.logs().map(|table| Arc::new(Shared::new(table)));
+        ArchiveReader { archive: archive.clone(), entries, events }
     }
 
     /// What the archive holds of a partition, as far as a workspace goes, in the newest making of its topic that it has
     /// seen; `None` if it never began.
     pub async fn held(&self, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, ArchiveError> {
-        let version = self.shared.version().await?;
-        let table = &self.shared.table;
+        let version = self.entries.version().await?;
+        let table = &self.entries.table;
         let Some(epoch) = lanes::current_epoch(table, &version, partition).await? else { return Ok(None) };
         lanes::held(table, &version, partition, epoch, Some(workspace)).await
     }
@@ -98,7 +100,7 @@ impl ArchiveReader {
                 && bounds.may_have("card_id", scope.card())
                 && scope.run().is_none_or(|run| bounds.may_have("run_id", run))
         };
-        let tiles = self.shared.tiles((partition, epoch), (from, to), may_have).await?;
+        let tiles = self.entries.tiles((partition, epoch), (from, to), may_have).await?;
         let mut tiles: Vec<_> = tiles.into_iter().collect();
         if end == End::Last {
             tiles.reverse();
@@ -106,7 +108,7 @@ impl ArchiveReader {
         let mut chosen: Vec<(Found, Arc<ActiveFile>)> = Vec::new();
         for ((from, to), files) in tiles {
             let (from, to) = (from.max(range.from), to.min(range.to));
-            let answers = stream::iter(files).map(|file| self.shared.find(file, question.clone()));
+            let answers = stream::iter(files).map(|file| self.entries.find(file, question.clone()));
             let answers: Vec<_> = answers.buffered(OPENING).try_collect().await?;
             let mut found = Vec::new();
             for (file, rows) in answers {
@@ -125,7 +127,7 @@ impl ArchiveReader {
                 break;
             }
         }
-        self.shared.fetch(chosen).await
+        self.entries.fetch(chosen).await
     }
 }
 
@@ -144,21 +146,20 @@ impl ColdTier for ArchiveReader {
     }
 
     async fn position(&self, partition: TopicPartition) -> Result<Option<Held>, SinkError> {
-        let table = self.shared.archive.table(partition.topic);
+        let table = self.archive.table(partition.topic);
         let version = table.version().await?;
         let Some(epoch) = lanes::current_epoch(table, &version, partition).await? else { return Ok(None) };
         Ok(lanes::held(table, &version, partition, epoch, None).await?)
     }
 
     async fn skip_lost(&self, partition: TopicPartition, epoch: u32, to: i64) -> Result<(), SinkError> {
-        Ok(self.shared.archive.skip_lost(partition, epoch, to).await?)
+        Ok(self.archive.skip_lost(partition, epoch, to).await?)
     }
 }
 
 impl Shared {
-    fn new(archive: &Archive, table: &Table) -> Self {
+    fn new(table: &Table) -> Self {
         Shared {
-            archive: archive.clone(),
             table: table.clone(),
             version: tokio::sync::Mutex::default(),
             files: FileList::default(),

@@ -62,7 +62,8 @@ pub async fn restore_runs(
     store: &Arc<dyn Store>,
     mut tell: impl FnMut(Restored),
 ) -> Result<(), RestoreError> {
-    let all = RunReader::new(store.clone()).all_held().await?;
+    let runs = RunReader::new(store.clone());
+    let all = runs.all_held().await?;
     if all.is_empty() {
         return Err(RestoreError::NotBegun);
     }
@@ -73,7 +74,7 @@ pub async fn restore_runs(
             // Of what was there before the topic was made anew, the sink will see nothing.
             let to = if making.epoch == held.epoch { held.began } else { making.high };
             if making.epoch <= held.epoch && making.low < to {
-                tell(restore(archive, store, &mut sink, &making, to).await?);
+                tell(restore(archive, &runs, &mut sink, &making, to).await?);
             }
         }
     }
@@ -83,13 +84,13 @@ pub async fn restore_runs(
 /// Counts what an archive has of a partition below `to`, and hasn't been counted.
 async fn restore(
     archive: &ArchiveReader,
-    store: &Arc<dyn Store>,
+    runs: &RunReader,
     sink: &mut RunsSink,
     making: &Held,
     to: i64,
 ) -> Result<Restored, RestoreError> {
     let &Held { partition, epoch, low, .. } = making;
-    let before = RunReader::new(store.clone()).restored_to(partition).await?;
+    let before = runs.restored_to(partition).await?;
     if before.as_ref().is_some_and(|before| before.epoch > epoch) {
         return Ok(Restored { partition, epoch, range: (to, to), records: 0, began: to });
     }

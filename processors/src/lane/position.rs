@@ -55,8 +55,7 @@ pub(crate) async fn load_all(store: &dyn Store, sink: &str) -> Result<Vec<Held>,
     let mut all = Vec::new();
     for row in store.scan(Scan::partition(&POSITIONS, vec![sink.into()])).await? {
         let [Part::Text(topic), Part::Int(partition)] = row.clustering.as_slice() else { continue };
-        let topic = Topic::ALL.into_iter().find(|known| known.as_str() == topic);
-        if let (Some(topic), Ok(partition)) = (topic, i32::try_from(*partition)) {
+        if let (Some(topic), Ok(partition)) = (Topic::named(topic), i32::try_from(*partition)) {
             all.push(read(sink, TopicPartition::new(topic, partition), &row)?);
         }
     }

@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 fn topic(name: &str) -> Result<Topic, String> {
     let names = || Topic::ALL.map(Topic::as_str).join(", ");
-    Topic::ALL.into_iter().find(|topic| topic.as_str() == name).ok_or_else(|| format!("not one of {}", names()))
+    Topic::named(name).ok_or_else(|| format!("not one of {}", names()))
 }
 
 #[derive(Deserialize)]

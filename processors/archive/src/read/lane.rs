@@ -49,8 +49,8 @@ impl ArchiveReader {
         to: i64,
     ) -> Result<LaneRead, ArchiveError> {
         let shared = match partition.topic {
-            Topic::RunEvents => Arc::new(Shared::new(&self.shared.archive, &self.shared.archive.events)),
-            Topic::AgentLogs | Topic::SystemLogs => self.shared.clone(),
+            Topic::RunEvents => self.events.clone(),
+            Topic::AgentLogs | Topic::SystemLogs => self.entries.clone(),
         };
         let version = shared.version().await?;
         let held = lanes::held(&shared.table, &version, partition, epoch, None).await?;
@@ -64,7 +64,7 @@ impl ArchiveReader {
 
     /// What the archive has of a partition in all makings of its topic, from the first on.
     pub async fn makings(&self, partition: TopicPartition) -> Result<Vec<Held>, ArchiveError> {
-        let table = self.shared.archive.table(partition.topic);
+        let table = self.archive.table(partition.topic);
         let version = table.version().await?;
         let mut makings = Vec::new();
         if let Some(current) = lanes::current_epoch(table, &version, partition).await? {

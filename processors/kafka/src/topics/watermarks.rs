@@ -102,19 +102,18 @@ pub fn query_ends<C: ConsumerContext>(
         consumer.offsets_for_times(wanted, TIMEOUT).map_err(fault)
     };
     let answer = ask();
-    partitions
-        .iter()
-        .zip(&names)
-        .map(|(partition, name)| match &answer {
-            Ok(answer) => match offset_in(answer, name, partition.partition) {
-                // As in `query_watermarks`.
-                Err(KafkaError::NoTopic(_)) => query_watermarks(consumer, settings, *partition).map(|marks| marks.high),
-                end => end,
-            },
-            Err(KafkaError::NoTopic(_)) => query_watermarks(consumer, settings, *partition).map(|marks| marks.high),
+    let end = |(partition, name): (&TopicPartition, &String)| {
+        let end = match &answer {
+            Ok(answer) => offset_in(answer, name, partition.partition),
             Err(error) => Err(error.clone()),
-        })
-        .collect()
+        };
+        match end {
+            // Maybe only remembered to be so, which this sees to.
+            Err(KafkaError::NoTopic(_)) => query_watermarks(consumer, settings, *partition).map(|marks| marks.high),
+            end => end,
+        }
+    };
+    partitions.iter().zip(&names).map(end).collect()
 }
 
 /// Where a partition ends as of the last answer that this consumer had from a broker; `None` before the first. Costs

@@ -56,7 +56,7 @@ pub(super) fn paths_of(
         return if known.len() > max { Err(ExecError::Paths { max }) } else { Ok(known) };
     }
     let index = segment.inverted_index(field)?;
-    let mut paths = Vec::<Arc<KnownPath>>::new();
+    let mut prefixes = Vec::<Vec<u8>>::new();
     let mut from = Vec::new();
     loop {
         let mut stream = index.terms().range().ge(&from).limit(1).into_stream()?;
@@ -64,21 +64,26 @@ pub(super) fn paths_of(
         let Some(end) = key.iter().position(|byte| *byte == END_OF_PATH) else {
             return Err(ExecError::Damaged("a term of `data` has no path".into()));
         };
-        if paths.len() == max {
+        if prefixes.len() == max {
             return Err(ExecError::Paths { max });
         }
-        if paths.len().is_multiple_of(TERMS_A_LOOK) {
+        if prefixes.len().is_multiple_of(TERMS_A_LOOK) {
             deadline.check()?;
         }
         let prefix = key[..=end].to_vec();
         // The next path is the first that doesn't begin with this one and its end.
         from.clone_from(&prefix);
         from[end] = END_OF_PATH + 1;
-        let words = if paths.len() < MANY { few_words(&index, &prefix)? } else { None };
-        paths.push(Arc::new(KnownPath { prefix, words }));
+        prefixes.push(prefix);
     }
-    let paths: KnownPaths = paths.into();
-    if paths.len() <= MANY {
+    let is_kept = prefixes.len() <= MANY;
+    let known = |prefix: Vec<u8>| {
+        // What isn't kept is looked for once.
+        let words = if is_kept { few_words(&index, &prefix)? } else { None };
+        Ok(Arc::new(KnownPath { prefix, words }))
+    };
+    let paths: KnownPaths = prefixes.into_iter().map(known).collect::<Result<_, ExecError>>()?;
+    if is_kept {
         KNOWN.lock().put(segment.segment_id(), paths.clone());
     }
     Ok(paths)
