@@ -57,9 +57,7 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Restore files that are damaged or gone from the log
     Rebuild(rebuild::Args),
-    /// Restore into the store the rows of runs that it has lost and the log no longer tells of
     Restore(restore::Args),
 }
 
@@ -74,6 +72,22 @@ struct PlaceArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Which archive, and which store.
+#[derive(Clone, Debug, clap::Args)]
+struct PlacesArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Where the store is: store.url
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+}
+
+impl PlacesArgs {
+    fn load(&self) -> anyhow::Result<Loaded> {
+        self.place.load(&[("--store", "store.url", self.store.as_deref())])
+    }
 }
 
 impl PlaceArgs {
@@ -98,13 +112,20 @@ async fn open(loaded: &Loaded) -> anyhow::Result<Archive> {
         bail!("where is the archive? Give --objects, or objects.url in the configuration");
     };
     let objects = Objects::open(&objects).context("cannot open objects.url")?.child("archive");
-    if !Archive::is_there(&objects).await.context("cannot look for the archive")? {
-        bail!(
+    find(&objects).await?.with_context(|| {
+        format!(
             "there is no archive in {}: is objects.url what the processes with the sink archive have?",
             objects.url()
-        );
+        )
+    })
+}
+
+/// The archive in `objects`, if there is one; none is made.
+pub(super) async fn find(objects: &Objects) -> anyhow::Result<Option<Archive>> {
+    match Archive::is_there(objects).await.context("cannot look for the archive")? {
+        true => Ok(Some(Archive::open(objects).await.context("cannot open the archive")?)),
+        false => Ok(None),
     }
-    Archive::open(&objects).await.context("cannot open the archive")
 }
 
 impl Args {

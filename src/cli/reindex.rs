@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use agentworks_archive::{Archive, ArchiveReader};
+use agentworks_archive::ArchiveReader;
 use agentworks_kafka::SeekPool;
 use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
@@ -111,12 +111,8 @@ async fn open(loaded: &Loaded) -> anyhow::Result<(Splits, Maintainer, Option<Arc
     let store = store::open(&loaded.store()?, &Note::new()).await?;
     let splits = Splits::open(&loaded.config.search, &objects, "reindex")?;
     let maintainer = splits.maintainer(&loaded.config.search, Erasures::follow(store))?;
-    let archive = objects.child("archive");
-    let archive = match Archive::is_there(&archive).await.context("cannot look for the archive")? {
-        true => Some(ArchiveReader::new(&Archive::open(&archive).await.context("cannot open the archive")?)),
-        false => None,
-    };
-    Ok((splits, maintainer, archive))
+    let archive = super::archive::find(&objects.child("archive")).await?;
+    Ok((splits, maintainer, archive.as_ref().map(ArchiveReader::new)))
 }
 
 async fn reindex(

@@ -8,7 +8,7 @@ use agentworks_kafka::SeekPool;
 use agentworks_processors::erasure::Erasures;
 use anyhow::{Context, bail};
 
-use super::{PlaceArgs, maintenance, print};
+use super::{PlacesArgs, maintenance, print};
 use crate::config::StoreAddress;
 use crate::roles::{Note, store};
 
@@ -22,10 +22,7 @@ use crate::roles::{Note, store};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    place: PlaceArgs,
-    /// Where the store is: store.url
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
+    places: PlacesArgs,
     /// Make the rows of runs of all days anew, from the archive alone; neither log nor store is asked
     #[arg(long)]
     runs: bool,
@@ -36,11 +33,11 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn execute(self) -> anyhow::Result<io::Result<()>> {
-        let loaded = self.place.load(&[("--store", "store.url", self.store.as_deref())])?;
+        let loaded = self.places.load()?;
         let keeper = maintenance(&loaded).await?;
         if self.runs {
             let runs = keeper.rebuild_runs(true).await?;
-            return Ok(print::rebuilt(&[], Some(runs), false, self.place.json));
+            return Ok(print::rebuilt(&[], Some(runs), false, self.places.place.json));
         }
         let (settings, address) = (loaded.kafka()?, loaded.store()?);
         let advice = match &address {
@@ -60,6 +57,6 @@ impl Args {
         let log = KafkaLog::new(SeekPool::new(settings, 2), Arc::clone(&store))?;
         let rebuilt = keeper.rebuild(&log, erased, self.dry_run).await?;
         let runs = if self.dry_run { None } else { Some(keeper.rebuild_runs(false).await?) };
-        Ok(print::rebuilt(&rebuilt, runs, self.dry_run, self.place.json))
+        Ok(print::rebuilt(&rebuilt, runs, self.dry_run, self.places.place.json))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use agentworks_archive::{Archive, ArchiveReader, Restored, restore_runs};
+use agentworks_archive::{ArchiveReader, Restored, restore_runs};
 use anyhow::Context;
 use serde_json::json;
 
-use super::PlaceArgs;
+use super::PlacesArgs;
 use super::print::print_json;
 use crate::roles::{Note, store};
 
@@ -22,18 +22,15 @@ use crate::roles::{Note, store};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    place: PlaceArgs,
-    /// Where the store is: store.url
-    #[arg(long, value_name = "URL")]
-    store: Option<String>,
+    places: PlacesArgs,
 }
 
 impl Args {
     pub(super) async fn execute(self) -> anyhow::Result<io::Result<()>> {
-        let loaded = self.place.load(&[("--store", "store.url", self.store.as_deref())])?;
-        let archive: Archive = super::open(&loaded).await?;
+        let loaded = self.places.load()?;
+        let archive = super::open(&loaded).await?;
         let store = store::open(&loaded.store()?, &Note::new()).await?;
-        let (mut done, as_json) = (Vec::new(), self.place.json);
+        let (mut done, as_json) = (Vec::new(), self.places.place.json);
         let mut tell = Ok(());
         restore_runs(&ArchiveReader::new(&archive), &store, |restored| {
             if !as_json && tell.is_ok() {
