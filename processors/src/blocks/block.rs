@@ -16,7 +16,7 @@ use agentworks_schemas::{LogEntry, Position, Timestamp, TopicPartition};
 use agentworks_store::Table;
 
 use super::frame::{self, Frame, FrameEntry, Packer};
-use super::sharing::Shared;
+use super::sharing::{Offer, Shared};
 use super::stats::BlockStats;
 use super::varint;
 use crate::sink::SinkError;
@@ -146,34 +146,38 @@ impl Block {
         self.len += length;
         self.current = at;
         let part = &mut self.parts[at];
+        let before = (part.frame.first() != offset).then_some(part.last);
         part.last = offset;
         if matches!(part.strand, Strand::Of(_)) {
-            shared.offer(offset, &part.frame);
+            shared.offer(offset, before, &part.frame);
         }
         grown
     }
 
     /// Makes a frame that another tier has put an entry into part of the block, if all its entries up to this one are the
-    /// block's.
-    fn share(&mut self, offset: i64, offered: &Arc<Frame>) -> Option<usize> {
-        let mut grown = 0;
-        match self.part_at(offered) {
-            Some(at) => self.current = at,
-            None if offered.first() == offset => {
+    /// block's. A tier that was ahead of the other for a while has put some elsewhere.
+    fn share(&mut self, offset: i64, offered: &Offer) -> Option<usize> {
+        match (offered.before, self.part_at(&offered.frame)) {
+            (None, None) => {
                 self.current = self.parts.len();
-                self.parts.push(Part { frame: offered.clone(), strand: Strand::Shared, last: offset });
-                grown = size_of::<Part>();
+                self.parts.push(Part { frame: offered.frame.clone(), strand: Strand::Shared, last: offset });
+                Some(size_of::<Part>())
             }
-            None => return None,
+            (Some(before), Some(at)) if self.parts[at].last == before => {
+                self.current = at;
+                self.parts[at].last = offset;
+                Some(0)
+            }
+            _ => None,
         }
-        self.parts[self.current].last = offset;
-        Some(grown)
     }
 
     /// Whether the entry that comes next belongs into the frame of another tier that took the last one.
-    pub(super) fn goes_on(&self, offered: Option<&Arc<Frame>>) -> bool {
+    pub(super) fn goes_on(&self, offered: Option<&Offer>) -> bool {
         let current = self.parts.get(self.current);
-        offered.zip(current).is_some_and(|(offered, part)| Arc::ptr_eq(offered, &part.frame))
+        offered.zip(current).is_some_and(|(offered, part)| {
+            Arc::ptr_eq(&offered.frame, &part.frame) && offered.before == Some(part.last)
+        })
     }
 
     fn part_at(&self, frame: &Arc<Frame>) -> Option<usize> {

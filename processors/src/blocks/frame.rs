@@ -280,6 +280,9 @@ impl Packer {
         let all = frames.iter().flat_map(|raw| entries(raw, 0));
         let mut all: Vec<_> = all.collect::<Result<_, _>>().map_err(io::Error::other)?;
         all.sort_unstable_by_key(|entry| entry.offset);
+        if all.windows(2).any(|two| two[0].offset == two[1].offset) {
+            return Err(io::Error::other("two frames hold the same offset"));
+        }
         self.raw.clear();
         let mut before = (0, Timestamp(0));
         for entry in all {

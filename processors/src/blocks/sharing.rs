@@ -1,7 +1,7 @@
 //! What tiers share of a batch.
 //!
 //! The tier that takes a batch first notes in which frame it has put each entry; those that take the same batch after it
-//! may make the frame part of their own blocks, if it begins with an entry that they put. Nothing depends on it: a tier
+//! may make the frame part of their own blocks, if they have put all its entries there from the first one on. Nothing depends on it: a tier
 //! that has taken another part of the log, or that comes alone, makes frames of its own.
 
 use std::sync::Arc;
@@ -24,7 +24,15 @@ struct Offers {
     /// The tier that took it first.
     tier: &'static str,
     /// By offset.
-    frames: Vec<(i64, Arc<Frame>)>,
+    frames: Vec<(i64, Offer)>,
+}
+
+/// Where a tier has put an entry.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    pub(super) frame: Arc<Frame>,
+    /// The offset of the frame's entry before it, if it isn't the first.
+    pub(super) before: Option<i64>,
 }
 
 impl Sharing {
@@ -50,20 +58,20 @@ pub(crate) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// The frame in which another tier has put an entry. Entries are asked for by offset.
-    pub(super) fn offered(&mut self, offset: i64) -> Option<&Arc<Frame>> {
+    /// Where another tier has put an entry. Entries are asked for by offset.
+    pub(super) fn offered(&mut self, offset: i64) -> Option<&Offer> {
         if !self.is_second {
             return None;
         }
         let rest = &self.offers.frames[self.next..];
         self.next += rest.iter().take_while(|(at, _)| *at < offset).count();
-        self.offers.frames.get(self.next).filter(|(at, _)| *at == offset).map(|(_, frame)| frame)
+        self.offers.frames.get(self.next).filter(|(at, _)| *at == offset).map(|(_, offer)| offer)
     }
 
-    /// Offers the frame in which an entry was put.
-    pub(super) fn offer(&mut self, offset: i64, frame: &Arc<Frame>) {
+    /// Offers the frame in which an entry was put, after one at `before` if it isn't the first.
+    pub(super) fn offer(&mut self, offset: i64, before: Option<i64>, frame: &Arc<Frame>) {
         if !self.is_second {
-            self.offers.frames.push((offset, frame.clone()));
+            self.offers.frames.push((offset, Offer { frame: frame.clone(), before }));
         }
     }
 }

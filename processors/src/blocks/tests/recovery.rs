@@ -245,6 +245,17 @@ async fn run(tested: &[Tested], log: Log, steps: Vec<Step>, limit: usize) {
     }
 }
 
+/// It has put entries elsewhere that the other's frame, of which it has the beginning, gets only then.
+#[tokio::test]
+async fn a_sink_that_was_ahead_does_not_share_what_it_has() {
+    let lines = Log::of_cards(&["a"], 20).lines.into_iter().map(|line| Line { run: "r".to_owned(), ..line });
+    let log = Log { partition: AT, lines: lines.collect() };
+    for sink in [0, 1] {
+        let steps = vec![Step::Take(2), Step::Ahead(sink, 2), Step::Take(4), Step::Take(2)];
+        run(&[Tested::Hot, Tested::Warm], log.clone(), steps, 100).await;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
