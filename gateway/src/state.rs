@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentworks_processors::epochs::SinkPositions;
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
 use http::HeaderValue;
@@ -90,6 +91,8 @@ pub struct Gateway {
     pub auth: Arc<dyn Authenticate>,
     /// Reads history.
     pub reader: LogReader,
+    /// Of the sinks that keep their positions elsewhere than in the store: for operators.
+    pub positions: Vec<Arc<dyn SinkPositions>>,
     /// Live entries.
     pub hub: Hub,
     /// What is measured. The hub has the same.

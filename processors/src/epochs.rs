@@ -9,6 +9,7 @@
 //! beyond a position, stops its partition.
 
 pub mod adopt;
+mod positions;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,8 @@ use agentworks_store::{Column, Key, Store, StoreError, Table, Write};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+
+pub use self::positions::SinkPositions;
 
 /// The epochs of all topics: `scope, topic` → [`Epoch`]. There is one scope.
 pub const EPOCHS: Table = Table {

@@ -171,11 +171,6 @@ impl LogReader {
         (self.tiers.store.clone(), self.tiers.seek.clone())
     }
 
-    /// What is kept for longest, if there is such a tier.
-    pub(crate) fn cold(&self) -> Option<Arc<dyn ColdTier>> {
-        self.tiers.cold.clone()
-    }
-
     /// How many lanes there are: partitions of each topic.
     pub async fn lanes(&self) -> Result<i32, ReadError> {
         self.tiers.partition_count().await

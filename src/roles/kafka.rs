@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agentworks_bootstrap::{Bootstrap, create};
 use agentworks_kafka::trace::{log_error, log_line};
 use agentworks_kafka::{KafkaError, KafkaSettings};
 use agentworks_schemas::Topic;
@@ -36,13 +37,19 @@ struct State {
 }
 
 /// Notes what can't be seen from an answer that doesn't come: whom the brokers don't let in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Noting {
+    bootstrap: Bootstrap,
     /// The last refusal: of the password, or of the connection's security.
     refused: Mutex<Option<(Code, String)>>,
 }
 
 impl ClientContext for Noting {
+    fn stats_raw(&self, statistics: &[u8]) {
+        // SAFETY: the client, whose context this is, calls it.
+        unsafe { self.bootstrap.look(statistics) };
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // A handshake that fails is told here alone: by name all that went wrong is the connection.
         if facility == "FAIL" && message.contains("SSL handshake failed") {
@@ -103,8 +110,8 @@ impl Drop for KafkaWatch {
 fn connect(settings: &KafkaSettings, note: &Note, state: &State) -> anyhow::Result<BaseConsumer<Noting>> {
     let mut config = settings.admin();
     config.set("allow.auto.create.topics", "false");
-    let created = config.create_with_context::<_, BaseConsumer<Noting>>(Noting::default());
-    let client = created.map_err(|error| KafkaError::from_client(&error, "the brokers"))?;
+    let created = create(config, |bootstrap| Noting { bootstrap, refused: Mutex::default() });
+    let client: BaseConsumer<Noting> = created.map_err(|error| KafkaError::from_client(&error, "the brokers"))?;
     while let Err(reason) = ask(&client, settings) {
         if let Some((Code::Authentication, reason)) = client.context().refused.lock().take() {
             bail!(

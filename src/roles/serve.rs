@@ -14,6 +14,7 @@ use agentworks_gateway::search::{Search, SearchConfig};
 use agentworks_gateway::{Gateway, Metrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_objects::Objects;
+use agentworks_processors::epochs::SinkPositions;
 use agentworks_processors::erasure::{Clear, Eraser};
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
@@ -56,8 +57,13 @@ pub(crate) fn gateway(
 ) -> anyhow::Result<Gateway> {
     let seek = SeekPool::new(kafka.clone(), config.gateway.readers);
     let store = places.store.clone();
+    let mut positions = Vec::<Arc<dyn SinkPositions>>::new();
     let reader = match &places.objects {
-        Some((_, archive)) => LogReader::with_cold(store, seek.clone(), Arc::new(ArchiveReader::new(archive))),
+        Some((_, archive)) => {
+            let archive = Arc::new(ArchiveReader::new(archive));
+            positions.push(archive.clone());
+            LogReader::with_cold(store, seek.clone(), archive)
+        }
         None => LogReader::new(store, seek.clone()),
     };
     reader.metrics().register(registry);
@@ -68,6 +74,7 @@ pub(crate) fn gateway(
             Some(index) => index.splits().clone(),
             None => Splits::open(&config.search, objects, "serve")?,
         };
+        positions.push(Arc::new(splits.manifest().clone()));
         let maintenance = Maintenance::new(archive.clone(), config.archive.maintenance())?;
         elsewhere.push(Arc::new(ErasedFromArchive { maintenance, grace: config.archive.grace.0 }));
         elsewhere.push(Arc::new(splits.erased(&config.search, reader.erasures().clone())?));
@@ -94,6 +101,7 @@ pub(crate) fn gateway(
         config: Arc::new(config.gateway.limits()?),
         auth,
         reader,
+        positions,
         hub: hub.context("cannot start the live hub")?,
         metrics,
         roster: Roster::default(),

@@ -106,8 +106,12 @@ async fn read_all(address: &Address, card: &str) -> Vec<Seen> {
     let (mut seen, mut after) = (Vec::new(), "start".to_owned());
     loop {
         let url = format!("{}/v1/cards/{card}/entries?limit=1000&after={after}", address.url);
-        let answer = client.get(url).bearer_auth(&address.token).send().await.unwrap();
-        let text = answer.error_for_status().unwrap().text().await.unwrap();
+        // A broker that stood still for long is without its partitions for a moment.
+        let answer = eventually(GOES_ON, || async {
+            let answer = client.get(&url).bearer_auth(&address.token).send().await.unwrap();
+            (answer.status() != reqwest::StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+        });
+        let text = answer.await.error_for_status().unwrap().text().await.unwrap();
         let page: Page<'_> = serde_json::from_str(&text).unwrap();
         let read = |raw: &&serde_json::value::RawValue| Seen::of(&serde_json::from_str(raw.get()).unwrap());
         seen.extend(page.entries.iter().map(read));

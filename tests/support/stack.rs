@@ -131,6 +131,7 @@ impl Stack {
             config: Arc::new(config.gateway),
             auth: auth.clone(),
             reader: reader.clone(),
+            positions: Vec::new(),
             hub,
             metrics: metrics.clone(),
             roster: Roster::default(),

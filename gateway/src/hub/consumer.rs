@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use agentworks_bootstrap::create;
 use agentworks_kafka::trace::Traced;
 use agentworks_kafka::{KafkaError, KafkaSettings};
 use agentworks_schemas::{Timestamp, TopicPartition};
@@ -45,7 +46,7 @@ pub(super) struct Consumer {
 
 /// A consumer without partitions.
 pub(super) fn connect(settings: &KafkaSettings) -> Result<BaseConsumer<Traced>, KafkaError> {
-    let created = settings.live_tail().create_with_context(Traced);
+    let created = create(settings.live_tail(), Traced::new);
     created.map_err(|error| KafkaError::from_client(&error, "the live tail"))
 }
 

@@ -10,6 +10,7 @@ use warp::reply::Response;
 use super::asked::{Asked, Id};
 use super::error::ApiError;
 use super::json;
+use crate::Gateway;
 
 #[derive(Serialize)]
 struct Listed {
@@ -40,7 +41,9 @@ pub(super) async fn adopt(Id(name): Id, mut asked: Asked) -> Result<Response, Ap
 }
 
 fn adopter(asked: &Asked) -> Result<Adopter, ApiError> {
-    Adopter::new(&asked.gateway.reader).map_err(|error| EpochError::from(error).into())
+    let Gateway { reader, positions, .. } = &asked.gateway;
+    let adopter = Adopter::new(reader).map_err(EpochError::from)?;
+    Ok(adopter.with(positions.iter().cloned()))
 }
 
 fn may_administer(asked: &Asked) -> Result<(), ApiError> {

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use agentworks_bootstrap::create;
 use agentworks_schemas::codec::MAX_RECORD;
 use agentworks_schemas::{Topic, Topics};
 use rdkafka::ClientConfig;
@@ -127,7 +128,8 @@ impl ProducerBuilder {
             fatal: OnceLock::new(),
             unreachable: AtomicBool::new(false),
         });
-        let kafka = self.client_config(entries).create_with_context(Callbacks(Arc::clone(&state)))?;
+        let kafka =
+            create(self.client_config(entries), |bootstrap| Callbacks { state: Arc::clone(&state), bootstrap })?;
         let topics = Topic::ALL.map(|topic| self.topics.name(topic));
         Ok(Producer { shared: Arc::new(Shared { kafka, state, topics }) })
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use agentworks_bootstrap::Bootstrap;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -26,13 +27,16 @@ pub(super) struct State {
     pub(super) unreachable: AtomicBool,
 }
 
-pub(super) struct Callbacks(pub(super) Arc<State>);
+pub(super) struct Callbacks {
+    pub(super) state: Arc<State>,
+    pub(super) bootstrap: Bootstrap,
+}
 
 impl ProducerContext for Callbacks {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
-        let State { tickets, budget, metrics, unreachable, .. } = &*self.0;
+        let State { tickets, budget, metrics, unreachable, .. } = &*self.state;
         let result = match result {
             // An offset below 0 stands for "not known".
             Ok(message) => Ok((message.partition(), Some(message.offset()).filter(|offset| *offset >= 0))),
@@ -60,6 +64,11 @@ fn delivery_error(error: &KafkaError) -> DeliveryError {
 }
 
 impl ClientContext for Callbacks {
+    fn stats_raw(&self, statistics: &[u8]) {
+        // SAFETY: the client, whose context this is, calls it.
+        unsafe { self.bootstrap.look(statistics) };
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         use RDKafkaLogLevel as Level;
         match level {
@@ -76,7 +85,7 @@ impl ClientContext for Callbacks {
 
     /// Called more than once for an error.
     fn error(&self, error: KafkaError, reason: &str) {
-        let State { fatal, unreachable, .. } = &*self.0;
+        let State { fatal, unreachable, .. } = &*self.state;
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => {
                 fatal.get_or_init(|| {

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentworks_processors::epochs::SinkPositions;
 use agentworks_processors::lane::Held;
 use agentworks_processors::reader::{ColdRange, ColdTier, StoredEntry};
 use agentworks_processors::sink::SinkError;
@@ -143,6 +144,13 @@ impl ColdTier for ArchiveReader {
 
     async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError> {
         Ok(ArchiveReader::backward(self, &range, limit).await?)
+    }
+}
+
+#[async_trait]
+impl SinkPositions for ArchiveReader {
+    fn sink(&self) -> &'static str {
+        lanes::NAME
     }
 
     async fn position(&self, partition: TopicPartition) -> Result<Option<Held>, SinkError> {

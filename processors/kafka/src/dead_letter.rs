@@ -11,6 +11,7 @@ use std::fmt;
 use std::fmt::Write;
 use std::time::Duration;
 
+use agentworks_bootstrap::create;
 use agentworks_schemas::dead_letter::{MAX_PAYLOAD, header};
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
@@ -95,7 +96,7 @@ impl fmt::Debug for DeadLetters {
 }
 
 fn connect(settings: &KafkaSettings, topic: &str) -> Result<FutureProducer<Traced>, KafkaError> {
-    settings.dead_letters().create_with_context(Traced).map_err(|error| KafkaError::from_client(&error, topic))
+    create(settings.dead_letters(), Traced::new).map_err(|error| KafkaError::from_client(&error, topic))
 }
 
 async fn send(

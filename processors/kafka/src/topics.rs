@@ -10,6 +10,7 @@ mod watermarks;
 
 use std::time::{Duration, Instant};
 
+use agentworks_bootstrap::create;
 use agentworks_schemas::Topic;
 use agentworks_schemas::codec::MAX_RECORD;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -66,7 +67,7 @@ pub async fn create_topics(settings: &KafkaSettings, partitions: i32, replicatio
 /// Creates the three topics and the dead-letter topic; those that are there stay as they are. Returns the names of those
 /// that were created.
 pub async fn create_topics_with(settings: &KafkaSettings, options: TopicOptions) -> Result<Vec<String>, KafkaError> {
-    let admin: AdminClient<Traced> = settings.admin().create_with_context(Traced).map_err(|error| failed(&error))?;
+    let admin: AdminClient<Traced> = create(settings.admin(), Traced::new).map_err(|error| failed(&error))?;
     let names = all_names(settings);
     let max_batch = MAX_BATCH.to_string();
     let retention = options.retention.map(|retention| retention.as_millis().to_string());
@@ -179,7 +180,7 @@ pub async fn describe_topics(settings: &KafkaSettings) -> Result<Vec<TopicInfo>,
     if infos.is_empty() {
         return Ok(infos);
     }
-    let admin: AdminClient<Traced> = settings.admin().create_with_context(Traced).map_err(|error| failed(&error))?;
+    let admin: AdminClient<Traced> = create(settings.admin(), Traced::new).map_err(|error| failed(&error))?;
     let topics: Vec<_> = infos.iter().map(|info| info.name.clone()).collect();
     let resources: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
@@ -209,7 +210,7 @@ fn metadata_client(settings: &KafkaSettings) -> Result<BaseConsumer<Traced>, Kaf
     let mut config = settings.admin();
     config.set("allow.auto.create.topics", "false");
     config.set("isolation.level", "read_committed");
-    config.create_with_context(Traced).map_err(|error| failed(&error))
+    create(config, Traced::new).map_err(|error| failed(&error))
 }
 
 fn all_names(settings: &KafkaSettings) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! What librdkafka says, as tracing events of target `librdkafka`.
 
+use agentworks_bootstrap::Bootstrap;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
@@ -7,10 +8,22 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
 /// The context of a client that has nothing to say but its log.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Traced;
+#[derive(Clone, Debug)]
+pub struct Traced(Bootstrap);
+
+impl Traced {
+    /// The context of a client that [`create`](agentworks_bootstrap::create) makes.
+    pub fn new(bootstrap: Bootstrap) -> Self {
+        Traced(bootstrap)
+    }
+}
 
 impl ClientContext for Traced {
+    fn stats_raw(&self, statistics: &[u8]) {
+        // SAFETY: the client, whose context this is, calls it.
+        unsafe { self.0.look(statistics) };
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(level, facility, message);
     }

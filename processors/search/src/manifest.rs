@@ -7,12 +7,14 @@
 //! - `change`: what a version changes, and when it may.
 //! - `state`: all that there is at a version.
 //! - `files`: the objects.
+//! - `positions`: where the lanes are, for those who look after all sinks.
 //! - `publish`: making the next version, or finding out why not.
 //! - `clean`: deleting old versions and splits that nothing names.
 
 mod change;
 mod clean;
 mod files;
+mod positions;
 mod publish;
 mod state;
 #[cfg(test)]

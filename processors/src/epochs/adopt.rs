@@ -11,15 +11,13 @@ use agentworks_store::{Part, Scan, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{Epoch, EpochError, Epochs, Sight};
+use super::{Epoch, EpochError, Epochs, Sight, SinkPositions};
 use crate::lane::{self, Held, POSITIONS};
-use crate::reader::{ColdTier, LogReader};
+use crate::reader::LogReader;
 use crate::sink::SinkError;
 
 /// The sinks whose positions are kept in [`POSITIONS`].
 const SINKS: [&str; 3] = ["hot", "warm", "runs"];
-/// The sink of the cold tier, which keeps its positions itself.
-const COLD: &str = "archive";
 
 /// What a sink holds of a partition, beside the log that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,7 +128,8 @@ impl From<StoreError> for AdoptError {
 pub struct Adopter {
     epochs: Epochs,
     log: SeekPool,
-    cold: Option<Arc<dyn ColdTier>>,
+    /// Of sinks that keep their positions themselves.
+    elsewhere: Vec<Arc<dyn SinkPositions>>,
 }
 
 impl Adopter {
@@ -140,7 +139,7 @@ impl Adopter {
     /// If a client of Kafka can't be made.
     pub fn new(reader: &LogReader) -> Result<Self, KafkaError> {
         let (store, log) = reader.parts();
-        Ok(Adopter { cold: reader.cold(), ..Self::over(store, log)? })
+        Self::over(store, log)
     }
 
     /// One over a store and a log.
@@ -148,12 +147,12 @@ impl Adopter {
     /// # Errors
     /// If a client of Kafka can't be made.
     pub fn over(store: Arc<dyn Store>, log: SeekPool) -> Result<Self, KafkaError> {
-        Ok(Adopter { epochs: Epochs::new(store, log.settings())?, log, cold: None })
+        Ok(Adopter { epochs: Epochs::new(store, log.settings())?, log, elsewhere: Vec::new() })
     }
 
-    /// The same, which also has the sink of a cold tier go on.
-    pub fn with_cold(self, cold: Arc<dyn ColdTier>) -> Self {
-        Adopter { cold: Some(cold), ..self }
+    /// The same, for sinks that keep their positions themselves, too.
+    pub fn with(self, elsewhere: impl IntoIterator<Item = Arc<dyn SinkPositions>>) -> Self {
+        Adopter { elsewhere: elsewhere.into_iter().collect(), ..self }
     }
 
     /// What there is to say of each topic that is there.
@@ -212,13 +211,13 @@ impl Adopter {
     async fn skip(&self, topic: Topic, before: &TopicReport) -> Result<(), AdoptError> {
         for report in before.lanes.iter().filter(|lane| lane.lost > 0) {
             let partition = TopicPartition::new(topic, report.partition);
-            if let (COLD, Some(cold), Some(start)) = (report.sink.as_str(), &self.cold, report.log_start) {
-                cold.skip_lost(partition, report.epoch, start).await?;
-                warn!(sink = COLD, %partition, from = report.high, to = start, "offsets skipped");
+            let Some(start) = report.log_start else { continue };
+            if let Some(positions) = self.elsewhere.iter().find(|positions| positions.sink() == report.sink) {
+                positions.skip_lost(partition, report.epoch, start).await?;
+                warn!(sink = report.sink, %partition, from = report.high, to = start, "offsets skipped");
                 continue;
             }
-            let held = lane::load(&*self.epochs.store, &report.sink, partition).await?;
-            let (Some(held), Some(start)) = (held, report.log_start) else { continue };
+            let Some(held) = lane::load(&*self.epochs.store, &report.sink, partition).await? else { continue };
             let moved = Held { low: start, high: start, buckets: Vec::new(), ..held };
             lane::publish(&*self.epochs.store, &report.sink, &[moved]).await?;
             warn!(sink = report.sink, %partition, from = report.high, to = start, "offsets skipped");
@@ -228,7 +227,7 @@ impl Adopter {
 
     async fn report(&self, topic: Topic, sight: &Sight) -> Result<TopicReport, AdoptError> {
         let mut lanes = Vec::new();
-        let mut partitions = BTreeMap::new();
+        let mut known = BTreeMap::new();
         for sink in SINKS {
             let from = std::ops::Bound::Included(vec![topic.as_str().into()]);
             let scan = Scan { from: from.clone(), to: from, ..Scan::partition(&POSITIONS, vec![sink.into()]) };
@@ -236,20 +235,21 @@ impl Adopter {
                 let Some(Part::Int(number)) = row.clustering.last() else { continue };
                 let partition = TopicPartition::new(topic, i32::try_from(*number).unwrap_or(i32::MAX));
                 let Some(held) = lane::load(&*self.epochs.store, sink, partition).await? else { continue };
-                let marks = match self.log.watermarks(partition).await {
-                    Ok(marks) => Some(marks),
-                    // The topic that is there has fewer partitions.
-                    Err(KafkaError::NoTopic(_)) => None,
-                    Err(error) => return Err(EpochError::from(error).into()),
-                };
-                lanes.push(LaneReport::new(sink, &held, marks, sight));
-                partitions.insert(partition, marks);
+                lanes.push(LaneReport::new(sink, &held, self.marks(partition, &mut known).await?, sight));
             }
         }
-        if let Some(cold) = &self.cold {
-            for (partition, marks) in partitions {
-                let Some(held) = cold.position(partition).await? else { continue };
-                lanes.push(LaneReport::new(COLD, &held, marks, sight));
+        if !self.elsewhere.is_empty() {
+            // They may be of partitions that no other sink has begun with.
+            for number in 0.. {
+                if self.marks(TopicPartition::new(topic, number), &mut known).await?.is_none() {
+                    break;
+                }
+            }
+        }
+        for positions in &self.elsewhere {
+            for (partition, marks) in &known {
+                let Some(held) = positions.position(*partition).await? else { continue };
+                lanes.push(LaneReport::new(positions.sink(), &held, *marks, sight));
             }
         }
         Ok(TopicReport {
@@ -262,6 +262,26 @@ impl Adopter {
             lost: lanes.iter().map(|lane| lane.lost).sum(),
             lanes,
         })
+    }
+}
+
+impl Adopter {
+    /// The log's ends, which are asked for once. `None` if the topic that is there has no such partition.
+    async fn marks(
+        &self,
+        partition: TopicPartition,
+        known: &mut BTreeMap<TopicPartition, Option<Watermarks>>,
+    ) -> Result<Option<Watermarks>, AdoptError> {
+        if let Some(marks) = known.get(&partition) {
+            return Ok(*marks);
+        }
+        let marks = match self.log.watermarks(partition).await {
+            Ok(marks) => Some(marks),
+            Err(KafkaError::NoTopic(_)) => None,
+            Err(error) => return Err(EpochError::from(error).into()),
+        };
+        known.insert(partition, marks);
+        Ok(marks)
     }
 }
 

@@ -39,16 +39,4 @@ pub trait ColdTier: fmt::Debug + Send + Sync + 'static {
 
     /// The last `limit` entries of a range that is held, by offset; fewer only if there are no more.
     async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError>;
-
-    /// Where its sink stands in a partition, in the newest making of its topic that it has seen; `None` if it never began.
-    async fn position(&self, partition: TopicPartition) -> Result<Option<Held>, SinkError> {
-        let _ = partition;
-        Ok(None)
-    }
-
-    /// Has its sink go on at `to`, where the log begins, because what lies before was deleted untaken.
-    async fn skip_lost(&self, partition: TopicPartition, epoch: u32, to: i64) -> Result<(), SinkError> {
-        let _ = (partition, epoch, to);
-        Ok(())
-    }
 }

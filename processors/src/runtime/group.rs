@@ -1,5 +1,6 @@
 //! What happens to a member of a consumer group.
 
+use agentworks_bootstrap::Bootstrap;
 use agentworks_kafka::trace::{log_error, log_line};
 use agentworks_schemas::{TopicPartition, Topics};
 use parking_lot::Mutex;
@@ -26,6 +27,7 @@ pub(super) enum Rebalanced {
 pub(super) struct GroupContext {
     topics: Topics,
     noted: Mutex<Noted>,
+    bootstrap: Bootstrap,
 }
 
 #[derive(Debug, Default)]
@@ -35,8 +37,8 @@ struct Noted {
 }
 
 impl GroupContext {
-    pub(super) fn new(topics: Topics) -> Self {
-        GroupContext { topics, noted: Mutex::default() }
+    pub(super) fn new(topics: Topics, bootstrap: Bootstrap) -> Self {
+        GroupContext { topics, noted: Mutex::default(), bootstrap }
     }
 
     /// What has been noted since the last call, in order.
@@ -60,6 +62,11 @@ impl GroupContext {
 }
 
 impl ClientContext for GroupContext {
+    fn stats_raw(&self, statistics: &[u8]) {
+        // SAFETY: the client, whose context this is, calls it.
+        unsafe { self.bootstrap.look(statistics) };
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(level, facility, message);
     }

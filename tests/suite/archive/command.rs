@@ -2,6 +2,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use agentworks_archive::ArchiveReader;
+use agentworks_processors::epochs::SinkPositions;
 use agentworks_processors::epochs::adopt::{Adopter, Choices};
 use agentworks_processors::runs::{RunListing, RunReader};
 use serde_json::Value;
@@ -157,7 +158,7 @@ async fn what_was_deleted_before_the_archive_took_it_is_given_up_when_somebody_s
     let store = archived.store_of_runs().await;
     archived.cut().await;
     let adopter = Adopter::over(store, archived.seek.clone()).unwrap();
-    let adopter = adopter.with_cold(Arc::new(ArchiveReader::new(&archived.archive)));
+    let adopter = adopter.with([Arc::new(ArchiveReader::new(&archived.archive)) as Arc<dyn SinkPositions>]);
     let choices = Choices { skip_lost: true, dry_run: true };
     let would = adopter.adopt(Topic::AgentLogs, choices).await.unwrap();
     let lost: Vec<_> = would.before.lanes.iter().filter(|lane| lane.lost > 0).collect();

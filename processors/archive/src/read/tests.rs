@@ -224,7 +224,7 @@ async fn the_reader_says_where_the_sink_stands_and_has_it_go_on() {
     let archive = Archive::open(&objects).await.unwrap();
     let events = TopicPartition::new(Topic::RunEvents, 0);
     fill(&archive, &[lane(0), events], 0, 50, NOON).await;
-    let reader: Arc<dyn ColdTier> = Arc::new(ArchiveReader::new(&archive));
+    let reader: Arc<dyn SinkPositions> = Arc::new(ArchiveReader::new(&archive));
     for partition in [lane(0), events] {
         assert_eq!(reader.position(partition).await.unwrap().map(|held| held.high), Some(50));
         reader.skip_lost(partition, 0, 70).await.unwrap();

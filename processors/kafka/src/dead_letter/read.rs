@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use agentworks_bootstrap::create;
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::dead_letter::header;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -136,7 +137,7 @@ pub fn read_letters(
 ) -> Result<(), KafkaError> {
     let name = settings.topics.dead_letters();
     let fault = |error: ClientError| KafkaError::from_client(&error, &name);
-    let consumer: BaseConsumer<Traced> = settings.seek_reader().create_with_context(Traced).map_err(fault)?;
+    let consumer: BaseConsumer<Traced> = create(settings.seek_reader(), Traced::new).map_err(fault)?;
     for partition in 0..partitions_of(&consumer, &name)? {
         let (low, high) = ends(&consumer, &name, partition)?;
         if read_range(&consumer, &name, partition, low..high, &mut visit)?.is_break() {
@@ -153,7 +154,7 @@ pub fn read_letters(
 pub fn read_letter(settings: &KafkaSettings, at: LetterPosition) -> Result<Option<Found>, KafkaError> {
     let name = settings.topics.dead_letters();
     let fault = |error: ClientError| KafkaError::from_client(&error, &name);
-    let consumer: BaseConsumer<Traced> = settings.seek_reader().create_with_context(Traced).map_err(fault)?;
+    let consumer: BaseConsumer<Traced> = create(settings.seek_reader(), Traced::new).map_err(fault)?;
     if at.partition >= partitions_of(&consumer, &name)? {
         return Ok(None);
     }

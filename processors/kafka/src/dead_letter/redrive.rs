@@ -8,6 +8,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use agentworks_bootstrap::create;
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::dead_letter::header;
 use rdkafka::error::KafkaError as ClientError;
@@ -35,7 +36,7 @@ impl Redriver {
     /// Kafka's.
     pub fn begin(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         let fault = |error: ClientError| KafkaError::from_client(&error, "the redrive");
-        let producer: FutureProducer<Traced> = settings.redrive().create_with_context(Traced).map_err(fault)?;
+        let producer: FutureProducer<Traced> = create(settings.redrive(), Traced::new).map_err(fault)?;
         producer.init_transactions(TIMEOUT).map_err(fault)?;
         Ok(Redriver { settings: settings.clone(), producer })
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentworks_bootstrap::create;
 use agentworks_schemas::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
@@ -55,7 +56,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until the pool ends, with a consumer that is told this.
     pub(super) fn run(consumer: ClientConfig, settings: KafkaSettings, queue: Arc<Queue>, passed: Arc<Passed>) {
-        match consumer.create_with_context(Traced) {
+        match create(consumer, Traced::new) {
             Ok(consumer) => Worker { settings, consumer, queue, ends: HashMap::new(), passed }.work(),
             Err(error) => queue.worker_failed(&KafkaError::from_client(&error, "the brokers")),
         }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use agentworks_bootstrap::create;
 use agentworks_schemas::Topic;
 use rdkafka::admin::AdminClient;
 use rdkafka::bindings::*;
@@ -33,7 +34,7 @@ pub struct TopicIds {
 impl TopicIds {
     /// One with a client of its own. Whether Kafka can be reached shows later.
     pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        let client = settings.admin().create_with_context(Traced).map_err(|error| failed(&error))?;
+        let client = create(settings.admin(), Traced::new).map_err(|error| failed(&error))?;
         Ok(TopicIds { settings: settings.clone(), client: Arc::new(client) })
     }
 

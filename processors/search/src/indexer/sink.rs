@@ -243,9 +243,7 @@ impl SearchSink {
             let state = manifest.refresh().await?;
             let before = match state.lanes.get(&partition) {
                 Some(lane) if lane.epoch == epoch => {
-                    let mut held = Held::new(partition, epoch, lane.low, None);
-                    held.high = lane.high;
-                    return Ok(held);
+                    return Ok(lane.held(partition));
                 }
                 Some(lane) if lane.epoch > epoch => {
                     let reason = format!("{NAME} has taken epoch {} already, and is to take {epoch}", lane.epoch);

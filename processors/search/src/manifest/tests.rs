@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use agentworks_objects::faulty::{Fault, FaultyStore};
+use agentworks_processors::epochs::SinkPositions;
 use agentworks_schemas::{Timestamp, TopicPartition};
 
 use super::*;
@@ -172,6 +173,30 @@ async fn a_topic_made_again_begins_anew() {
     assert_eq!(state.position(lane(0)), Some((1, 3)));
     let error = manifest.publish(&advance(0, 7, 8)).await.unwrap_err();
     assert!(matches!(error, SearchError::Fenced(_)), "a zombie of the epoch before: {error}");
+}
+
+#[tokio::test]
+async fn whoever_looks_after_all_sinks_has_a_lane_go_on() {
+    let (_folder, objects) = folder();
+    let manifest = Manifest::new(objects.clone());
+    manifest.publish(&start(0)).await.unwrap();
+    manifest.publish(&advance(0, 0, 7)).await.unwrap();
+    // An operator's process, which has read nothing yet.
+    let operator = Manifest::new(objects);
+    let positions: &dyn SinkPositions = &operator;
+    assert_eq!(positions.position(lane(0)).await.unwrap().map(|held| (held.low, held.high)), Some((0, 7)));
+    assert_eq!(positions.position(lane(1)).await.unwrap(), None);
+    // Neither back, nor in another epoch, nor where nobody began.
+    for (partition, epoch, to) in [(0, 0, 7), (0, 0, 3), (0, 1, 20), (1, 0, 20)] {
+        positions.skip_lost(lane(partition), epoch, to).await.unwrap();
+    }
+    assert_eq!(manifest.refresh().await.unwrap().version, 2);
+    positions.skip_lost(lane(0), 0, 20).await.unwrap();
+    assert_eq!(positions.position(lane(0)).await.unwrap().map(|held| (held.low, held.high)), Some((20, 20)));
+    let error = manifest.publish(&advance(0, 7, 8)).await.unwrap_err();
+    assert!(matches!(error, SearchError::Fenced(_)), "who goes on from before: {error}");
+    let state = manifest.publish(&advance(0, 20, 30)).await.unwrap();
+    assert_eq!((state.position(lane(0)), state.splits.len()), (Some((0, 30)), 2), "what was there stays to be found");
 }
 
 const NOW: Grace = Grace { versions: Duration::ZERO, removed: Duration::ZERO, orphans: Duration::ZERO };

@@ -1,5 +1,6 @@
 //! Joining the group.
 
+use agentworks_bootstrap::create;
 use agentworks_kafka::{KafkaError, KafkaSettings};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -17,8 +18,8 @@ impl Member {
     pub(super) fn join(&self, kafka: &KafkaSettings) -> Result<BaseConsumer<GroupContext>, KafkaError> {
         let failed = |error| KafkaError::from_client(&error, &self.group);
         let client = kafka.group_consumer(&self.group, self.instance.as_deref());
-        let consumer: BaseConsumer<_> =
-            client.create_with_context(GroupContext::new(kafka.topics.clone())).map_err(failed)?;
+        let context = |bootstrap| GroupContext::new(kafka.topics.clone(), bootstrap);
+        let consumer: BaseConsumer<_> = create(client, context).map_err(failed)?;
         consumer.subscribe(&self.topics.iter().map(String::as_str).collect::<Vec<_>>()).map_err(failed)?;
         Ok(consumer)
     }
