@@ -29,6 +29,7 @@ const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Runs everything until it is told to stop, or until Kafka can't be kept running.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    crate::allocator::keep_longer();
     let config = args.config()?;
     let folder = DataFolder::open(&args.data)?;
     logging::to_file(&folder.log())?;

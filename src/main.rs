@@ -1,5 +1,6 @@
 //! `agentworks`: carries the logs of fleets of AI agents.
 
+mod allocator;
 mod cli;
 mod config;
 mod dev;
@@ -9,12 +10,6 @@ mod roles;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
-
-/// glibc's own gives back what each segment of the index and each batch has used, and the kernel clears it for the next:
-/// that was a third of what indexing costs. See decision 014.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

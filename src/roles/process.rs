@@ -201,6 +201,7 @@ impl<'a> Start<'a> {
 
 /// Runs the role until it is told to stop, or the runtime can't go on.
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
+    crate::allocator::keep_longer();
     let config = &loaded.config;
     let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
     let key = loaded.peers()?;

@@ -21,14 +21,14 @@ mod store;
 #[allow(dead_code, reason = "the tests use the rest")]
 mod support;
 
-/// As in the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[path = "../../src/allocator.rs"]
+mod allocator;
 
 fn main() {
     if memory::is_child() || servers::is_child() {
         return;
     }
+    allocator::keep_longer();
     let all: [(&str, fn()); 11] = [
         ("producer", producer::run),
         ("consume", consume::run),
