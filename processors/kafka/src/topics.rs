@@ -67,7 +67,8 @@ pub async fn create_topics(settings: &KafkaSettings, partitions: i32, replicatio
 /// Creates the three topics and the dead-letter topic; those that are there stay as they are. Returns the names of those
 /// that were created.
 pub async fn create_topics_with(settings: &KafkaSettings, options: TopicOptions) -> Result<Vec<String>, KafkaError> {
-    let admin: AdminClient<Traced> = create(settings.admin(), Traced::new).map_err(|error| failed(&error))?;
+    let admin: AdminClient<Traced> =
+        settings.admin().create_with_context(Traced::default()).map_err(|error| failed(&error))?;
     let names = all_names(settings);
     let max_batch = MAX_BATCH.to_string();
     let retention = options.retention.map(|retention| retention.as_millis().to_string());
@@ -180,7 +181,8 @@ pub async fn describe_topics(settings: &KafkaSettings) -> Result<Vec<TopicInfo>,
     if infos.is_empty() {
         return Ok(infos);
     }
-    let admin: AdminClient<Traced> = create(settings.admin(), Traced::new).map_err(|error| failed(&error))?;
+    let admin: AdminClient<Traced> =
+        settings.admin().create_with_context(Traced::default()).map_err(|error| failed(&error))?;
     let topics: Vec<_> = infos.iter().map(|info| info.name.clone()).collect();
     let resources: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));

@@ -8,20 +8,22 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
 /// The context of a client that has nothing to say but its log.
-#[derive(Clone, Debug)]
-pub struct Traced(Bootstrap);
+#[derive(Clone, Debug, Default)]
+pub struct Traced(Option<Bootstrap>);
 
 impl Traced {
-    /// The context of a client that [`create`](agentworks_bootstrap::create) makes.
+    /// The context of a client that [`create`](agentworks_bootstrap::create) makes: of each that doesn't end soon.
     pub fn new(bootstrap: Bootstrap) -> Self {
-        Traced(bootstrap)
+        Traced(Some(bootstrap))
     }
 }
 
 impl ClientContext for Traced {
     fn stats_raw(&self, statistics: &[u8]) {
-        // SAFETY: the client, whose context this is, calls it.
-        unsafe { self.0.look(statistics) };
+        if let Some(bootstrap) = &self.0 {
+            // SAFETY: the client, whose context this is, calls it.
+            unsafe { bootstrap.look(statistics) };
+        }
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
-use rdkafka::admin::AdminClient;
 use rdkafka::bindings::rd_kafka_brokers_add;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -34,7 +33,7 @@ use tracing::warn;
 const EVERY: &str = "5000";
 
 /// Makes a client that finds its brokers again. Its context is made with what it is to give the client's statistics to; see
-/// [`Bootstrap::look`].
+/// [`Bootstrap::look`]. It must be polled now and then, for else they pile up: an `AdminClient` never is.
 ///
 /// # Errors
 /// librdkafka's, if it refuses the settings.
@@ -148,11 +147,5 @@ impl<C: ProducerContext + 'static> Native for ThreadedProducer<C> {
 impl<C: ClientContext + 'static> Native for FutureProducer<C> {
     fn native(&self) -> *mut RDKafka {
         self.client().native_ptr()
-    }
-}
-
-impl<C: ClientContext> Native for AdminClient<C> {
-    fn native(&self) -> *mut RDKafka {
-        self.inner().native_ptr()
     }
 }

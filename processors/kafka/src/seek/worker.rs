@@ -68,16 +68,23 @@ impl Worker {
                 Some(Job::Read(read)) => self.read(read),
                 Some(Job::Watermarks(partition, answers)) => {
                     let marks = self.watermarks(partition);
+                    self.hear();
                     // Whoever asked may have gone.
                     answers.into_iter().for_each(|answer| drop(answer.send(marks.clone())));
                 }
                 Some(Job::Ends(partitions, answers)) => {
                     let ends = self.log_ends(partitions);
+                    self.hear();
                     answers.into_iter().for_each(|answer| drop(answer.send(ends.clone())));
                 }
-                None => while self.consumer.poll(Duration::ZERO).is_some() {},
+                None => self.hear(),
             }
         }
+    }
+
+    /// Takes what the consumer has to say of itself.
+    fn hear(&self) {
+        while self.consumer.poll(Duration::ZERO).is_some() {}
     }
 
     fn read(&mut self, mut read: Box<Read>) {

@@ -1,6 +1,5 @@
 //! Adding partitions.
 
-use agentworks_bootstrap::create;
 use agentworks_schemas::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::error::RDKafkaErrorCode;
@@ -50,7 +49,8 @@ pub async fn grow_topics(settings: &KafkaSettings, partitions: i32, dry_run: boo
     if dry_run || grown.is_empty() {
         return Ok(grown);
     }
-    let admin: AdminClient<Traced> = create(settings.admin(), Traced::new).map_err(|error| failed(&error))?;
+    let admin: AdminClient<Traced> =
+        settings.admin().create_with_context(Traced::default()).map_err(|error| failed(&error))?;
     let count = usize::try_from(partitions).unwrap_or_default();
     let more: Vec<_> = grown.iter().map(|topic| NewPartitions::new(&topic.name, count)).collect();
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));

@@ -8,15 +8,15 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Duration;
 
-use agentworks_bootstrap::create;
 use agentworks_schemas::Topic;
-use rdkafka::admin::AdminClient;
 use rdkafka::bindings::*;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 
-use super::{TIMEOUT, blocking, failed};
+use super::{TIMEOUT, blocking, metadata_client};
 use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
 use crate::trace::Traced;
@@ -28,14 +28,13 @@ const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 #[derive(Clone)]
 pub struct TopicIds {
     settings: KafkaSettings,
-    client: Arc<AdminClient<Traced>>,
+    client: Arc<BaseConsumer<Traced>>,
 }
 
 impl TopicIds {
     /// One with a client of its own. Whether Kafka can be reached shows later.
     pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        let client = create(settings.admin(), Traced::new).map_err(|error| failed(&error))?;
-        Ok(TopicIds { settings: settings.clone(), client: Arc::new(client) })
+        Ok(TopicIds { settings: settings.clone(), client: Arc::new(metadata_client(settings)?) })
     }
 
     /// The ids of all three topics, as `kafka-topics.sh --describe` prints them; `None` from brokers too old to have any
@@ -48,7 +47,10 @@ impl TopicIds {
         blocking(move || {
             let names = Topic::ALL.map(|topic| this.settings.topics.name(topic));
             let mut ids = BTreeMap::new();
-            for (name, id) in describe(&this.client, &names)? {
+            let described = describe(&this.client, &names);
+            // Takes what the client has to say of itself.
+            while this.client.poll(Duration::ZERO).is_some() {}
+            for (name, id) in described? {
                 match (this.settings.topics.topic(&name), id) {
                     (Some(topic), Ok(id)) => drop(ids.insert(topic, id)),
                     (None, _) => {}
@@ -101,12 +103,12 @@ impl<T> Drop for Owned<T> {
 type Described = (String, Result<Option<String>, RDKafkaErrorCode>);
 
 /// What the brokers say of each topic. Blocks for [`TIMEOUT`] and a little at most.
-fn describe(client: &AdminClient<Traced>, names: &[String]) -> Result<Vec<Described>, KafkaError> {
+fn describe(client: &BaseConsumer<Traced>, names: &[String]) -> Result<Vec<Described>, KafkaError> {
     let invalid = |_| KafkaError::Failed("the name of a topic holds NUL".into());
     let names = names.iter().map(|name| CString::new(name.as_str())).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
     let mut names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let timeout = i32::try_from(TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-    let native = client.inner().native_ptr();
+    let native = client.client().native_ptr();
 
     // SAFETY: the client outlives this call and `names` the collection's making, which copies them. The queue, the
     // collection and the options are new and nobody else's, and are valid until their guards go.
