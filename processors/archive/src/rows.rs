@@ -237,3 +237,23 @@ impl RowBuilder {
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_known_by_all_of_its_bytes_however_many_were_kept() {
+        let whole = Sha256::digest(b"body");
+        for length in 0..=whole.len() {
+            let mut kept = whole[..length].to_vec();
+            assert_eq!(is_hash(b"body", &kept), length >= HASH, "{length}");
+            for at in 0..length {
+                kept[at] ^= 1;
+                assert!(!is_hash(b"body", &kept), "{length}, {at}");
+                kept[at] ^= 1;
+            }
+        }
+        assert!(is_hash(b"body", &hash(b"body")));
+    }
+}
