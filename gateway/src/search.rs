@@ -30,6 +30,7 @@ use agentworks_query::request::{
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::access::Claims;
 use agentworks_schemas::protocol::{LogSearchQuery, LogSearchResult, PositionedEntry};
+use agentworks_search::searcher::SearchPlan;
 
 pub use fault::SearchFault;
 pub use find::Find;
@@ -116,6 +117,12 @@ impl Search {
     pub(crate) async fn ask(&self, request: SearchRequest) -> Result<Answer, SearchFault> {
         let _turn = self.shared.turns.take(&request.workspace)?;
         self.shared.find.find(request).await
+    }
+
+    /// What a search would do, in its turn.
+    pub(crate) async fn plan(&self, request: SearchRequest) -> Result<Option<SearchPlan>, SearchFault> {
+        let _turn = self.shared.turns.take(&request.workspace)?;
+        self.shared.find.plan(request).await
     }
 
     /// Whether popular queries are kept, and those of the ones who see what the bearer sees.

@@ -52,6 +52,7 @@ async fn what_was_written_is_found_wherever_it_lies() {
         assert_eq!(errors["levelDistribution"], json!({"error": 10}));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    planned_for_operators_alone(&stack, &token).await;
     write(&stack, "acme", "two", "run-2", 10).await;
     let all = found(&stack, &token, "/v1/search?q=call&facets=card&limit=7", 60).await;
     let cards = json!([{"value": "one", "count": 50}, {"value": "two", "count": 10}]);
@@ -83,6 +84,25 @@ async fn what_was_written_is_found_wherever_it_lies() {
     let (_, values) = get(&stack, &limited, "/v1/fields/card/values").await;
     assert_eq!(values["values"], json!([{"value": "two", "count": 10}]));
     stack.stop().await;
+}
+
+/// How entries are found is told to operators alone: it tells of others' entries, too.
+async fn planned_for_operators_alone(stack: &Stack, token: &str) {
+    let route = "/v1/search?q=rate%20OR%20nowhere&limit=0&explain";
+    let operator = |cards: Option<&[&str]>| stack.token_with("acme", Role::Operator, cards, Duration::from_secs(3600));
+    for token in [token, &operator(Some(&["one"]))] {
+        let (status, body) = get(stack, token, route).await;
+        assert_eq!((status, &body["explanation"]["plan"]), (200, &Value::Null), "{body}");
+    }
+    let sum = |values: &mut dyn Iterator<Item = &Value>| -> u64 { values.map(|value| value.as_u64().unwrap()).sum() };
+    // As soon as all is in splits.
+    let is_told = |body: &Value| {
+        let Some(splits) = body["explanation"]["plan"]["splits"].as_array() else { return false };
+        let segments = splits.iter().flat_map(|split| split["segments"].as_array().unwrap());
+        let estimate = sum(&mut segments.map(|segment| &segment["estimate"]));
+        sum(&mut splits.iter().map(|split| &split["documents"])) == 50 && estimate >= 10
+    };
+    ask(stack, &operator(None), route, is_told).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

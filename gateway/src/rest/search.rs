@@ -19,7 +19,9 @@ use std::time::Duration;
 use agentworks_query::answer::Cost;
 use agentworks_query::request::{Facet, Sort};
 use agentworks_schemas::Timestamp;
+use agentworks_schemas::access::Role;
 use agentworks_schemas::protocol::LogSearchResult;
+use agentworks_search::searcher::SearchPlan;
 use bytes::{Buf, BufMut};
 use futures_util::{Stream, StreamExt};
 use http::StatusCode;
@@ -111,13 +113,22 @@ struct Explanation {
     to: Option<Timestamp>,
     sort: Sort,
     cost: Cost,
+    /// Which splits and segments it takes, for operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<SearchPlan>,
 }
 
 impl Explanation {
-    fn of(found: &Found) -> Self {
+    async fn of(asked: &Asked, found: &Found) -> Result<Self, ApiError> {
+        // It tells how frequent words are, whoever's.
+        let may_see_plan = asked.claims.role >= Role::Operator && asked.claims.cards.is_none();
+        let plan = match may_see_plan {
+            true => asked.search()?.plan(found.request.clone()).await?,
+            false => None,
+        };
         let (from, to) = found.request.times();
         let (query, sort, cost) = (found.request.query.to_string(), found.request.sort, found.answer.found.cost);
-        Explanation { query, from, to, sort, cost }
+        Ok(Explanation { query, from, to, sort, cost, plan })
     }
 }
 
@@ -137,7 +148,7 @@ fn values<'a>(found: &'a Found, facets: &[Facet]) -> BTreeMap<&'static str, Valu
 /// `agent`, `provider`, `level`, `source` and `tags` (lists with commas), from `since` to `until`. At most `limit` (0 to
 /// 1000, 100 by default), ordered by `sort` (`timestamp` or `relevance`) and `order` (`desc` or `asc`); the next page is at
 /// the answer's `cursor`. `facets` lists fields whose `top` values are counted; `explain` tells how the query was
-/// understood; `remember=false` keeps it out of the popular ones.
+/// understood, and to operators what is done with each split; `remember=false` keeps it out of the popular ones.
 async fn search(mut asked: Asked) -> Result<Response, ApiError> {
     let form = Form::read(&mut asked.params, Timestamp::now())?;
     asked.params.finish()?;
@@ -170,7 +181,10 @@ async fn run(asked: &Asked, form: Form) -> Result<Response, ApiError> {
     let search = asked.search()?;
     let mut found = search.find(form.asking.clone(), &asked.claims).await?;
     found.fit(MAX_BYTES);
-    let explanation = form.explain.then(|| Explanation::of(&found));
+    let explanation = match form.explain {
+        true => Some(Explanation::of(asked, &found).await?),
+        false => None,
+    };
     let facets = values(&found, &form.asking.facets);
     Ok(json(&Answered { result: found.result()?, facets, explanation }))
 }

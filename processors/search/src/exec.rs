@@ -66,6 +66,15 @@ impl Execute for ByTerms {
     ) -> Result<PartialAnswer, SearchError> {
         Ok(search_index(index, request, &self.limits, deadline)?)
     }
+
+    fn explain(
+        &self,
+        index: &Searcher,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<Vec<SegmentPlan>, SearchError> {
+        Ok(explain(index, request, &self.limits, deadline)?)
+    }
 }
 
 /// How many blocks of documents are gone through before the clock is looked at.

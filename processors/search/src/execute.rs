@@ -9,6 +9,7 @@ use tantivy::schema::Value as _;
 use tantivy::{Searcher, TantivyDocument};
 
 use crate::error::SearchError;
+use crate::exec::SegmentPlan;
 use crate::schema::{fields, lane_of};
 
 /// Finds the hits in an index.
@@ -23,6 +24,20 @@ pub trait Execute: Send + Sync + fmt::Debug {
         request: &SearchRequest,
         deadline: Instant,
     ) -> Result<PartialAnswer, SearchError>;
+
+    /// What would be done with each segment of an index; nothing where that can't be told beforehand. It blocks.
+    ///
+    /// # Errors
+    /// As [`Execute::search`].
+    fn explain(
+        &self,
+        index: &Searcher,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<Vec<SegmentPlan>, SearchError> {
+        let _ = (index, request, deadline);
+        Ok(Vec::new())
+    }
 }
 
 /// Looks at every stored entry: what all other executions are held to.

@@ -7,10 +7,11 @@
 //! - `tail`: the log beyond what anybody has indexed.
 //! - `ends`: where the log ends.
 //! - `beyond`: asking indexers and the log, so that each range is looked at once.
-//! - `splits`: searching splits.
+//! - `splits`: searching splits; `plan`: what that would be.
 
 mod beyond;
 mod ends;
+mod plan;
 mod splits;
 mod tail;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use ends::Ends;
+pub use plan::{SearchPlan, SplitPlan};
 pub use tail::{LogTail, SeekTail};
 
 use crate::cache::SplitCache;

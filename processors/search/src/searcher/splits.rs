@@ -23,18 +23,8 @@ impl Searcher {
         damage: Damage,
         deadline: Instant,
     ) -> Result<PartialAnswer, SearchError> {
-        let (from, to) = request.times();
-        let (first, last) = (from.unwrap_or(Timestamp(i64::MIN)), to.unwrap_or(Timestamp(i64::MAX)));
-        if first > last {
-            return Ok(PartialAnswer::default());
-        }
-        let mut splits: Vec<_> = state.splits_of(&request.workspace, Some(Times { first, last })).cloned().collect();
-        // Those that can have the first hits come first.
+        let splits = self.chosen(state, request);
         let own = |split: &Arc<SplitMeta>| split.workspaces[&request.workspace].times;
-        match request.sort.order {
-            Order::Desc => splits.sort_by_key(|split| std::cmp::Reverse(own(split).last)),
-            Order::Asc => splits.sort_by_key(|split| own(split).first),
-        }
         let may_end = request.sort.by == SortBy::Timestamp && !request.wanted.is_any();
         let mut answer = PartialAnswer::default();
         for wave in splits.chunks(self.shared.config.concurrency.max(1)) {
@@ -63,6 +53,23 @@ impl Searcher {
             answer = answers.into_iter().fold(answer, |all, one| all.merge(one, request));
         }
         Ok(answer)
+    }
+
+    /// The splits of a version that have entries of the workspace in the range of time; those that can have the first hits
+    /// come first.
+    pub(super) fn chosen(&self, state: &State, request: &SearchRequest) -> Vec<Arc<SplitMeta>> {
+        let (from, to) = request.times();
+        let (first, last) = (from.unwrap_or(Timestamp(i64::MIN)), to.unwrap_or(Timestamp(i64::MAX)));
+        if first > last {
+            return Vec::new();
+        }
+        let mut splits: Vec<_> = state.splits_of(&request.workspace, Some(Times { first, last })).cloned().collect();
+        let own = |split: &Arc<SplitMeta>| split.workspaces[&request.workspace].times;
+        match request.sort.order {
+            Order::Desc => splits.sort_by_key(|split| std::cmp::Reverse(own(split).last)),
+            Order::Asc => splits.sort_by_key(|split| own(split).first),
+        }
+        splits
     }
 
     async fn split(

@@ -142,6 +142,36 @@ async fn splits_indexers_and_the_log_give_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_tells_which_splits_it_takes() {
+    let world = World::new();
+    let (mut sink, _) = world.indexer("a");
+    let lane = at(0, 0).partition;
+    sink.open(lane, 0, 0).await.unwrap();
+    for from in [0, 30, 60] {
+        sink.take(&batch(0, from..from + 30)).await.unwrap();
+        sink.flush(Flush::Partition(lane)).await.unwrap();
+    }
+    let cache =
+        SplitCache::new(world.manifest.objects().clone(), CacheConfig::new(world.folder.path().join("c"))).unwrap();
+    let by_terms = Arc::new(crate::exec::ByTerms::default());
+    let searcher = Searcher::new(world.manifest.clone(), cache, by_terms, None, None, SearcherConfig::default());
+    let all = searcher.plan(request("*")).await.unwrap();
+    assert_eq!((all.splits.len(), all.out_of_range, all.more), (3, 0, 0));
+    assert!(all.splits.is_sorted_by(|one, next| one.first > next.last), "the newest first: {all:?}");
+    let documents: u64 = all.splits.iter().map(|split| split.documents).sum();
+    let counted = SearchRequest { wanted: Wanted { count: true, ..Wanted::default() }, ..request("*") };
+    assert_eq!(documents, expected(&counted, &[(0, 90)]).count);
+    let middle = &all.splits[1];
+    let one = SearchRequest { from: Some(middle.first), to: Some(Timestamp(middle.last.0 + 1)), ..request("*") };
+    let one = searcher.plan(one).await.unwrap();
+    assert_eq!((one.splits.len(), one.out_of_range, &one.splits[0].split), (1, 2, &middle.split));
+    let nothing = searcher.plan(request("nowhere")).await.unwrap();
+    assert!(nothing.splits.iter().flat_map(|split| &split.segments).all(|segment| segment.pruned.is_some()));
+    let others = searcher.plan(SearchRequest { workspace: "nobody's".into(), ..request("*") }).await.unwrap();
+    assert_eq!((others.splits.len(), others.out_of_range), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_who_answer_for_a_lane_are_counted_once() {
     let world = World::new();
     let ((mut one, fresh_one), (mut two, fresh_two)) = (world.indexer("a"), world.indexer("b"));
