@@ -20,6 +20,8 @@ use super::service::Note;
 
 /// How often is asked.
 const EVERY: Duration = Duration::from_secs(2);
+/// How long what the client says of itself is listened to.
+const HEAR: Duration = Duration::from_millis(10);
 /// How long the brokers have for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -143,8 +145,8 @@ fn ask(client: &BaseConsumer<Noting>, settings: &KafkaSettings) -> Result<(), St
     for topic in Topic::ALL {
         let name = settings.topics.name(topic);
         let answer = client.fetch_metadata(Some(&name), TIMEOUT);
-        // Has what went wrong told to the context.
-        while client.poll(Duration::ZERO).is_some() {}
+        // Has all that went wrong told to the context: without any time a poll ends with the first line of a log.
+        while client.poll(HEAR).is_some() {}
         let metadata = match answer {
             Ok(metadata) => metadata,
             Err(error) => {

@@ -1,9 +1,11 @@
 //! What librdkafka says, as tracing events of target `librdkafka`.
 
+use std::time::Duration;
+
 use agentworks_bootstrap::Bootstrap;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, error, info, warn};
 
@@ -36,6 +38,12 @@ impl ClientContext for Traced {
 }
 
 impl ConsumerContext for Traced {}
+
+/// Takes what a consumer that reads nothing has to say of itself. Given no time at all, a poll would end with the first line
+/// of its log.
+pub(crate) fn hear(consumer: &BaseConsumer<Traced>) {
+    while consumer.poll(Duration::from_millis(1)).is_some() {}
+}
 
 /// Passes on a line of librdkafka's log. It never holds secrets: librdkafka hides them even when it lists its settings.
 pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -18,7 +18,7 @@ use super::read::{Read, Sent};
 use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
 use crate::topics::{Watermarks, query_ends, query_watermarks};
-use crate::trace::Traced;
+use crate::trace::{Traced, hear};
 
 /// How often an idle worker looks after its consumer, whose log lines wait to be fetched.
 const IDLE: Duration = Duration::from_secs(5);
@@ -68,23 +68,18 @@ impl Worker {
                 Some(Job::Read(read)) => self.read(read),
                 Some(Job::Watermarks(partition, answers)) => {
                     let marks = self.watermarks(partition);
-                    self.hear();
                     // Whoever asked may have gone.
                     answers.into_iter().for_each(|answer| drop(answer.send(marks.clone())));
+                    hear(&self.consumer);
                 }
                 Some(Job::Ends(partitions, answers)) => {
                     let ends = self.log_ends(partitions);
-                    self.hear();
                     answers.into_iter().for_each(|answer| drop(answer.send(ends.clone())));
+                    hear(&self.consumer);
                 }
-                None => self.hear(),
+                None => hear(&self.consumer),
             }
         }
-    }
-
-    /// Takes what the consumer has to say of itself.
-    fn hear(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
     }
 
     fn read(&mut self, mut read: Box<Read>) {

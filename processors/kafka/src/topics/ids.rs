@@ -8,7 +8,6 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::time::Duration;
 
 use agentworks_schemas::Topic;
 use rdkafka::bindings::*;
@@ -19,7 +18,7 @@ use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR as OK;
 use super::{TIMEOUT, blocking, metadata_client};
 use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
-use crate::trace::Traced;
+use crate::trace::{Traced, hear};
 
 /// What librdkafka says where a broker gave no id: all bits are zero.
 const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
@@ -48,8 +47,7 @@ impl TopicIds {
             let names = Topic::ALL.map(|topic| this.settings.topics.name(topic));
             let mut ids = BTreeMap::new();
             let described = describe(&this.client, &names);
-            // Takes what the client has to say of itself.
-            while this.client.poll(Duration::ZERO).is_some() {}
+            hear(&this.client);
             for (name, id) in described? {
                 match (this.settings.topics.topic(&name), id) {
                     (Some(topic), Ok(id)) => drop(ids.insert(topic, id)),
