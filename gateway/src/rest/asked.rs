@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use agentworks_schemas::access::Claims;
+use agentworks_schemas::access::{Claims, Role};
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use warp::{Filter, Rejection};
@@ -30,9 +30,16 @@ impl Asked {
         }
         Err(ApiError::Denied(format!("the token doesn't allow reading card {card:?}")))
     }
-}
 
-impl Asked {
+    /// The claims of an operator of the whole workspace.
+    pub(super) fn operator(&self) -> Result<&Claims, ApiError> {
+        if self.claims.role >= Role::Operator && self.claims.cards.is_none() {
+            return Ok(&self.claims);
+        }
+        let message = "this takes a token with the role operator that isn't limited to some cards";
+        Err(ApiError::Denied(message.to_owned()))
+    }
+
     /// The gateway's search, if it has one.
     pub(super) fn search(&self) -> Result<Search, ApiError> {
         self.gateway.search.clone().ok_or_else(|| SearchFault::Unavailable.into())

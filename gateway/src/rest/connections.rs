@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use agentworks_schemas::access::{Claims, Role};
 use agentworks_schemas::protocol::Lag;
 use agentworks_schemas::{Level, Timestamp};
 use http::StatusCode;
@@ -88,7 +87,7 @@ pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
     let page = asked.params.text("page");
     let limit = asked.params.limit(DEFAULT_LIMIT, LIMITS)?;
     asked.params.finish()?;
-    let claims = operator(&asked)?;
+    let claims = asked.operator()?;
     if let Some(workspace) = workspace.filter(|workspace| *workspace != claims.workspace) {
         let own = &claims.workspace;
         return Err(ApiError::Denied(format!("the token is for workspace {own:?}, not for {workspace:?}")));
@@ -105,7 +104,7 @@ pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
 /// connects again; to keep it out, revoke its token. Answers 204 when the close has been queued, 404 if there is none.
 pub(super) async fn close(Id(id): Id, asked: Asked) -> Result<Response, ApiError> {
     asked.params.finish()?;
-    let claims = operator(&asked)?;
+    let claims = asked.operator()?;
     let found = ConnectionId::parse(&id).and_then(|id| asked.gateway.roster.get(&claims.workspace, id));
     let Some(presence) = found else {
         return Err(ApiError::NotFound(format!("there is no connection {id:?} of this workspace here")));
@@ -161,7 +160,7 @@ struct ConnectionHealthReport {
 /// `GET /v1/admin/metrics`: `streaming` and `health` of the token's workspace on this gateway.
 pub(super) async fn metrics(asked: Asked) -> Result<Response, ApiError> {
     asked.params.finish()?;
-    let claims = operator(&asked)?;
+    let claims = asked.operator()?;
     let gateway = &asked.gateway;
     let latency = gateway.reader.store_latency().await?;
     let listed = gateway.roster.of_workspace(&claims.workspace, None, usize::MAX, |_| true);
@@ -236,17 +235,6 @@ impl ConnectionHealthReport {
             backlogged,
             max_lag: Lag { entries: most(|lag| lag.entries), seconds: most(|lag| lag.seconds) },
             draining,
-        }
-    }
-}
-
-/// Only an operator of the whole workspace.
-fn operator(asked: &Asked) -> Result<&Claims, ApiError> {
-    match &asked.claims {
-        claims if claims.role >= Role::Operator && claims.cards.is_none() => Ok(claims),
-        _ => {
-            let message = "this takes a token with the role operator that isn't limited to some cards";
-            Err(ApiError::Denied(message.to_owned()))
         }
     }
 }

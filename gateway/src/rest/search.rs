@@ -19,7 +19,6 @@ use std::time::Duration;
 use agentworks_query::answer::Cost;
 use agentworks_query::request::{Facet, Sort};
 use agentworks_schemas::Timestamp;
-use agentworks_schemas::access::Role;
 use agentworks_schemas::protocol::LogSearchResult;
 use agentworks_search::searcher::SearchPlan;
 use bytes::{Buf, BufMut};
@@ -121,10 +120,9 @@ struct Explanation {
 impl Explanation {
     async fn of(asked: &Asked, found: &Found) -> Result<Self, ApiError> {
         // It tells how frequent words are, whoever's.
-        let may_see_plan = asked.claims.role >= Role::Operator && asked.claims.cards.is_none();
-        let plan = match may_see_plan {
-            true => asked.search()?.plan(found.request.clone()).await?,
-            false => None,
+        let plan = match asked.operator() {
+            Ok(_) => asked.search()?.plan(found.request.clone()).await?,
+            Err(_) => None,
         };
         let (from, to) = found.request.times();
         let (query, sort, cost) = (found.request.query.to_string(), found.request.sort, found.answer.found.cost);

@@ -121,14 +121,18 @@ impl Searcher {
     ///
     /// # Errors
     /// As [`Searcher::search`].
-    pub async fn partial(&self, mut request: SearchRequest) -> Result<PartialAnswer, SearchError> {
-        request.check()?;
-        self.hide(&mut request).await?;
-        let deadline = Instant::now() + self.shared.config.deadline;
-        let request = Arc::new(request);
+    pub async fn partial(&self, request: SearchRequest) -> Result<PartialAnswer, SearchError> {
+        let (request, deadline) = self.begin(request).await?;
         let search = self.search_at_a_version(request, deadline);
         // Splits look at the deadline themselves; what waits for the store doesn't.
         tokio::time::timeout_at(deadline.into(), search).await.map_err(|_| SearchError::Deadline)?
+    }
+
+    /// A request that may be asked, without what is erased, and until when it must be answered.
+    async fn begin(&self, mut request: SearchRequest) -> Result<(Arc<SearchRequest>, Instant), SearchError> {
+        request.check()?;
+        self.hide(&mut request).await?;
+        Ok((Arc::new(request), Instant::now() + self.shared.config.deadline))
     }
 
     /// Adds what is erased in the workspace to what is hidden.

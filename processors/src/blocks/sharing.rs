@@ -1,8 +1,8 @@
 //! What tiers share of a batch.
 //!
 //! The tier that takes a batch first notes in which frame it has put each entry; those that take the same batch after it
-//! may make the frame part of their own blocks, if they have put all its entries there from the first one on. Nothing depends on it: a tier
-//! that has taken another part of the log, or that comes alone, makes frames of its own.
+//! may make the frame part of their own blocks, if they have put all its entries there from the first one on. Nothing
+//! depends on it: a tier that has taken another part of the log, or that comes alone, makes frames of its own.
 
 use std::sync::Arc;
 

@@ -212,14 +212,15 @@ impl Adopter {
         for report in before.lanes.iter().filter(|lane| lane.lost > 0) {
             let partition = TopicPartition::new(topic, report.partition);
             let Some(start) = report.log_start else { continue };
-            if let Some(positions) = self.elsewhere.iter().find(|positions| positions.sink() == report.sink) {
-                positions.skip_lost(partition, report.epoch, start).await?;
-                warn!(sink = report.sink, %partition, from = report.high, to = start, "offsets skipped");
-                continue;
+            match self.elsewhere.iter().find(|positions| positions.sink() == report.sink) {
+                Some(positions) => positions.skip_lost(partition, report.epoch, start).await?,
+                None => {
+                    let store = &*self.epochs.store;
+                    let Some(held) = lane::load(store, &report.sink, partition).await? else { continue };
+                    let moved = Held { low: start, high: start, buckets: Vec::new(), ..held };
+                    lane::publish(store, &report.sink, &[moved]).await?;
+                }
             }
-            let Some(held) = lane::load(&*self.epochs.store, &report.sink, partition).await? else { continue };
-            let moved = Held { low: start, high: start, buckets: Vec::new(), ..held };
-            lane::publish(&*self.epochs.store, &report.sink, &[moved]).await?;
             warn!(sink = report.sink, %partition, from = report.high, to = start, "offsets skipped");
         }
         Ok(())
@@ -263,9 +264,7 @@ impl Adopter {
             lanes,
         })
     }
-}
 
-impl Adopter {
     /// The log's ends, which are asked for once. `None` if the topic that is there has no such partition.
     async fn marks(
         &self,

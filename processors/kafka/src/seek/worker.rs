@@ -20,7 +20,7 @@ use crate::settings::KafkaSettings;
 use crate::topics::{Watermarks, query_ends, query_watermarks};
 use crate::trace::{Traced, hear};
 
-/// How often an idle worker looks after its consumer, whose log lines wait to be fetched.
+/// How often a worker looks after its consumer, whose log lines wait to be fetched.
 const IDLE: Duration = Duration::from_secs(5);
 /// How long a poll waits; a read that was cancelled is noticed after that.
 const POLL: Duration = Duration::from_millis(20);
@@ -63,6 +63,7 @@ impl Worker {
     }
 
     fn work(&mut self) {
+        let mut heard = Instant::now();
         while let Ok(job) = self.queue.take(IDLE) {
             match job {
                 Some(Job::Read(read)) => self.read(read),
@@ -70,14 +71,17 @@ impl Worker {
                     let marks = self.watermarks(partition);
                     // Whoever asked may have gone.
                     answers.into_iter().for_each(|answer| drop(answer.send(marks.clone())));
-                    hear(&self.consumer);
                 }
                 Some(Job::Ends(partitions, answers)) => {
                     let ends = self.log_ends(partitions);
                     answers.into_iter().for_each(|answer| drop(answer.send(ends.clone())));
-                    hear(&self.consumer);
                 }
-                None => hear(&self.consumer),
+                None => {}
+            }
+            // Also where there is always something to do, but not for each job: it takes a moment.
+            if heard.elapsed() >= IDLE {
+                hear(&self.consumer);
+                heard = Instant::now();
             }
         }
     }

@@ -6,12 +6,13 @@ use std::time::Instant;
 use agentworks_query::SearchRequest;
 use agentworks_schemas::Timestamp;
 use serde::Serialize;
-use tokio::task::spawn_blocking;
+use tantivy::Searcher as Index;
 
 use super::Searcher;
 use crate::error::SearchError;
 use crate::exec::SegmentPlan;
-use crate::split::{SplitId, SplitMeta};
+use crate::execute::Execute;
+use crate::split::{SplitId, SplitMeta, Times, WorkspaceMeta};
 
 /// How many splits are told of.
 const MAX_SPLITS: usize = 32;
@@ -54,11 +55,9 @@ impl Searcher {
     ///
     /// # Errors
     /// As [`Searcher::search`].
-    pub async fn plan(&self, mut request: SearchRequest) -> Result<SearchPlan, SearchError> {
-        request.check()?;
-        self.hide(&mut request).await?;
-        let deadline = Instant::now() + self.shared.config.deadline;
-        let planning = self.plan_at_a_version(Arc::new(request), deadline);
+    pub async fn plan(&self, request: SearchRequest) -> Result<SearchPlan, SearchError> {
+        let (request, deadline) = self.begin(request).await?;
+        let planning = self.plan_at_a_version(request, deadline);
         tokio::time::timeout_at(deadline.into(), planning).await.map_err(|_| SearchError::Deadline)?
     }
 
@@ -88,11 +87,9 @@ impl Searcher {
         request: Arc<SearchRequest>,
         deadline: Instant,
     ) -> Result<SplitPlan, SearchError> {
-        let split = self.shared.cache.open(&meta).await?;
-        let own = &meta.workspaces[&request.workspace];
-        let (documents, times) = (own.docs, own.times);
-        let execute = self.shared.execute.clone();
-        let segments = spawn_blocking(move || execute.explain(split.searcher(), &request, deadline)).await??;
-        Ok(SplitPlan { split: meta.id.clone(), documents, first: times.first, last: times.last, segments })
+        let WorkspaceMeta { docs: documents, times: Times { first, last }, .. } = meta.workspaces[&request.workspace];
+        let explain = move |execute: &dyn Execute, index: &Index| execute.explain(index, &request, deadline);
+        let segments = self.with_split(&meta, explain).await?;
+        Ok(SplitPlan { split: meta.id.clone(), documents, first, last, segments })
     }
 }

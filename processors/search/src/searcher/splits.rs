@@ -7,10 +7,12 @@ use agentworks_query::request::{Order, SortBy};
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::Timestamp;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tantivy::Searcher as Index;
 use tokio::task::spawn_blocking;
 
 use super::{Damage, Searcher};
 use crate::error::SearchError;
+use crate::execute::Execute;
 use crate::manifest::State;
 use crate::split::{SplitMeta, Times};
 
@@ -78,16 +80,26 @@ impl Searcher {
         request: Arc<SearchRequest>,
         deadline: Instant,
     ) -> Result<PartialAnswer, SearchError> {
-        let permits = self.shared.permits.clone();
-        let permit = permits.acquire_owned().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
-        let split = self.shared.cache.open(&meta).await?;
-        let execute = self.shared.execute.clone();
-        let search = move || {
-            let _permit = permit;
-            execute.search(split.searcher(), &request, deadline)
-        };
-        let mut answer = spawn_blocking(search).await??;
+        let search = move |execute: &dyn Execute, index: &Index| execute.search(index, &request, deadline);
+        let mut answer = self.with_split(&meta, search).await?;
         answer.cost.splits += 1;
         Ok(answer)
+    }
+
+    /// Opens a split, and does something with its index that blocks, when there is a turn for it.
+    pub(super) async fn with_split<T: Send + 'static>(
+        &self,
+        meta: &Arc<SplitMeta>,
+        work: impl FnOnce(&dyn Execute, &Index) -> Result<T, SearchError> + Send + 'static,
+    ) -> Result<T, SearchError> {
+        let permits = self.shared.permits.clone();
+        let permit = permits.acquire_owned().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
+        let split = self.shared.cache.open(meta).await?;
+        let execute = self.shared.execute.clone();
+        let work = move || {
+            let _permit = permit;
+            work(&*execute, split.searcher())
+        };
+        spawn_blocking(work).await?
     }
 }
