@@ -32,6 +32,7 @@ use prometheus_client::registry::Registry;
 
 pub use live::{Live, Unit, UnitState};
 pub(crate) use making::Making;
+pub(crate) use page::Chunk;
 pub use page::{Page, Taken};
 
 use crate::error::SearchError;
@@ -56,7 +57,11 @@ pub struct IndexerConfig {
     pub segment_docs: usize,
     /// How much memory a segment in the making takes at most, entries and index together, in bytes.
     pub segment_bytes: usize,
-    /// How many bytes of entries may wait to be indexed before the log is read no further.
+    /// How many entries are indexed together, sorted by run, and so how many wait for that. What entries of a run have in
+    /// common costs less the more of them lie together.
+    pub chunk_docs: usize,
+    /// How many bytes of entries may wait to be indexed before the log is read no further; half of it is indexed together,
+    /// however few entries that are.
     pub queue_bytes: usize,
     /// How long a published split is answered for, until all searchers have heard of it.
     pub linger: Duration,
@@ -71,9 +76,15 @@ impl IndexerConfig {
             split_bytes: 256 << 20,
             segment_docs: 64 << 10,
             segment_bytes: 96 << 20,
-            queue_bytes: 4 << 20,
+            chunk_docs: 16 << 10,
+            queue_bytes: 16 << 20,
             linger: Duration::from_secs(60),
         }
+    }
+
+    pub(crate) fn chunk(&self) -> Chunk {
+        // While one chunk is indexed, there must be room for the next.
+        Chunk { docs: self.chunk_docs.min(self.segment_docs).max(1), bytes: (self.queue_bytes / 2).max(1) }
     }
 }
 

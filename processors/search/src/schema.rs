@@ -32,7 +32,7 @@ pub const RAW: &str = "raw";
 /// The level of zstd for stored bodies.
 const STORE_LEVEL: i32 = 3;
 /// How many bytes of bodies are compressed together: more compress better, and each hit reads one such block.
-const STORE_BLOCK: usize = 32 << 10;
+const STORE_BLOCK: usize = 64 << 10;
 
 /// The fields.
 #[derive(Clone, Debug)]

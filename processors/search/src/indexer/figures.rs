@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use agentworks_kafka::BatchBuilder;
@@ -84,16 +85,22 @@ fn figures() {
         }
     }
     batches.push(builder);
-    let mut making = Making::new(&IndexerConfig::new(scratch.path()));
+    let (config, mut pages) = (IndexerConfig::new(scratch.path()), Vec::new());
+    let mut making = Making::new(&config);
     let begun = Instant::now();
     for builder in batches {
         let batch = builder.build(Schemas::builtin());
-        making.index(&Page::copy(&batch, 0)).unwrap();
+        pages.push(Arc::new(Page::copy(&batch, 0)));
+        if pages.iter().map(|page| page.len()).sum::<usize>() < config.chunk_docs {
+            continue;
+        }
+        making.index(&std::mem::take(&mut pages)).unwrap();
         if making.is_segment_full() {
             println!("segment: {} MiB in memory", making.memory() >> 20);
             making.end_segment().unwrap();
         }
     }
+    making.index(&pages).unwrap();
     let (contents, searcher) = making.seal().unwrap().unwrap();
     let took = begun.elapsed().as_secs_f64();
     println!("{ENTRIES} entries of {} B JSON: {:.0} entries/s", json / ENTRIES as usize, ENTRIES as f64 / took);

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tantivy::Searcher;
 use tokio::time::Instant;
 
-use super::page::Page;
+use super::page::{Chunk, Page};
 use crate::split::LaneRange;
 
 /// What an indexer can answer for. Clones share it.
@@ -110,22 +110,35 @@ impl Live {
         });
     }
 
-    /// The next page that isn't indexed yet.
-    pub(super) fn next(&self) -> Option<Arc<Page>> {
-        self.making(|unit| unit.pages.get(unit.indexed).cloned())
+    /// The next pages that aren't indexed yet: those that fill a chunk, or all if they don't and `rest` is set; otherwise
+    /// none.
+    pub(super) fn next(&self, chunk: Chunk, rest: bool) -> Vec<Arc<Page>> {
+        self.making(|unit| {
+            let (mut docs, mut bytes, mut end) = (0, 0, unit.indexed);
+            while let Some(page) = unit.pages.get(end).filter(|_| !chunk.is_full(docs, bytes)) {
+                (docs, bytes, end) = (docs + page.len(), bytes + page.memory(), end + 1);
+            }
+            let begins = if rest || chunk.is_full(docs, bytes) { unit.indexed } else { end };
+            unit.pages.range(begins..end).cloned().collect()
+        })
     }
 
-    /// The page that [`Live::next`] gave is in the segment that is being built.
-    pub(super) fn indexed(&self) {
-        self.making(|unit| unit.indexed += 1);
+    /// So many pages, which [`Live::next`] gave, are in the segment that is being built.
+    pub(super) fn indexed(&self, pages: usize) {
+        self.making(|unit| unit.indexed += pages);
     }
 
     /// The bytes of the pages that wait to be indexed, and of all pages.
     pub(super) fn memory(&self) -> (usize, usize) {
         self.making(|unit| {
-            let waiting = unit.pages.iter().skip(unit.indexed).map(|page| page.memory()).sum();
+            let waiting = unit.pages.range(unit.indexed..).map(|page| page.memory()).sum();
             (waiting, unit.pages.iter().map(|page| page.memory()).sum())
         })
+    }
+
+    /// How many entries wait to be indexed.
+    pub(super) fn waiting(&self) -> usize {
+        self.making(|unit| unit.pages.range(unit.indexed..).map(|page| page.len()).sum())
     }
 
     /// The segment is written: the pages that are in it aren't needed any more.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::live::Live;
 use super::making::{Contents, Making};
 use super::metrics::IndexerMetrics;
-use super::page::Page;
+use super::page::{Chunk, Page};
 use super::sealed::{Published, Publisher, Sealed};
 use super::{IndexerConfig, NAME, TOPICS};
 use crate::error::{Fence, SearchError};
@@ -26,6 +26,9 @@ use crate::split::{LaneRange, SplitMeta};
 /// A sink that catches up with the log publishes as often by the log's own clock as one that takes entries as they come, but
 /// not more often than this: splits that are small cost their merging.
 const CATCHING_UP: Duration = Duration::from_secs(10);
+
+/// So many entries are indexed so quickly that taking more waits for it; more are indexed beside it.
+const AT_ONCE: usize = 2048;
 
 type Publishing = JoinHandle<Result<Published, (Box<Sealed>, SearchError)>>;
 
@@ -42,6 +45,8 @@ pub(super) struct SearchSink {
     dropped: BTreeSet<TopicPartition>,
     /// When the split in the making was begun with.
     since: Option<Instant>,
+    /// What waited when the split in the making was due is being indexed, while more is taken.
+    is_preparing: bool,
     /// What indexes the pages that wait.
     indexing: Option<JoinHandle<Result<(), SearchError>>>,
     publishing: Option<Publishing>,
@@ -81,6 +86,7 @@ impl SearchSink {
             lanes: HashMap::new(),
             dropped: BTreeSet::new(),
             since: None,
+            is_preparing: false,
             indexing: None,
             publishing: None,
             sealed: None,
@@ -89,15 +95,20 @@ impl SearchSink {
         }
     }
 
-    /// Has pages indexed, if any wait and nobody does it.
-    async fn index(&mut self) -> Result<(), SearchError> {
-        if self.indexing.as_ref().is_some_and(|indexing| !indexing.is_finished()) {
+    fn is_indexing(&self) -> bool {
+        self.indexing.as_ref().is_some_and(|indexing| !indexing.is_finished())
+    }
+
+    /// Has pages indexed, if enough wait and nobody does it; with `rest` all that wait.
+    async fn index(&mut self, rest: bool) -> Result<(), SearchError> {
+        if self.is_indexing() {
             return Ok(());
         }
         self.indexed().await?;
-        if self.live.next().is_some() {
+        let chunk = self.config.chunk();
+        if !self.live.next(chunk, rest).is_empty() {
             let (live, making, size) = (self.live.clone(), self.making.clone(), self.size.clone());
-            self.indexing = Some(spawn_blocking(move || index_all(&live, &mut making.lock(), &size)));
+            self.indexing = Some(spawn_blocking(move || index_all(&live, &mut making.lock(), &size, chunk, rest)));
         }
         Ok(())
     }
@@ -113,7 +124,7 @@ impl SearchSink {
     /// Waits until all that was taken is indexed.
     async fn index_rest(&mut self) -> Result<(), SearchError> {
         loop {
-            self.index().await?;
+            self.index(true).await?;
             if self.indexing.is_none() {
                 return Ok(());
             }
@@ -153,7 +164,7 @@ impl SearchSink {
             let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
             (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes: ranges, workspaces })
         });
-        self.since = None;
+        (self.since, self.is_preparing) = (None, false);
         let dropped = std::mem::take(&mut self.dropped);
         let unit = self.live.sealed(searcher);
         self.start(Box::new(Sealed::new(unit, split, lanes, dropped)));
@@ -213,12 +224,22 @@ impl SearchSink {
     }
 
     async fn flush_due(&mut self) -> Result<(), SearchError> {
-        self.index().await?;
+        self.index(false).await?;
         self.settle(false).await?;
-        if self.publishing.is_none() && self.is_due() && self.has_unsealed() {
-            self.seal().await?;
+        if self.publishing.is_some() || !self.is_due() || !self.has_unsealed() {
+            return Ok(());
         }
-        Ok(())
+        if !self.is_preparing && self.live.waiting() > AT_ONCE {
+            if !self.is_indexing() {
+                self.index(true).await?;
+                self.is_preparing = true;
+            }
+            return Ok(());
+        }
+        match self.is_preparing && self.is_indexing() {
+            true => Ok(()),
+            false => self.seal().await,
+        }
     }
 
     /// Makes room for what comes, by waiting for what is behind.
@@ -228,7 +249,7 @@ impl SearchSink {
             self.seal().await?;
         }
         if self.live.memory().0 >= self.config.queue_bytes {
-            self.index().await?;
+            self.index(false).await?;
             self.indexed().await?;
         }
         Ok(())
@@ -263,17 +284,29 @@ impl SearchSink {
     }
 }
 
-/// Indexes all pages that wait, and writes segments as they fill.
-fn index_all(live: &Live, making: &mut Making, size: &Mutex<Size>) -> Result<(), SearchError> {
-    while let Some(page) = live.next() {
-        making.index(&page)?;
-        live.indexed();
+/// Indexes all chunks of pages that wait, with `rest` also one that isn't full, and writes segments as they fill.
+fn index_all(
+    live: &Live,
+    making: &mut Making,
+    size: &Mutex<Size>,
+    chunk: Chunk,
+    mut rest: bool,
+) -> Result<(), SearchError> {
+    loop {
+        let mut pages = live.next(chunk, false);
+        if pages.is_empty() && std::mem::take(&mut rest) {
+            pages = live.next(chunk, true);
+        }
+        if pages.is_empty() {
+            return Ok(());
+        }
+        making.index(&pages)?;
+        live.indexed(pages.len());
         if making.is_segment_full() {
             end_segment(live, making, size)?;
         }
         note(making, size);
     }
-    Ok(())
 }
 
 fn end_segment(live: &Live, making: &mut Making, size: &Mutex<Size>) -> Result<(), SearchError> {
@@ -330,8 +363,8 @@ impl Sink for SearchSink {
         self.live.push(range, Arc::new(Page::copy(batch, from)));
         self.since.get_or_insert_with(Instant::now);
         // If indexing has failed, the next call says so: this batch is taken.
-        if self.indexing.as_ref().is_none_or(|indexing| !indexing.is_finished()) {
-            self.index().await?;
+        if !self.is_indexing() {
+            self.index(false).await?;
         }
         Ok(())
     }

@@ -78,15 +78,23 @@ impl Maintainer {
 
     async fn reindex_split(&self, log: &dyn LogSource, split: &Arc<SplitMeta>) -> Result<Option<u64>, SearchError> {
         let keep = self.keep().await?;
-        let mut making = Making::new(&IndexerConfig::new(&self.config.scratch));
+        let config = IndexerConfig::new(&self.config.scratch);
+        let (mut making, mut pages, chunk) = (Making::new(&config), Vec::new(), config.chunk());
         for range in &split.lanes {
             let mut batches = log.read(*range).await;
             let mut next = range.from;
             while let Some(batch) = batches.recv().await {
                 let batch = batch?;
                 next = batch.to;
+                pages.push(Arc::new(Page::copy(&batch, batch.from)));
+                if !chunk
+                    .is_full(pages.iter().map(|page| page.len()).sum(), pages.iter().map(|page| page.memory()).sum())
+                {
+                    continue;
+                }
+                let full = std::mem::take(&mut pages);
                 let index = move || {
-                    making.index(&Page::copy(&batch, batch.from))?;
+                    making.index(&full)?;
                     if making.is_segment_full() {
                         making.end_segment()?;
                     }
@@ -103,6 +111,7 @@ impl Maintainer {
         }
         let (meta, scratch) = (split.clone(), self.config.scratch.clone());
         let make = move || {
+            making.index(&pages)?;
             let Some((contents, _)) = making.seal()? else { return Ok(None) };
             let all = SplitMeta {
                 id: contents.packed.id.clone(),
