@@ -13,12 +13,12 @@ use agentworks_schemas::codec::encode_entry_body;
 use agentworks_schemas::text::JsonObject;
 use agentworks_schemas::{Level, LogEntry, Position, Source, Timestamp, Topic, TopicPartition};
 use agentworks_search::document::EntryDocument;
-use agentworks_search::exec::{Limits, search_index};
+use agentworks_search::exec::{Limits, Opened, search_index};
 use agentworks_search::schema::{fields, tokenizers};
 use tantivy::collector::{Count, TopDocs};
 use tantivy::query::{PhraseQuery, Query, TermQuery};
 use tantivy::schema::{IndexRecordOption, Term};
-use tantivy::{Index, IndexWriter, Order, Searcher};
+use tantivy::{Index, IndexWriter, Order};
 
 const RUNS: usize = 9;
 
@@ -78,7 +78,7 @@ fn entry(n: u64) -> LogEntry<'static> {
     }
 }
 
-fn build(count: u64) -> Searcher {
+fn build(count: u64) -> Opened {
     let builder = Index::builder().schema(fields().schema.clone()).tokenizers(tokenizers());
     let index = builder.fast_field_tokenizers(tokenizers()).create_in_ram().unwrap();
     let mut writer: IndexWriter<EntryDocument> = index.writer_with_num_threads(1, 1 << 30).unwrap();
@@ -90,7 +90,7 @@ fn build(count: u64) -> Searcher {
         writer.add_document(EntryDocument::new(body.into(), position, Timestamp(0)).unwrap()).unwrap();
     }
     writer.commit().unwrap();
-    index.reader().unwrap().searcher()
+    Opened::new(index.reader().unwrap().searcher())
 }
 
 fn median(mut run: impl FnMut() -> u64) -> (Duration, u64) {

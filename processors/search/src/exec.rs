@@ -1,8 +1,11 @@
 //! A search over the segments of one index.
 //!
-//! - [`compile`]: the query as the library's, per segment, since what a pattern stands for differs from one to the next.
-//! - [`terms`], [`paths`], [`fixed`]: the dictionary of a field, what is known of the paths of `data`, and sets of documents.
+//! - [`compile`], [`patterns`]: the query as the library's, per segment, since what a pattern stands for differs from one
+//!   to the next.
+//! - [`terms`], [`lookups`], [`paths`], [`fixed`]: the dictionary of a field, what was looked up there, what is known of the
+//!   paths of `data`, and sets of documents.
 //! - [`segment`], [`columns`], [`top`]: going through what a segment has, counting, and keeping the first hits.
+//! - [`opened`]: an index, with what need be opened once.
 //! - [`explain`]: what would be done.
 //!
 //! All of it is synchronous and runs on one thread: call it on a pool of blocking ones. It ends by its deadline, whatever is
@@ -13,7 +16,10 @@ mod compile;
 mod error;
 mod explain;
 mod fixed;
+mod lookups;
+mod opened;
 mod paths;
+mod patterns;
 mod segment;
 mod terms;
 #[cfg(test)]
@@ -24,11 +30,12 @@ use std::time::Instant;
 
 use agentworks_query::answer::{FacetCounts, Hit, MAX_VALUES};
 use agentworks_query::{PartialAnswer, SearchRequest};
+use tantivy::TantivyDocument;
 use tantivy::schema::Value as _;
-use tantivy::{Searcher, TantivyDocument};
 
 pub use error::ExecError;
 pub use explain::{SegmentPlan, explain};
+pub use opened::Opened;
 
 use crate::error::SearchError;
 use crate::execute::Execute;
@@ -58,18 +65,13 @@ pub struct ByTerms {
 }
 
 impl Execute for ByTerms {
-    fn search(
-        &self,
-        index: &Searcher,
-        request: &SearchRequest,
-        deadline: Instant,
-    ) -> Result<PartialAnswer, SearchError> {
+    fn search(&self, index: &Opened, request: &SearchRequest, deadline: Instant) -> Result<PartialAnswer, SearchError> {
         Ok(search_index(index, request, &self.limits, deadline)?)
     }
 
     fn explain(
         &self,
-        index: &Searcher,
+        index: &Opened,
         request: &SearchRequest,
         deadline: Instant,
     ) -> Result<Vec<SegmentPlan>, SearchError> {
@@ -99,27 +101,32 @@ impl Deadline {
 /// # Errors
 /// If it may not be asked, asks for too much, is not done by `deadline`, or the index is damaged.
 pub fn search_index(
-    searcher: &Searcher,
+    index: &Opened,
     request: &SearchRequest,
     limits: &Limits,
     deadline: Instant,
 ) -> Result<PartialAnswer, ExecError> {
     request.check()?;
-    let mut search = Search::new(searcher, request, limits, Deadline(deadline))?;
+    let mut search = Search::new(index, request, limits, Deadline(deadline))?;
     search.run()?;
     let Search { mut found, top, facets, .. } = search;
     for (facet, counts) in request.wanted.facets.iter().zip(facets) {
         found.facets.insert(facet.field, FacetCounts::new(counts, MAX_VALUES));
     }
     let begun = Instant::now();
-    for candidate in top.into_sorted() {
+    let top = top.into_sorted();
+    let mut bodies = vec![Vec::new(); top.len()];
+    // Those of one block after each other: it is unpacked once.
+    let mut by_address: Vec<_> = top.iter().zip(&mut bodies).collect();
+    by_address.sort_unstable_by_key(|(candidate, _)| candidate.address);
+    for (candidate, hit) in by_address {
         Deadline(deadline).check()?;
-        let document: TantivyDocument = searcher.doc(candidate.address)?;
+        let document: TantivyDocument = index.doc(candidate.address)?;
         let body = document.get_first(fields().body).and_then(|value| value.as_bytes());
-        let body = body.ok_or(ExecError::Body(candidate.key.position))?.to_vec();
-        found.cost.bytes += body.len() as u64;
-        found.hits.push(Hit { key: candidate.key, body });
+        *hit = body.ok_or(ExecError::Body(candidate.key.position))?.to_vec();
+        found.cost.bytes += hit.len() as u64;
     }
+    found.hits.extend(top.into_iter().zip(bodies).map(|(candidate, body)| Hit { key: candidate.key, body }));
     found.cost.fetching += micros(begun);
     Ok(found)
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use agentworks_query::{PartialAnswer, Scan, SearchRequest};
 use agentworks_schemas::{Position, codec::decode_entry_body};
+use tantivy::TantivyDocument;
 use tantivy::schema::Value as _;
-use tantivy::{Searcher, TantivyDocument};
 
 use crate::error::SearchError;
-use crate::exec::SegmentPlan;
+use crate::exec::{Opened, SegmentPlan};
 use crate::schema::{fields, lane_of};
 
 /// Finds the hits in an index.
@@ -18,12 +18,7 @@ pub trait Execute: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// If the index can't be read, or the search is past a bound, its deadline among them.
-    fn search(
-        &self,
-        index: &Searcher,
-        request: &SearchRequest,
-        deadline: Instant,
-    ) -> Result<PartialAnswer, SearchError>;
+    fn search(&self, index: &Opened, request: &SearchRequest, deadline: Instant) -> Result<PartialAnswer, SearchError>;
 
     /// What would be done with each segment of an index; nothing where that can't be told beforehand. It blocks.
     ///
@@ -31,7 +26,7 @@ pub trait Execute: Send + Sync + fmt::Debug {
     /// As [`Execute::search`].
     fn explain(
         &self,
-        index: &Searcher,
+        index: &Opened,
         request: &SearchRequest,
         deadline: Instant,
     ) -> Result<Vec<SegmentPlan>, SearchError> {
@@ -45,12 +40,7 @@ pub trait Execute: Send + Sync + fmt::Debug {
 pub struct LookAtAll;
 
 impl Execute for LookAtAll {
-    fn search(
-        &self,
-        index: &Searcher,
-        request: &SearchRequest,
-        deadline: Instant,
-    ) -> Result<PartialAnswer, SearchError> {
+    fn search(&self, index: &Opened, request: &SearchRequest, deadline: Instant) -> Result<PartialAnswer, SearchError> {
         let mut scan = Scan::new(request)?;
         for segment in index.segment_readers() {
             let columns = segment.fast_fields();

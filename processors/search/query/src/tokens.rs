@@ -44,12 +44,14 @@ pub struct Tokens<'t> {
     /// Where the current word ends; `at` if there is none.
     end: usize,
     shape: Shape,
+    /// Whether the current word is of ASCII without upper case, as most are: its tokens are what stands there.
+    is_plain: bool,
 }
 
 impl<'t> Tokens<'t> {
     /// The tokens of `text`.
     pub fn new(text: &'t str) -> Self {
-        Tokens { text, at: 0, end: 0, shape: Shape::Whole }
+        Tokens { text, at: 0, end: 0, shape: Shape::Whole, is_plain: false }
     }
 
     /// Writes the next token into `token`, whatever was there, and returns which bytes of the text it was made of; `None`
@@ -62,7 +64,10 @@ impl<'t> Tokens<'t> {
             let part = self.at..self.part_end();
             self.at = part.end;
             token.clear();
-            fold::push(token, &self.text[part.clone()], MAX_TOKEN);
+            match self.is_plain {
+                true => token.push_str(&self.text[part.start..part.end.min(part.start + MAX_TOKEN)]),
+                false => fold::push(token, &self.text[part.clone()], MAX_TOKEN),
+            }
             // Nothing may be left, of a tatweel that stands alone.
             if !token.is_empty() {
                 return Some(part);
@@ -86,18 +91,24 @@ impl<'t> Tokens<'t> {
             }
             at += len;
         };
-        (self.at, self.end, self.shape) = (start, start, Shape::Whole);
+        (self.at, self.end, self.shape, self.is_plain) = (start, start, Shape::Whole, false);
         if first == Class::Single {
             self.end = start + next_class(self.text, bytes, start).map_or(0, |(_, len)| len);
             return true;
         }
-        let (mut digits, mut letters, mut hex) = (false, false, true);
+        let (mut digits, mut letters, mut upper, mut ascii) = (false, false, false, true);
         // Where letters began after digits, as long as that is all there is.
         let mut unit = None;
         let mut is_unit = first == Class::Digit;
         at = start;
         while let Some((class, len)) = next_class(self.text, bytes, at) {
             match class {
+                // Nearly all are.
+                Class::Lower if !digits && len == 1 => {
+                    letters = true;
+                    at += 1;
+                    continue;
+                }
                 Class::Separator | Class::Single => break,
                 Class::Mark => {}
                 Class::Digit => {
@@ -109,16 +120,16 @@ impl<'t> Tokens<'t> {
                         unit = Some(at);
                     }
                     letters = true;
-                    // The x of `0x` as well.
-                    hex &= bytes[at].is_ascii_hexdigit() || at == start + 1 && bytes[start..].starts_with(b"0x");
+                    upper |= class == Class::Upper;
                 }
             }
+            ascii &= len == 1;
             at += len;
         }
-        self.end = at;
+        (self.end, self.is_plain) = (at, ascii && !upper);
         self.shape = match unit {
-            _ if !digits => Shape::Letters,
-            Some(unit) if is_unit && !hex => Shape::Unit(unit),
+            _ if !digits && upper => Shape::Letters,
+            Some(unit) if is_unit && !is_hex(&self.text[start..at]) => Shape::Unit(unit),
             _ => Shape::Whole,
         };
         true
@@ -157,6 +168,13 @@ impl<'t> Tokens<'t> {
         }
         self.end
     }
+}
+
+/// Whether all letters of a word are hexadecimal digits, but for the x of `0x`.
+fn is_hex(word: &str) -> bool {
+    let letters = word.strip_prefix("0x").unwrap_or(word).chars();
+    let is_letter = |letter: &char| matches!(class(*letter), Class::Lower | Class::Upper | Class::Letter);
+    letters.filter(is_letter).all(|letter| letter.is_ascii_hexdigit())
 }
 
 /// Calls `with` for each token of `text`, its bytes in the text and its position.

@@ -4,27 +4,20 @@ use std::cell::OnceCell;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use agentworks_query::ast::{Ends, Field, Keyword, Number, Query, Test, prefix_words};
-use agentworks_query::near::automaton;
+use agentworks_query::ast::{Ends, Field, Keyword, Number, Query, Test};
 use agentworks_query::tokens::tokenize;
 use agentworks_schemas::Timestamp;
 use tantivy::query::{
-    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EnableScoring, Occur, PhrasePrefixQuery, PhraseQuery,
-    RangeQuery,
+    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EnableScoring, Occur, PhraseQuery, RangeQuery,
 };
 use tantivy::query::{Query as IndexQuery, TermQuery};
 use tantivy::schema::{IndexRecordOption, Term};
 use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN, DocSet, SegmentReader};
 
-use super::fixed::Fixed;
-use super::terms::Space;
+use super::fixed::{Fixed, OfTerm};
+use super::terms::{Found, Space};
 use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits};
 use crate::schema::fields;
-
-/// Of so few words that are near one, each counts by how rare it is; of more they all count the same.
-const SCORED_WORDS: usize = 64;
-/// How much less a word counts that is only near the one that was asked for.
-const NEAR_FACTOR: f32 = 0.5;
 
 /// What a query finds in a segment.
 #[derive(Debug)]
@@ -41,17 +34,19 @@ pub(super) enum Plan {
 
 /// Makes queries for one segment.
 pub(super) struct Compiler<'a> {
-    segment: &'a SegmentReader,
-    limits: &'a Limits,
-    deadline: Deadline,
-    scored: bool,
+    pub(super) segment: &'a SegmentReader,
+    pub(super) limits: &'a Limits,
+    pub(super) deadline: Deadline,
+    pub(super) scored: bool,
+    pub(super) workspace: &'a str,
     paths: OnceCell<Vec<Space>>,
+    pub(super) own: OnceCell<Option<BitSet>>,
 }
 
-type Compiled = Result<Plan, ExecError>;
+pub(super) type Compiled = Result<Plan, ExecError>;
 
 impl Plan {
-    fn of(query: impl IndexQuery) -> Plan {
+    pub(super) fn of(query: impl IndexQuery) -> Plan {
         Plan::Some(Box::new(query))
     }
 
@@ -77,7 +72,7 @@ impl Plan {
     }
 
     /// What any finds.
-    fn or(plans: impl IntoIterator<Item = Plan>) -> Plan {
+    pub(super) fn or(plans: impl IntoIterator<Item = Plan>) -> Plan {
         let mut queries = Vec::new();
         for plan in plans {
             match plan {
@@ -113,8 +108,14 @@ fn union(queries: Vec<Box<dyn IndexQuery>>) -> Box<dyn IndexQuery> {
 }
 
 impl<'a> Compiler<'a> {
-    pub(super) fn new(segment: &'a SegmentReader, limits: &'a Limits, deadline: Deadline, scored: bool) -> Self {
-        Compiler { segment, limits, deadline, scored, paths: OnceCell::new() }
+    pub(super) fn new(
+        segment: &'a SegmentReader,
+        limits: &'a Limits,
+        deadline: Deadline,
+        scored: bool,
+        workspace: &'a str,
+    ) -> Self {
+        Compiler { segment, limits, deadline, scored, workspace, paths: OnceCell::new(), own: OnceCell::new() }
     }
 
     /// A filter: what it finds counts nothing.
@@ -122,10 +123,7 @@ impl<'a> Compiler<'a> {
         let space = Space::of_field(self.segment, field)?;
         let mut plans = Vec::new();
         for value in values {
-            if let Some(term) = space.word(value)? {
-                let all = space.index.doc_freq(&term)? == self.segment.max_doc();
-                plans.push(if all { Plan::All } else { Plan::of(TermQuery::new(term, IndexRecordOption::Basic)) });
-            }
+            plans.push(self.documents(&space, space.word(value)?));
         }
         Ok(match Plan::or(plans) {
             Plan::Some(query) if self.scored => Plan::of(ConstScoreQuery::new(query, 0.0)),
@@ -178,7 +176,7 @@ impl<'a> Compiler<'a> {
     /// The library's exclusion seeks in what it excludes even if that stands beyond already, which phrases, and what is made
     /// of them, aren't made for.
     fn set(&self, query: Box<dyn IndexQuery>) -> Result<Box<dyn IndexQuery>, ExecError> {
-        if query.is::<TermQuery>() || query.is::<Fixed>() {
+        if query.is::<TermQuery>() || query.is::<OfTerm>() || query.is::<Fixed>() {
             return Ok(query);
         }
         let weight = query.weight(EnableScoring::disabled_from_schema(&fields().schema))?;
@@ -258,7 +256,7 @@ impl<'a> Compiler<'a> {
             Test::Fuzzy(word, fuzziness) => {
                 let word = tokenize(word).pop().unwrap_or_default();
                 match fuzziness.edits(&word) {
-                    0 => self.term(space.word(&word)?),
+                    0 => Ok(self.term(space, space.word(&word)?)),
                     edits => self.near(space, &word, edits, field, test),
                 }
             }
@@ -275,122 +273,44 @@ impl<'a> Compiler<'a> {
             return Ok(words);
         }
         let number = match Number::parse(text) {
-            Some(number) => self.term(space.number(number)?)?,
+            Some(number) => self.term(space, space.number(number)?),
             None => Plan::None,
         };
         let truth = match text.parse() {
-            Ok(truth) => self.term(space.truth(truth)?)?,
+            Ok(truth) => self.term(space, space.truth(truth)?),
             Err(_) => Plan::None,
         };
         Ok(Plan::or([words, number, truth]))
     }
 
-    fn phrase(&self, space: &Space, words: &[String]) -> Compiled {
+    pub(super) fn phrase(&self, space: &Space, words: &[String]) -> Compiled {
         let mut terms = Vec::with_capacity(words.len());
         for word in words {
             match space.word(word)? {
-                Some(term) => terms.push(term),
+                Some(found) => terms.push(found),
                 None => return Ok(Plan::None),
             }
         }
         Ok(match terms.len() {
-            0 => Plan::None,
-            1 => return self.term(terms.pop()),
-            _ => Plan::of(PhraseQuery::new(terms)),
+            0 | 1 => self.term(space, terms.pop()),
+            _ => Plan::of(PhraseQuery::new(terms.into_iter().map(|found| found.term).collect())),
         })
     }
 
-    fn term(&self, term: Option<Term>) -> Compiled {
-        let option = if self.scored { IndexRecordOption::WithFreqs } else { IndexRecordOption::Basic };
-        Ok(term.map_or(Plan::None, |term| Plan::of(TermQuery::new(term, option))))
+    pub(super) fn term(&self, space: &Space, found: Option<Found>) -> Plan {
+        match found {
+            Some(found) if self.scored => Plan::of(TermQuery::new(found.term, IndexRecordOption::WithFreqs)),
+            found => self.documents(space, found),
+        }
     }
 
-    fn prefix(&self, space: &Space, prefix: &str, field: &Field, test: &Test) -> Compiled {
-        let (words, last) = prefix_words(prefix);
-        let Some(last) = last else { return self.phrase(space, &words) };
-        if words.is_empty() {
-            return self.beginning(space, &last, field, test);
+    /// The documents of a term, none of which counts more than another.
+    fn documents(&self, space: &Space, found: Option<Found>) -> Plan {
+        match found {
+            None => Plan::None,
+            Some(found) if found.info.doc_freq == self.segment.max_doc() => Plan::All,
+            Some(found) => Plan::of(OfTerm { index: space.index().clone(), found }),
         }
-        let mut terms = Vec::with_capacity(words.len() + 1);
-        for word in &words {
-            match space.word(word)? {
-                Some(term) => terms.push(term),
-                None => return Ok(Plan::None),
-            }
-        }
-        let mut count = 0;
-        space.words(&last, &self.deadline, |_, _| self.expanded(&mut count, field, test))?;
-        if count == 0 {
-            return Ok(Plan::None);
-        }
-        terms.push(space.word_prefix(&last));
-        let mut query = PhrasePrefixQuery::new(terms);
-        query.set_max_expansions(u32::try_from(count).unwrap_or(u32::MAX));
-        Ok(Plan::of(query))
-    }
-
-    /// What begins so.
-    fn beginning(&self, space: &Space, start: &str, field: &Field, test: &Test) -> Compiled {
-        let mut docs = self.no_docs();
-        let mut count = 0;
-        space.words(start, &self.deadline, |_, info| {
-            self.expanded(&mut count, field, test)?;
-            space.add(info, &mut docs)
-        })?;
-        Ok(fixed(docs))
-    }
-
-    fn pattern(&self, space: &Space, pattern: &agentworks_query::ast::Pattern, field: &Field, test: &Test) -> Compiled {
-        let mut docs = self.no_docs();
-        let mut count = 0;
-        let start = pattern.prefix();
-        let mut word = start.clone();
-        space.words(&start, &self.deadline, |rest, info| {
-            word.truncate(start.len());
-            // A word that isn't text would be a fault of the index; no pattern is like it.
-            word.push_str(std::str::from_utf8(rest).unwrap_or("\0"));
-            if pattern.matches(&word) {
-                self.expanded(&mut count, field, test)?;
-                space.add(info, &mut docs)?;
-            }
-            Ok(())
-        })?;
-        Ok(fixed(docs))
-    }
-
-    fn near(&self, space: &Space, word: &str, edits: u8, field: &Field, test: &Test) -> Compiled {
-        let mut found = Vec::new();
-        let mut count = 0;
-        space.near(automaton(word, edits), |word, info| {
-            self.expanded(&mut count, field, test)?;
-            found.push((word.to_vec(), info.clone()));
-            Ok(())
-        })?;
-        self.deadline.check()?;
-        if self.scored && found.len() <= SCORED_WORDS {
-            let mut plans = Vec::new();
-            for (near, _) in &found {
-                let Some(near) = std::str::from_utf8(near).ok() else { continue };
-                plans.push(match self.term(space.word(near)?)? {
-                    Plan::Some(query) if near != word => Plan::of(BoostQuery::new(query, NEAR_FACTOR)),
-                    plan => plan,
-                });
-            }
-            return Ok(Plan::or(plans));
-        }
-        let mut docs = self.no_docs();
-        found.iter().try_for_each(|(_, info)| space.add(info, &mut docs))?;
-        Ok(fixed(docs))
-    }
-
-    /// One word more that a pattern stands for.
-    fn expanded(&self, count: &mut usize, field: &Field, test: &Test) -> Result<(), ExecError> {
-        *count += 1;
-        if *count > self.limits.expansions {
-            let clause = Query::Match(field.clone(), test.clone()).to_string();
-            return Err(ExecError::Expansions { clause, max: self.limits.expansions });
-        }
-        Ok(())
     }
 
     fn numbers(&self, space: &Space, ends: &Ends<Number>) -> Compiled {
@@ -427,16 +347,16 @@ impl<'a> Compiler<'a> {
             },
         )?;
         let plan = match test {
-            Test::Text(text) => self.term(space.word(text)?)?,
+            Test::Text(text) => self.term(&space, space.word(text)?),
             Test::OneOf(texts) => {
                 let plans: Result<Vec<Plan>, ExecError> =
-                    texts.iter().map(|text| self.term(space.word(text)?)).collect();
+                    texts.iter().map(|text| Ok(self.term(&space, space.word(text)?))).collect();
                 Plan::or(plans?)
             }
             Test::Prefix(prefix) => self.beginning(&space, prefix, field, test)?,
             Test::Wildcard(pattern) => self.pattern(&space, pattern, field, test)?,
             Test::Fuzzy(word, fuzziness) => match fuzziness.edits(word) {
-                0 => self.term(space.word(word)?)?,
+                0 => self.term(&space, space.word(word)?),
                 edits => self.near(&space, word, edits, field, test)?,
             },
             Test::Exists => self.exists(&space)?,
@@ -449,12 +369,12 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn no_docs(&self) -> BitSet {
+    pub(super) fn no_docs(&self) -> BitSet {
         BitSet::with_max_value(self.segment.max_doc())
     }
 }
 
-fn fixed(docs: BitSet) -> Plan {
+pub(super) fn fixed(docs: BitSet) -> Plan {
     match docs.len() {
         0 => Plan::None,
         len if len == docs.max_value() as usize => Plan::All,

@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use agentworks_query::SearchRequest;
 use serde::Serialize;
-use tantivy::Searcher;
 use tantivy::query::EnableScoring;
 
 use super::compile::Plan;
 use super::segment::Search;
-use super::{Deadline, ExecError, Limits};
+use super::{Deadline, ExecError, Limits, Opened};
 
 /// What would be done with a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,13 +33,13 @@ const MAX_CLAUSES: usize = 4096;
 /// # Errors
 /// As for the search itself.
 pub fn explain(
-    searcher: &Searcher,
+    index: &Opened,
     request: &SearchRequest,
     limits: &Limits,
     deadline: Instant,
 ) -> Result<Vec<SegmentPlan>, ExecError> {
     request.check()?;
-    let search = Search::new(searcher, request, limits, Deadline(deadline))?;
+    let search = Search::new(index, request, limits, Deadline(deadline))?;
     let mut plans = Vec::new();
     for segment in search.segments()? {
         let mut told = SegmentPlan {
@@ -63,7 +62,7 @@ pub fn explain(
             }
             plan => {
                 if let Some(query) = plan.into_query() {
-                    let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
+                    let weight = query.weight(EnableScoring::disabled_from_searcher(index))?;
                     told.estimate = weight.scorer(segment.reader, 1.0)?.size_hint();
                     told.clauses = format!("{query:?}").chars().take(MAX_CLAUSES).collect();
                 }

@@ -9,17 +9,17 @@ use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::{Level, Source, Timestamp};
 use tantivy::columnar::Column;
 use tantivy::query::{EnableScoring, Scorer};
-use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocAddress, DocId, Searcher, SegmentReader, TERMINATED};
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocAddress, DocId, SegmentReader, TERMINATED};
 
-use super::columns::{Counter, Positions};
+use super::columns::{Columns, Counter, Positions, Texts};
 use super::compile::{Compiler, Plan};
 use super::top::Top;
-use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits, micros};
+use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits, Opened, micros};
 use crate::schema::fields;
 
 /// A search in progress.
 pub(super) struct Search<'a> {
-    searcher: &'a Searcher,
+    index: &'a Opened,
     request: &'a SearchRequest,
     limits: &'a Limits,
     pub(super) deadline: Deadline,
@@ -34,21 +34,22 @@ pub(super) struct Search<'a> {
 pub(super) struct Segment<'a> {
     pub(super) ord: u32,
     pub(super) reader: &'a SegmentReader,
-    pub(super) times: Column<i64>,
+    columns: &'a Columns,
+    pub(super) times: &'a Column<i64>,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(
-        searcher: &'a Searcher,
+        index: &'a Opened,
         request: &'a SearchRequest,
         limits: &'a Limits,
         deadline: Deadline,
     ) -> Result<Self, ExecError> {
         let (from, to) = request.times();
         Ok(Search {
-            searcher,
+            index,
             request,
             limits,
             deadline,
@@ -63,10 +64,11 @@ impl<'a> Search<'a> {
     /// The segments, those first whose hits come first.
     pub(super) fn segments(&self) -> Result<Vec<Segment<'a>>, ExecError> {
         let mut segments = Vec::new();
-        for (ord, reader) in self.searcher.segment_readers().iter().enumerate() {
-            let times = reader.fast_fields().i64("timestamp")?;
+        for (ord, reader) in self.index.segment_readers().iter().enumerate() {
+            let (ord, columns) = (ord as u32, self.index.columns(ord as u32));
+            let times = columns.times(reader)?;
             let (first, last) = (Timestamp(times.min_value()), Timestamp(times.max_value()));
-            segments.push(Segment { ord: ord as u32, reader, times, first, last });
+            segments.push(Segment { ord, reader, columns, times, first, last });
         }
         match self.request.sort.order {
             Order::Desc => segments.sort_by_key(|segment| std::cmp::Reverse(segment.last)),
@@ -98,7 +100,8 @@ impl<'a> Search<'a> {
 
     /// What is looked for in a segment, but for what is seen to while going through it.
     pub(super) fn plan(&self, segment: &Segment<'_>) -> Result<Plan, ExecError> {
-        let compiler = Compiler::new(segment.reader, self.limits, self.deadline, self.is_scored());
+        let compiler =
+            Compiler::new(segment.reader, self.limits, self.deadline, self.is_scored(), &self.request.workspace);
         let workspace = compiler.filter(fields().workspace, std::slice::from_ref(&self.request.workspace))?;
         if let Plan::None = workspace {
             return Ok(Plan::None);
@@ -135,8 +138,8 @@ impl<'a> Search<'a> {
             return Ok(());
         };
         let scoring = match self.is_scored() {
-            true => EnableScoring::enabled_from_searcher(self.searcher),
-            false => EnableScoring::disabled_from_searcher(self.searcher),
+            true => EnableScoring::enabled_from_searcher(self.index),
+            false => EnableScoring::disabled_from_searcher(self.index),
         };
         let weight = query.weight(scoring)?;
         self.found.cost.planning += micros(begun);
@@ -173,11 +176,11 @@ struct Pass<'s, 'a> {
     bucket: Option<i64>,
     /// The timeline's counts from its first bucket on.
     buckets: Vec<u64>,
-    positions: Option<Positions>,
-    runs: Option<tantivy::columnar::StrColumn>,
-    levels: Option<Counter>,
-    sources: Option<Counter>,
-    facets: Vec<Counter>,
+    positions: Option<&'a Positions>,
+    runs: Option<&'a Texts>,
+    levels: Option<Counter<'a>>,
+    sources: Option<Counter<'a>>,
+    facets: Vec<Counter<'a>>,
     hits: bool,
     times: [Option<i64>; COLLECT_BLOCK_BUFFER_LEN],
 }
@@ -187,14 +190,14 @@ const DENSE_BUCKETS: i64 = 1 << 16;
 
 impl<'s, 'a> Pass<'s, 'a> {
     fn new(search: &Search<'_>, segment: &'s Segment<'a>, hits: bool) -> Result<Self, ExecError> {
-        let (request, reader) = (search.request, segment.reader);
+        let (request, reader, columns) = (search.request, segment.reader, segment.columns);
         let wanted = &request.wanted;
         let hides = !request.hidden.is_empty();
         let bucket_of = |at| wanted.timeline.map(|interval| bucket(at, interval).millis());
         let one = bucket_of(segment.first) == bucket_of(segment.last);
         let timeline = wanted.timeline.filter(|_| !one);
         let spread = timeline.map_or(0, |interval| segment.last.0.saturating_sub(segment.first.0) / interval + 2);
-        let counter = |field| Counter::of(reader, field);
+        let counter = |field| columns.texts(reader, field).map(Counter::of);
         let distributions = |field| if wanted.distributions { counter(field).map(Some) } else { Ok(None) };
         Ok(Pass {
             segment,
@@ -203,8 +206,8 @@ impl<'s, 'a> Pass<'s, 'a> {
             timeline,
             bucket: bucket_of(segment.first).filter(|_| one),
             buckets: vec![0; if spread <= DENSE_BUCKETS { spread as usize } else { 0 }],
-            positions: if hits || hides { Some(Positions::of(reader)?) } else { None },
-            runs: if hides { reader.fast_fields().str("run")? } else { None },
+            positions: if hits || hides { Some(columns.positions(reader)?) } else { None },
+            runs: if hides { columns.texts(reader, FacetField::Run)? } else { None },
             levels: distributions(FacetField::Level)?,
             sources: distributions(FacetField::Source)?,
             facets: wanted.facets.iter().map(|facet| counter(facet.field)).collect::<Result<_, _>>()?,
@@ -301,7 +304,7 @@ impl<'s, 'a> Pass<'s, 'a> {
     /// Keeps those of a block that are among the first hits.
     fn keep(&mut self, search: &mut Search<'_>, docs: &[DocId], scores: &[f32]) -> Result<(), ExecError> {
         let scored = search.is_scored();
-        let Some(positions) = &self.positions else { return Ok(()) };
+        let Some(positions) = self.positions else { return Ok(()) };
         for (index, doc) in docs.iter().enumerate() {
             let Some(at) = self.times[index] else {
                 return Err(ExecError::Damaged(format!("document {doc} has no timestamp")));
@@ -325,7 +328,7 @@ impl<'s, 'a> Pass<'s, 'a> {
     }
 
     fn is_hidden(&self, request: &SearchRequest, doc: DocId) -> Result<bool, ExecError> {
-        let Some(positions) = &self.positions else { return Ok(false) };
+        let Some(positions) = self.positions else { return Ok(false) };
         let position = positions.get(doc)?;
         let mut run = None;
         for hidden in &request.hidden {
@@ -334,13 +337,7 @@ impl<'s, 'a> Pass<'s, 'a> {
             }
             let Some(wanted) = &hidden.run else { return Ok(true) };
             if run.is_none() {
-                let mut name = String::new();
-                if let Some(column) = &self.runs
-                    && let Some(ord) = column.ords().first(doc)
-                {
-                    column.ord_to_str(ord, &mut name)?;
-                }
-                run = Some(name);
+                run = Some(self.runs.map(|runs| runs.get(doc)).transpose()?.unwrap_or_default());
             }
             if run.as_ref() == Some(wanted) {
                 return Ok(true);

@@ -10,6 +10,7 @@ use tantivy::schema::{Field, IndexRecordOption, Term, Type};
 use tantivy::{BitSet, InvertedIndexReader, SegmentReader, i64_to_u64, u64_to_f64, u64_to_i64};
 use tantivy_fst::Automaton;
 
+use super::lookups::Dictionary;
 use super::paths::{KnownPath, paths_of};
 use super::{Deadline, ExecError};
 
@@ -20,10 +21,17 @@ const SEPARATOR: u8 = 1;
 /// How many terms are gone through before the clock is looked at.
 pub(super) const TERMS_A_LOOK: usize = 4096;
 
+/// A term that is there, and where its documents are.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) term: Term,
+    pub(super) info: TermInfo,
+}
+
 /// The terms of a field, or of one path in `data`.
 #[derive(Clone)]
 pub(super) struct Space {
-    pub(super) index: Arc<InvertedIndexReader>,
+    dictionary: Dictionary,
     pub(super) field: Field,
     /// What all of its terms begin with: nothing, or a path and its end.
     prefix: Vec<u8>,
@@ -36,14 +44,15 @@ pub(super) struct Space {
 impl Space {
     /// All terms of a field that isn't JSON.
     pub(super) fn of_field(segment: &SegmentReader, field: Field) -> Result<Space, ExecError> {
-        Ok(Space { index: segment.inverted_index(field)?, field, prefix: Vec::new(), typed: false, path: None })
+        let dictionary = Dictionary::of(segment, field)?;
+        Ok(Space { dictionary, field, prefix: Vec::new(), typed: false, path: None })
     }
 
     /// The terms of one path.
     pub(super) fn of_path(segment: &SegmentReader, field: Field, path: &str) -> Result<Space, ExecError> {
         let prefix =
             path.bytes().map(|byte| if byte == b'.' { SEPARATOR } else { byte }).chain([END_OF_PATH]).collect();
-        Ok(Space { index: segment.inverted_index(field)?, field, prefix, typed: true, path: None })
+        Ok(Space { dictionary: Dictionary::of(segment, field)?, field, prefix, typed: true, path: None })
     }
 
     /// The spaces of all paths.
@@ -53,12 +62,17 @@ impl Space {
         max: usize,
         deadline: &Deadline,
     ) -> Result<Vec<Space>, ExecError> {
-        let index = segment.inverted_index(field)?;
+        let dictionary = Dictionary::of(segment, field)?;
         let space = |path: &Arc<KnownPath>| {
-            let (index, prefix) = (index.clone(), path.prefix.clone());
-            Space { index, field, prefix, typed: true, path: Some(path.clone()) }
+            let (dictionary, prefix) = (dictionary.clone(), path.prefix.clone());
+            Space { dictionary, field, prefix, typed: true, path: Some(path.clone()) }
         };
         Ok(paths_of(segment, field, max, deadline)?.iter().map(space).collect())
+    }
+
+    /// What reads the documents of its terms.
+    pub(super) fn index(&self) -> &Arc<InvertedIndexReader> {
+        &self.dictionary.index
     }
 
     /// The term whose bytes in the dictionary are these.
@@ -83,7 +97,7 @@ impl Space {
     }
 
     /// The term of a word, if there is one.
-    pub(super) fn word(&self, word: &str) -> Result<Option<Term>, ExecError> {
+    pub(super) fn word(&self, word: &str) -> Result<Option<Found>, ExecError> {
         if self.path.as_ref().is_some_and(|path| !path.may_have(word.as_bytes())) {
             return Ok(None);
         }
@@ -96,7 +110,7 @@ impl Space {
     }
 
     /// The term of a number, if there is one.
-    pub(super) fn number(&self, number: Number) -> Result<Option<Term>, ExecError> {
+    pub(super) fn number(&self, number: Number) -> Result<Option<Found>, ExecError> {
         let (typ, bits) = match number {
             Number::I64(value) => (Type::I64, i64_to_u64(value)),
             Number::U64(value) => (Type::U64, value),
@@ -106,12 +120,12 @@ impl Space {
     }
 
     /// The term of a truth value, if there is one.
-    pub(super) fn truth(&self, truth: bool) -> Result<Option<Term>, ExecError> {
+    pub(super) fn truth(&self, truth: bool) -> Result<Option<Found>, ExecError> {
         self.known(self.key(Type::Bool, &u64::from(truth).to_be_bytes()))
     }
 
-    fn known(&self, key: Vec<u8>) -> Result<Option<Term>, ExecError> {
-        Ok(self.index.terms().get(&key)?.map(|_| self.term_of_key(&key)))
+    fn known(&self, key: Vec<u8>) -> Result<Option<Found>, ExecError> {
+        Ok(self.dictionary.get(&key)?.map(|info| Found { term: self.term_of_key(&key), info }))
     }
 
     /// Calls `with` for each word that begins with `prefix`: the word without it, and where its documents are. It ends
@@ -133,7 +147,7 @@ impl Space {
         deadline: &Deadline,
         mut with: impl FnMut(&[u8], &TermInfo) -> Result<bool, ExecError>,
     ) -> Result<(), ExecError> {
-        let builder = self.index.terms().range().ge(from);
+        let builder = self.index().terms().range().ge(from);
         let mut stream = match after_all(from) {
             Some(end) => builder.lt(&end).into_stream()?,
             None => builder.into_stream()?,
@@ -159,7 +173,7 @@ impl Space {
     ) -> Result<(), ExecError> {
         let start = self.key(Type::Str, b"");
         let automaton = After { start: &start, dfa };
-        let mut stream = self.index.terms().search(&automaton).ge(&start).into_stream()?;
+        let mut stream = self.index().terms().search(&automaton).ge(&start).into_stream()?;
         while let Some((key, info)) = stream.next() {
             with(&key[start.len()..], info)?;
         }
@@ -207,7 +221,7 @@ impl Space {
 
     /// Adds the documents of a term.
     pub(super) fn add(&self, info: &TermInfo, docs: &mut BitSet) -> Result<(), ExecError> {
-        let mut postings = self.index.read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?;
+        let mut postings = self.index().read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?;
         while !postings.docs().is_empty() {
             for doc in postings.docs() {
                 docs.insert(*doc);
@@ -215,6 +229,20 @@ impl Space {
             postings.advance();
         }
         Ok(())
+    }
+
+    /// Adds those documents of a term that are in `own`, and says whether any is.
+    pub(super) fn add_of(&self, own: &BitSet, info: &TermInfo, docs: &mut BitSet) -> Result<bool, ExecError> {
+        let mut postings = self.index().read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?;
+        let mut any = false;
+        while !postings.docs().is_empty() {
+            for doc in postings.docs().iter().filter(|doc| own.contains(**doc)) {
+                docs.insert(*doc);
+                any = true;
+            }
+            postings.advance();
+        }
+        Ok(any)
     }
 }
 

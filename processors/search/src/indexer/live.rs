@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use agentworks_schemas::TopicPartition;
 use parking_lot::Mutex;
-use tantivy::Searcher;
 use tokio::time::Instant;
 
 use super::page::{Chunk, Page};
+use crate::exec::Opened;
 use crate::split::LaneRange;
 
 /// What an indexer can answer for. Clones share it.
@@ -26,7 +26,7 @@ pub struct Unit {
     /// The ranges that it holds all entries of.
     pub lanes: BTreeMap<TopicPartition, LaneRange>,
     /// What searches the segments that are written.
-    pub searcher: Option<Searcher>,
+    pub searcher: Option<Opened>,
     /// What isn't in there.
     pub pages: VecDeque<Arc<Page>>,
     /// How many of the pages are in the segment that is being built.
@@ -142,7 +142,7 @@ impl Live {
     }
 
     /// The segment is written: the pages that are in it aren't needed any more.
-    pub(super) fn written(&self, searcher: Option<Searcher>) {
+    pub(super) fn written(&self, searcher: Option<Opened>) {
         self.making(|unit| {
             unit.pages.drain(..unit.indexed);
             unit.indexed = 0;
@@ -158,7 +158,7 @@ impl Live {
     }
 
     /// The unit in the making is complete. Returns its number.
-    pub(super) fn sealed(&self, searcher: Option<Searcher>) -> u64 {
+    pub(super) fn sealed(&self, searcher: Option<Opened>) -> u64 {
         self.making(|unit| {
             unit.pages.clear();
             (unit.indexed, unit.searcher, unit.state) = (0, searcher, UnitState::Sealed);
@@ -167,7 +167,7 @@ impl Live {
     }
 
     /// What searches a unit, and the lanes that it has, have changed: lanes that were lost were left out.
-    pub(super) fn replaced(&self, number: u64, searcher: Option<Searcher>, lanes: &[LaneRange]) {
+    pub(super) fn replaced(&self, number: u64, searcher: Option<Opened>, lanes: &[LaneRange]) {
         if let Some(unit) = self.units.lock().iter_mut().find(|unit| unit.number == number) {
             unit.searcher = searcher;
             unit.lanes.retain(|partition, _| lanes.iter().any(|range| range.partition == *partition));

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use agentworks_schemas::Position;
 use tantivy::directory::RamDirectory;
-use tantivy::{Index, IndexMeta, Searcher, SingleSegmentIndexWriter};
+use tantivy::{Index, IndexMeta, SingleSegmentIndexWriter};
 
 use super::page::Page;
 use super::{IndexerConfig, MAX_SEGMENTS};
 use crate::document::EntryDocument;
 use crate::error::SearchError;
+use crate::exec::Opened;
 use crate::schema::{fields, settings, tokenizers};
 use crate::split::{Packed, SplitWriter, WorkspaceMeta, open_files};
 
@@ -130,7 +131,7 @@ impl Making {
 
     /// Writes the segment in the making, if there is one. Returns what searches all that is written, if there is anything.
     /// After an error of the disk it can be called again.
-    pub(crate) fn end_segment(&mut self) -> Result<Option<Searcher>, SearchError> {
+    pub(crate) fn end_segment(&mut self) -> Result<Option<Opened>, SearchError> {
         self.check()?;
         // First one that could not be written before.
         self.write_built()?;
@@ -159,7 +160,7 @@ impl Making {
     }
 
     /// Ends the split, and begins anew. `None` if there is nothing in it. After an error of the disk it can be called again.
-    pub(crate) fn seal(&mut self) -> Result<Option<(Contents, Searcher)>, SearchError> {
+    pub(crate) fn seal(&mut self) -> Result<Option<(Contents, Opened)>, SearchError> {
         let Some(searcher) = self.end_segment()? else { return Ok(None) };
         let Some(mut split) = self.split.take() else { return Ok(None) };
         let (bytes, footer) = match split.finish() {

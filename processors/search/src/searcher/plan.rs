@@ -6,10 +6,10 @@ use std::time::Instant;
 use agentworks_query::SearchRequest;
 use agentworks_schemas::Timestamp;
 use serde::Serialize;
-use tantivy::Searcher as Index;
 
 use super::Searcher;
 use crate::error::SearchError;
+use crate::exec::Opened;
 use crate::exec::SegmentPlan;
 use crate::execute::Execute;
 use crate::split::{SplitId, SplitMeta, Times, WorkspaceMeta};
@@ -88,7 +88,7 @@ impl Searcher {
         deadline: Instant,
     ) -> Result<SplitPlan, SearchError> {
         let WorkspaceMeta { docs: documents, times: Times { first, last }, .. } = meta.workspaces[&request.workspace];
-        let explain = move |execute: &dyn Execute, index: &Index| execute.explain(index, &request, deadline);
+        let explain = move |execute: &dyn Execute, index: &Opened| execute.explain(index, &request, deadline);
         let segments = self.with_split(&meta, explain).await?;
         Ok(SplitPlan { split: meta.id.clone(), documents, first, last, segments })
     }

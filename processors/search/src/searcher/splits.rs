@@ -7,11 +7,11 @@ use agentworks_query::request::{Order, SortBy};
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::Timestamp;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tantivy::Searcher as Index;
 use tokio::task::spawn_blocking;
 
 use super::{Damage, Searcher};
 use crate::error::SearchError;
+use crate::exec::Opened;
 use crate::execute::Execute;
 use crate::manifest::State;
 use crate::split::{SplitMeta, Times};
@@ -80,7 +80,7 @@ impl Searcher {
         request: Arc<SearchRequest>,
         deadline: Instant,
     ) -> Result<PartialAnswer, SearchError> {
-        let search = move |execute: &dyn Execute, index: &Index| execute.search(index, &request, deadline);
+        let search = move |execute: &dyn Execute, index: &Opened| execute.search(index, &request, deadline);
         let mut answer = self.with_split(&meta, search).await?;
         answer.cost.splits += 1;
         Ok(answer)
@@ -90,7 +90,7 @@ impl Searcher {
     pub(super) async fn with_split<T: Send + 'static>(
         &self,
         meta: &Arc<SplitMeta>,
-        work: impl FnOnce(&dyn Execute, &Index) -> Result<T, SearchError> + Send + 'static,
+        work: impl FnOnce(&dyn Execute, &Opened) -> Result<T, SearchError> + Send + 'static,
     ) -> Result<T, SearchError> {
         let permits = self.shared.permits.clone();
         let permit = permits.acquire_owned().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;

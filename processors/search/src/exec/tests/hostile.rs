@@ -87,6 +87,25 @@ fn what_is_too_much_says_what_and_how_much() {
     assert!(error("line", &Limits::default(), Instant::now()).starts_with("the search took longer than it may"));
 }
 
+/// What another workspace has written doesn't count.
+#[test]
+fn the_words_of_others_are_nobodys_bound() {
+    let (mut entries, mut own) = (wide(200), lines(10));
+    entries.iter_mut().for_each(|entry| entry.workspace_id = "other".into());
+    own.iter_mut().for_each(|entry| entry.message = format!("a{} abc", entry.message).into());
+    entries.extend(own);
+    let searcher = index(&[&entries]);
+    let limits = Limits { expansions: 100, ..Limits::default() };
+    let found = |query: &str, workspace: &str| {
+        let request = SearchRequest { workspace: workspace.into(), ..request(query) };
+        search_index(&searcher, &request, &limits, soon()).map(|found| found.hits.len())
+    };
+    for query in ["message:a*", "message:*a*", "message:\"of a\"* OR message:ab*", "message:abd~1"] {
+        assert_eq!(found(query, "w0").unwrap(), 3, "{query}");
+    }
+    assert!(matches!(found("message:a*", "other"), Err(ExecError::Expansions { .. })));
+}
+
 /// The deadline ends what is within a segment, too.
 #[test]
 fn a_deadline_holds_within_a_segment() {

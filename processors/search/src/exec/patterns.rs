@@ -1,0 +1,144 @@
+//! Patterns: what words of a segment they stand for, and how many they may.
+
+use agentworks_query::ast::{Field, Pattern, Query, Test, prefix_words};
+use agentworks_query::near::automaton;
+use tantivy::BitSet;
+use tantivy::postings::TermInfo;
+use tantivy::query::{BoostQuery, PhrasePrefixQuery};
+
+use super::ExecError;
+use super::compile::{Compiled, Compiler, Plan, fixed};
+use super::terms::Space;
+use crate::schema::fields;
+
+/// Of so few words that are near one, each counts by how rare it is; of more they all count the same.
+const SCORED_WORDS: usize = 64;
+/// How much less a word counts that is only near the one that was asked for.
+const NEAR_FACTOR: f32 = 0.5;
+
+/// What a pattern stands for.
+struct Expansion {
+    /// How many words of the workspace's entries.
+    count: usize,
+    docs: BitSet,
+}
+
+impl Compiler<'_> {
+    pub(super) fn prefix(&self, space: &Space, prefix: &str, field: &Field, test: &Test) -> Compiled {
+        let (words, last) = prefix_words(prefix);
+        let Some(last) = last else { return self.phrase(space, &words) };
+        if words.is_empty() {
+            return self.beginning(space, &last, field, test);
+        }
+        let mut terms = Vec::with_capacity(words.len() + 1);
+        for word in &words {
+            match space.word(word)? {
+                Some(found) => terms.push(found.term),
+                None => return Ok(Plan::None),
+            }
+        }
+        let (mut expansion, mut all) = (self.expansion(), 0);
+        space.words(&last, &self.deadline, |_, info| {
+            all += 1;
+            self.expand(space, info, &mut expansion, field, test).map(drop)
+        })?;
+        if expansion.count == 0 {
+            return Ok(Plan::None);
+        }
+        terms.push(space.word_prefix(&last));
+        let mut query = PhrasePrefixQuery::new(terms);
+        // The library counts those of other workspaces, too.
+        query.set_max_expansions(all);
+        Ok(Plan::of(query))
+    }
+
+    /// What begins so.
+    pub(super) fn beginning(&self, space: &Space, start: &str, field: &Field, test: &Test) -> Compiled {
+        let mut expansion = self.expansion();
+        space
+            .words(start, &self.deadline, |_, info| self.expand(space, info, &mut expansion, field, test).map(drop))?;
+        Ok(fixed(expansion.docs))
+    }
+
+    pub(super) fn pattern(&self, space: &Space, pattern: &Pattern, field: &Field, test: &Test) -> Compiled {
+        let mut expansion = self.expansion();
+        let start = pattern.prefix();
+        let mut word = start.clone();
+        space.words(&start, &self.deadline, |rest, info| {
+            word.truncate(start.len());
+            // A word that isn't text would be a fault of the index; no pattern is like it.
+            word.push_str(std::str::from_utf8(rest).unwrap_or("\0"));
+            if pattern.matches(&word) {
+                self.expand(space, info, &mut expansion, field, test)?;
+            }
+            Ok(())
+        })?;
+        Ok(fixed(expansion.docs))
+    }
+
+    pub(super) fn near(&self, space: &Space, word: &str, edits: u8, field: &Field, test: &Test) -> Compiled {
+        let (mut expansion, mut found) = (self.expansion(), Vec::new());
+        space.near(automaton(word, edits), |word, info| {
+            if self.expand(space, info, &mut expansion, field, test)? {
+                found.push(word.to_vec());
+            }
+            Ok(())
+        })?;
+        self.deadline.check()?;
+        if self.scored && found.len() <= SCORED_WORDS {
+            let mut plans = Vec::new();
+            for near in &found {
+                let Some(near) = std::str::from_utf8(near).ok() else { continue };
+                plans.push(match self.term(space, space.word(near)?) {
+                    Plan::Some(query) if near != word => Plan::of(BoostQuery::new(query, NEAR_FACTOR)),
+                    plan => plan,
+                });
+            }
+            return Ok(Plan::or(plans));
+        }
+        Ok(fixed(expansion.docs))
+    }
+
+    fn expansion(&self) -> Expansion {
+        Expansion { count: 0, docs: self.no_docs() }
+    }
+
+    /// One word more that a pattern stands for, if any entry of the workspace has it: what others write is nobody's bound.
+    fn expand(
+        &self,
+        space: &Space,
+        info: &TermInfo,
+        expansion: &mut Expansion,
+        field: &Field,
+        test: &Test,
+    ) -> Result<bool, ExecError> {
+        let is_own = match self.own()? {
+            Some(own) => space.add_of(own, info, &mut expansion.docs)?,
+            None => space.add(info, &mut expansion.docs).map(|()| true)?,
+        };
+        expansion.count += usize::from(is_own);
+        if expansion.count > self.limits.expansions {
+            let clause = Query::Match(field.clone(), test.clone()).to_string();
+            return Err(ExecError::Expansions { clause, max: self.limits.expansions });
+        }
+        Ok(is_own)
+    }
+
+    /// The documents of the workspace; `None` if all are.
+    fn own(&self) -> Result<Option<&BitSet>, ExecError> {
+        if self.own.get().is_none() {
+            let space = Space::of_field(self.segment, fields().workspace)?;
+            let own = match space.word(self.workspace)? {
+                Some(found) if found.info.doc_freq == self.segment.max_doc() => None,
+                found => {
+                    let mut docs = self.no_docs();
+                    found.iter().try_for_each(|found| space.add(&found.info, &mut docs))?;
+                    Some(docs)
+                }
+            };
+            // Nobody else was here between.
+            let _ = self.own.set(own);
+        }
+        Ok(self.own.get().and_then(Option::as_ref))
+    }
+}
