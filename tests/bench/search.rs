@@ -1,6 +1,7 @@
 //! The index beside VictoriaLogs: the same entries into both, from a topic and over its fastest API, and the same
 //! questions to both over HTTP, in turns; and beside bare tantivy with the same schema. And how soon an entry is found.
 
+mod bare;
 mod corpus;
 mod questions;
 mod victoria;
@@ -9,15 +10,8 @@ use std::time::{Duration, Instant};
 
 use agentworks_kafka::KafkaSettings;
 use agentworks_schemas::access::Role as Access;
-use agentworks_schemas::codec::{Framing, encode_entry, encode_entry_body};
-use agentworks_schemas::{Level, Position, Source, Topic, TopicPartition};
-use agentworks_search::document::EntryDocument;
-use agentworks_search::indexer::IndexerConfig;
-use agentworks_search::schema::{fields, settings, tokenizers};
-use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
-use tantivy::Index;
-use tantivy::directory::RamDirectory;
+use agentworks_schemas::codec::{Framing, encode_entry};
+use agentworks_schemas::{Level, Source, Topic};
 use tokio::time::sleep;
 
 use self::corpus::{Corpus, word};
@@ -59,7 +53,7 @@ pub fn run() {
         for _ in 0..rounds {
             drop(last.take());
             let ours = Ours::index(&corpus).await;
-            let bare = bare(&corpus);
+            let bare = bare::rate(&corpus);
             let theirs = Theirs::index(&corpus, ours.json).await;
             let (rate, ratio) = match &theirs {
                 Some(theirs) => (format!("{:.0}", theirs.rate), format!("**{:.2}**", ours.rate / theirs.rate)),
@@ -179,36 +173,6 @@ fn produce(settings: &KafkaSettings, corpus: &Corpus) -> u64 {
     }
     filler.finish();
     bytes
-}
-
-/// Lines per CPU-second of tantivy with our schema, from entries in memory into segments as large as ours, in memory too.
-fn bare(corpus: &Corpus) -> f64 {
-    let entries = corpus.entries.min(200_000);
-    let bodies = corpus.entries().take(entries).map(|entry| {
-        let mut body = Vec::new();
-        encode_entry_body(&entry, &mut body);
-        (Bytes::from(body), entry.timestamp)
-    });
-    let bodies: Vec<_> = bodies.collect();
-    let config = IndexerConfig::new("");
-    let began = thread_time();
-    for (segment, bodies) in bodies.chunks(config.segment_docs).enumerate() {
-        let builder = Index::builder().schema(fields().schema.clone()).settings(settings()).tokenizers(tokenizers());
-        let builder = builder.fast_field_tokenizers(tokenizers());
-        let mut index = builder.single_segment_index_writer(RamDirectory::create(), config.segment_bytes).unwrap();
-        for (number, (body, time)) in bodies.iter().enumerate() {
-            let offset = (segment * config.segment_docs + number) as i64;
-            let position = Position { partition: TopicPartition::new(Topic::AgentLogs, 0), epoch: 0, offset };
-            index.add_document(EntryDocument::new(body.clone(), position, *time).unwrap()).unwrap();
-        }
-        index.finalize().unwrap();
-    }
-    entries as f64 / (thread_time() - began).as_secs_f64()
-}
-
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Asks both the same, in turns.

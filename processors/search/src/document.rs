@@ -58,7 +58,8 @@ impl EntryDocument {
         Some(&self.data).filter(|data| !data.is_empty())
     }
 
-    fn body(&self) -> &[u8] {
+    /// Its canonical body.
+    pub fn body(&self) -> &[u8] {
         self.entry.borrow_owner()
     }
 }

@@ -30,8 +30,6 @@ use std::time::Instant;
 
 use agentworks_query::answer::{FacetCounts, Hit, MAX_VALUES};
 use agentworks_query::{PartialAnswer, SearchRequest};
-use tantivy::TantivyDocument;
-use tantivy::schema::Value as _;
 
 pub use error::ExecError;
 pub use explain::{SegmentPlan, explain};
@@ -39,8 +37,8 @@ pub use opened::Opened;
 
 use crate::error::SearchError;
 use crate::execute::Execute;
-use crate::schema::fields;
 use segment::Search;
+use top::Candidate;
 
 /// What a search may take beside its time.
 #[derive(Clone, Debug)]
@@ -119,12 +117,15 @@ pub fn search_index(
     // Those of one block after each other: it is unpacked once.
     let mut by_address: Vec<_> = top.iter().zip(&mut bodies).collect();
     by_address.sort_unstable_by_key(|(candidate, _)| candidate.address);
-    for (candidate, hit) in by_address {
-        Deadline(deadline).check()?;
-        let document: TantivyDocument = index.doc(candidate.address)?;
-        let body = document.get_first(fields().body).and_then(|value| value.as_bytes());
-        *hit = body.ok_or(ExecError::Body(candidate.key.position))?.to_vec();
-        found.cost.bytes += hit.len() as u64;
+    let of_segment =
+        |(one, _): &(&Candidate, _), (other, _): &(&Candidate, _)| one.address.segment_ord == other.address.segment_ord;
+    for hits in by_address.chunk_by_mut(of_segment) {
+        let mut bodies = index.bodies(hits[0].0.address.segment_ord).reader()?;
+        for (candidate, hit) in hits {
+            Deadline(deadline).check()?;
+            **hit = bodies.get(candidate.address.doc_id)?.to_vec();
+            found.cost.bytes += hit.len() as u64;
+        }
     }
     found.hits.extend(top.into_iter().zip(bodies).map(|(candidate, body)| Hit { key: candidate.key, body }));
     found.cost.fetching += micros(begun);

@@ -5,12 +5,10 @@ use std::time::Instant;
 
 use agentworks_query::{PartialAnswer, Scan, SearchRequest};
 use agentworks_schemas::{Position, codec::decode_entry_body};
-use tantivy::TantivyDocument;
-use tantivy::schema::Value as _;
 
 use crate::error::SearchError;
 use crate::exec::{Opened, SegmentPlan};
-use crate::schema::{fields, lane_of};
+use crate::schema::lane_of;
 
 /// Finds the hits in an index.
 pub trait Execute: Send + Sync + fmt::Debug {
@@ -42,10 +40,10 @@ pub struct LookAtAll;
 impl Execute for LookAtAll {
     fn search(&self, index: &Opened, request: &SearchRequest, deadline: Instant) -> Result<PartialAnswer, SearchError> {
         let mut scan = Scan::new(request)?;
-        for segment in index.segment_readers() {
+        for (number, segment) in index.segment_readers().iter().enumerate() {
             let columns = segment.fast_fields();
             let (lanes, epochs, offsets) = (columns.u64("lane")?, columns.u64("epoch")?, columns.i64("offset")?);
-            let store = segment.get_store_reader(1).map_err(SearchError::scratch("a split"))?;
+            let mut bodies = index.bodies(number as u32).reader().map_err(SearchError::scratch("a split"))?;
             for doc in 0..segment.max_doc() {
                 if doc % 1024 == 0 && Instant::now() >= deadline {
                     return Err(SearchError::Deadline);
@@ -55,9 +53,8 @@ impl Execute for LookAtAll {
                     let epoch = u32::try_from(epochs.first(doc)?).ok()?;
                     Some(Position { partition, epoch, offset: offsets.first(doc)? })
                 };
-                let document: TantivyDocument = store.get(doc)?;
-                let body = document.get_first(fields().body).and_then(|value| value.as_bytes());
-                let (Some(position), Some(body)) = (position(), body) else { continue };
+                let Some(position) = position() else { continue };
+                let body = bodies.get(doc).map_err(SearchError::scratch("a split"))?;
                 let entry = decode_entry_body(body)
                     .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;
                 scan.add(position, &entry, || body.to_vec());

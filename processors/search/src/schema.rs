@@ -9,16 +9,15 @@
 //! | `card`, `run`, `provider`, `model`, `level`, `source` | the whole | the whole |
 //! | `timestamp`, `record_time` | | milliseconds since the Unix epoch |
 //! | `lane`, `epoch`, `offset` | | the entry's position; see [`lane_number`] |
-//! | `body` | | stored: the canonical Avro body |
 //!
-//! Nothing is there twice, and nothing that no query needs: all bytes of the index are meant to be at most 0.30 of the
+//! The entries themselves, their canonical Avro bodies, lie beside it; see [`crate::split::bodies`]. Nothing is there twice, and nothing that no query needs: all bytes of the index are meant to be at most 0.30 of the
 //! entries' JSON.
 
 use std::sync::LazyLock;
 
 use agentworks_schemas::{Topic, TopicPartition};
 use tantivy::schema::{
-    Field, IndexRecordOption, JsonObjectOptions, NumericOptions, STORED, Schema, TextFieldIndexing, TextOptions,
+    Field, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema, TextFieldIndexing, TextOptions,
 };
 use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::tokenizer::{RawTokenizer, TextAnalyzer, TokenizerManager};
@@ -28,11 +27,6 @@ use crate::tokenizer::{EntryTokenizer, TOKENIZER};
 
 /// The tokenizer of fields whose term is the whole value.
 pub const RAW: &str = "raw";
-
-/// The level of zstd for stored bodies.
-const STORE_LEVEL: i32 = 3;
-/// How many bytes of bodies are compressed together: more compress better, and each hit reads one such block.
-const STORE_BLOCK: usize = 64 << 10;
 
 /// The fields.
 #[derive(Clone, Debug)]
@@ -61,7 +55,6 @@ pub struct Fields {
     pub lane: Field,
     pub epoch: Field,
     pub offset: Field,
-    pub body: Field,
 }
 
 static FIELDS: LazyLock<Fields> = LazyLock::new(Fields::make);
@@ -114,7 +107,6 @@ impl Fields {
             lane: schema.add_u64_field("lane", column.clone()),
             epoch: schema.add_u64_field("epoch", column.clone()),
             offset: schema.add_i64_field("offset", column),
-            body: schema.add_bytes_field("body", STORED),
             schema: schema.build(),
         }
     }
@@ -123,9 +115,8 @@ impl Fields {
 /// How all indexes are made.
 pub fn settings() -> IndexSettings {
     IndexSettings {
-        docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(STORE_LEVEL) }),
-        docstore_blocksize: STORE_BLOCK,
-        // The indexer has one thread, and that is busy enough.
+        // Nothing is stored there, which is five bytes a document if it isn't compressed, and no thread is needed for that.
+        docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(1) }),
         docstore_compress_dedicated_thread: false,
         ..IndexSettings::default()
     }

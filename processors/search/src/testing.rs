@@ -11,14 +11,11 @@ use agentworks_processors::erasure::{ERASURES, Erasure};
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_entry_body};
 use agentworks_schemas::{Level, LogEntry, Position, Source, Timestamp, Topic, TopicPartition};
 use agentworks_store::{Key, Store, Write};
-use tantivy::Index;
-use tantivy::directory::RamDirectory;
 
 use crate::document::EntryDocument;
 use crate::error::SearchError;
 use crate::manifest::{Change, LaneStart, Manifest};
-use crate::schema::{fields, settings, tokenizers};
-use crate::split::{LaneRange, Packed, SplitMeta, SplitWriter, WorkspaceMeta, object_name};
+use crate::split::{LaneRange, Packed, SegmentWriter, SplitMeta, SplitWriter, WorkspaceMeta, object_name};
 
 pub(crate) fn at(partition: i32, offset: i64) -> Position {
     Position { partition: TopicPartition::new(Topic::AgentLogs, partition), epoch: 0, offset }
@@ -87,19 +84,16 @@ pub(crate) fn packed(folder: &Path, parts: &[Entries]) -> (Packed, SplitMeta) {
     let mut writer = SplitWriter::new(folder).unwrap();
     let (mut docs, mut workspaces) = (0, BTreeMap::<String, WorkspaceMeta>::new());
     for (_, entries) in parts {
-        let ram = RamDirectory::create();
-        let builder = Index::builder().schema(fields().schema.clone()).settings(settings()).tokenizers(tokenizers());
-        let builder = builder.fast_field_tokenizers(tokenizers());
-        let mut index = builder.single_segment_index_writer(ram.clone(), 50 << 20).unwrap();
+        let mut segment = SegmentWriter::new(50 << 20, Vec::new()).unwrap();
         for (position, time, body) in entries {
             let document = EntryDocument::new(body.clone().into(), *position, *time).unwrap();
             let one = WorkspaceMeta::of(document.entry().timestamp, *time);
             let name = document.entry().workspace_id.to_string();
             workspaces.entry(name).and_modify(|known| *known = known.with(one)).or_insert(one);
-            index.add_document(document).unwrap();
+            segment.add(document).unwrap();
             docs += 1;
         }
-        writer.add(&index.finalize().unwrap().load_metas().unwrap(), &ram).unwrap();
+        writer.add(&segment.finish().unwrap()).unwrap();
     }
     let packed = writer.pack().unwrap();
     let lanes = LaneRange::union(parts.iter().map(|(range, _)| *range));

@@ -17,7 +17,6 @@ pub enum Value<'a> {
     Number(u64),
     Float(f64),
     Bool(bool),
-    Bytes(&'a [u8]),
     Data(&'a Leaves),
 }
 
@@ -32,7 +31,6 @@ impl<'a> tantivy::schema::Value<'a> for Value<'a> {
             Value::Number(number) => ReferenceValueLeaf::U64(number),
             Value::Float(number) => ReferenceValueLeaf::F64(number),
             Value::Bool(value) => ReferenceValueLeaf::Bool(value),
-            Value::Bytes(bytes) => ReferenceValueLeaf::Bytes(bytes),
             Value::Data(leaves) => return ReferenceValue::Object(Members::of(leaves)),
         })
     }
@@ -86,7 +84,6 @@ impl<'a> Iterator for Fields<'a> {
                 18 => Some((fields.lane, Value::Number(lane_number(position.partition)))),
                 19 => Some((fields.epoch, Value::Number(position.epoch.into()))),
                 20 => Some((fields.offset, Value::Int(position.offset))),
-                21 => Some((fields.body, Value::Bytes(document.body()))),
                 _ => {
                     self.next = number;
                     return self.tags.next().map(|tag| (fields.tags, Value::Text(tag)));

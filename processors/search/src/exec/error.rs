@@ -2,7 +2,6 @@
 
 use agentworks_query::ast::QueryError;
 use agentworks_query::request::RequestError;
-use agentworks_schemas::Position;
 use tantivy::TantivyError;
 
 use crate::error::SearchError;
@@ -36,9 +35,6 @@ pub enum ExecError {
         /// How many there may be.
         max: usize,
     },
-    /// A document without a body.
-    #[error("the hit at {0} has no body: the index is damaged")]
-    Body(Position),
     /// A column that isn't there, or holds what it can't.
     #[error("the index is damaged: {0}")]
     Damaged(String),
@@ -53,7 +49,7 @@ pub enum ExecError {
 impl ExecError {
     /// Whether the bearer asked for what can't be had, and not the index is at fault.
     pub fn is_asked_too_much(&self) -> bool {
-        !matches!(self, ExecError::Body(_) | ExecError::Damaged(_) | ExecError::Index(_) | ExecError::Io(_))
+        !matches!(self, ExecError::Damaged(_) | ExecError::Index(_) | ExecError::Io(_))
     }
 }
 

@@ -7,19 +7,26 @@ use std::sync::Arc;
 use tantivy::Searcher;
 
 use super::columns::Columns;
+use crate::split::bodies::Bodies;
 
 /// What searches an index, with what has been opened of its segments. Cheap to clone; clones share that.
 #[derive(Clone)]
 pub struct Opened {
     searcher: Searcher,
     columns: Arc<[Columns]>,
+    bodies: Arc<[Bodies]>,
 }
 
 impl Opened {
-    /// An index of which nothing is opened yet.
-    pub fn new(searcher: Searcher) -> Self {
+    /// An index with the bodies of each of its segments, of which nothing is opened yet.
+    pub(crate) fn new(searcher: Searcher, bodies: Vec<Bodies>) -> Self {
         let columns = searcher.segment_readers().iter().map(|_| Columns::default()).collect();
-        Opened { searcher, columns }
+        Opened { searcher, columns, bodies: bodies.into() }
+    }
+
+    /// The bodies of a segment's documents, by its number.
+    pub fn bodies(&self, segment: u32) -> &Bodies {
+        &self.bodies[segment as usize]
     }
 
     /// The columns of a segment, by its number.

@@ -7,12 +7,10 @@ use agentworks_query::SearchRequest;
 use agentworks_query::ast::Query;
 use agentworks_schemas::codec::encode_entry_body;
 use agentworks_schemas::{LogEntry, Position, Timestamp, Topic, TopicPartition};
-use tantivy::indexer::NoMergePolicy;
-use tantivy::{Index, IndexWriter};
 
 use super::*;
 use crate::document::EntryDocument;
-use crate::schema::{fields, settings, tokenizers};
+use crate::split::{SegmentWriter, SplitWriter, open_files};
 
 pub(super) fn body(entry: &LogEntry<'_>) -> Vec<u8> {
     let mut body = Vec::new();
@@ -28,20 +26,18 @@ pub(super) fn position(number: usize) -> Position {
 
 /// An index of entries, with a segment for each of `parts`.
 pub(super) fn index(parts: &[&[LogEntry<'_>]]) -> Opened {
-    let builder = Index::builder().schema(fields().schema.clone()).settings(settings()).tokenizers(tokenizers());
-    let index = builder.fast_field_tokenizers(tokenizers()).create_in_ram().unwrap();
-    let mut writer: IndexWriter<EntryDocument> = index.writer_with_num_threads(1, 20 << 20).unwrap();
-    writer.set_merge_policy(Box::new(NoMergePolicy));
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = SplitWriter::new(folder.path()).unwrap();
     let mut number = 0;
-    for part in parts {
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        let mut segment = SegmentWriter::new(20 << 20, Vec::new()).unwrap();
         for entry in *part {
-            let document = EntryDocument::new(body(entry).into(), position(number), Timestamp(0)).unwrap();
-            writer.add_document(document).unwrap();
+            segment.add(EntryDocument::new(body(entry).into(), position(number), Timestamp(0)).unwrap()).unwrap();
             number += 1;
         }
-        writer.commit().unwrap();
+        writer.add(&segment.finish().unwrap()).unwrap();
     }
-    Opened::new(index.reader().unwrap().searcher())
+    open_files(writer.files().unwrap()).unwrap().1
 }
 
 /// In a minute.

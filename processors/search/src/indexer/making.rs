@@ -5,16 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agentworks_schemas::Position;
-use tantivy::directory::RamDirectory;
-use tantivy::{Index, IndexMeta, SingleSegmentIndexWriter};
 
 use super::page::Page;
 use super::{IndexerConfig, MAX_SEGMENTS};
 use crate::document::EntryDocument;
 use crate::error::SearchError;
 use crate::exec::Opened;
-use crate::schema::{fields, settings, tokenizers};
-use crate::split::{Packed, SplitWriter, WorkspaceMeta, open_files};
+use crate::split::bodies::dictionary;
+use crate::split::{Built, Packed, SegmentWriter, SplitWriter, WorkspaceMeta, open_files};
 
 /// The split in the making: segments that are written, and one that is built in memory.
 pub(crate) struct Making {
@@ -22,21 +20,15 @@ pub(crate) struct Making {
     segment_docs: usize,
     segment_bytes: usize,
     split: Option<SplitWriter>,
-    segment: Option<Segment>,
+    segment: Option<SegmentWriter>,
+    /// Bytes of the entries in it.
+    segment_body_bytes: usize,
     /// A segment that could not be written yet.
-    built: Option<(IndexMeta, RamDirectory)>,
+    built: Option<Built>,
     docs: u64,
     workspaces: BTreeMap<String, WorkspaceMeta>,
     /// Set if what is being built is lost.
     lost: Option<String>,
-}
-
-struct Segment {
-    writer: SingleSegmentIndexWriter<EntryDocument>,
-    directory: RamDirectory,
-    docs: usize,
-    /// Bytes of the entries in it.
-    bytes: usize,
 }
 
 /// What a split has, once it is packed.
@@ -55,6 +47,7 @@ impl Making {
             segment_bytes: config.segment_bytes,
             split: None,
             segment: None,
+            segment_body_bytes: 0,
             built: None,
             docs: 0,
             workspaces: BTreeMap::new(),
@@ -64,8 +57,7 @@ impl Making {
 
     /// How much memory the segment in the making takes, in bytes, without the entries.
     pub(crate) fn memory(&self) -> usize {
-        let building = self.segment.as_ref().map_or(0, |segment| segment.writer.mem_usage());
-        building + self.built.as_ref().map_or(0, |(_, directory)| directory.total_mem_usage())
+        self.segment.as_ref().map_or(0, SegmentWriter::memory) + self.built.as_ref().map_or(0, Built::memory)
     }
 
     /// How many bytes the split has so far on disk.
@@ -82,7 +74,7 @@ impl Making {
     pub(crate) fn is_segment_full(&self) -> bool {
         self.built.is_some()
             || self.segment.as_ref().is_some_and(|segment| {
-                segment.docs >= self.segment_docs || segment.bytes + segment.writer.mem_usage() >= self.segment_bytes
+                segment.docs() >= self.segment_docs || self.segment_body_bytes + segment.memory() >= self.segment_bytes
             })
     }
 
@@ -95,7 +87,10 @@ impl Making {
         }
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
-            None => Segment::new(self.segment_bytes)?,
+            None => {
+                self.segment_body_bytes = 0;
+                SegmentWriter::new(self.segment_bytes, dictionary_of(pages))?
+            }
         };
         // If a part of it fails, what was built can't be used: nothing tells how much of it is in.
         self.lost = Some("an entry could not be added".into());
@@ -109,12 +104,12 @@ impl Making {
 
     fn add(
         &mut self,
-        segment: &mut Segment,
+        segment: &mut SegmentWriter,
         position: Position,
         time: agentworks_schemas::Timestamp,
         body: bytes::Bytes,
     ) -> Result<(), SearchError> {
-        segment.bytes += body.len();
+        self.segment_body_bytes += body.len();
         let document = EntryDocument::new(body, position, time)
             .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;
         let entry = document.entry();
@@ -123,8 +118,7 @@ impl Making {
             Some(known) => *known = known.with(one),
             None => drop(self.workspaces.insert(entry.workspace_id.to_string(), one)),
         }
-        segment.writer.add_document(document)?;
-        segment.docs += 1;
+        segment.add(document)?;
         self.docs += 1;
         Ok(())
     }
@@ -137,8 +131,7 @@ impl Making {
         self.write_built()?;
         if let Some(segment) = self.segment.take() {
             self.lost = Some("a segment could not be built".into());
-            let index = segment.writer.finalize()?;
-            self.built = Some((index.load_metas()?, segment.directory));
+            self.built = Some(segment.finish()?);
             self.lost = None;
             self.write_built()?;
         }
@@ -148,12 +141,12 @@ impl Making {
     }
 
     fn write_built(&mut self) -> Result<(), SearchError> {
-        if let Some((meta, directory)) = &self.built {
+        if let Some(built) = &self.built {
             let split = match &mut self.split {
                 Some(split) => split,
                 None => self.split.insert(SplitWriter::new(&self.scratch)?),
             };
-            split.add(meta, directory)?;
+            split.add(built)?;
             self.built = None;
         }
         Ok(())
@@ -186,15 +179,9 @@ impl Making {
     }
 }
 
-impl Segment {
-    fn new(budget: usize) -> tantivy::Result<Self> {
-        let directory = RamDirectory::create();
-        let builder = Index::builder()
-            .schema(fields().schema.clone())
-            .settings(settings())
-            .tokenizers(tokenizers())
-            .fast_field_tokenizers(tokenizers());
-        let writer = builder.single_segment_index_writer(directory.clone(), budget)?;
-        Ok(Segment { writer, directory, docs: 0, bytes: 0 })
-    }
+/// What bodies like those in some pages have in common.
+fn dictionary_of(pages: &[Arc<Page>]) -> Vec<u8> {
+    let bodies = || pages.iter().flat_map(|page| page.bodies());
+    let bytes = bodies().map(<[u8]>::len).sum();
+    dictionary(bodies(), bytes, bytes)
 }

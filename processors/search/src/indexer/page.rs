@@ -72,6 +72,11 @@ impl Page {
         self.bodies.slice(taken.start as usize..taken.end as usize)
     }
 
+    /// The entries' bodies, by offset.
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|taken| &self.bodies[taken.start as usize..taken.end as usize])
+    }
+
     /// How many entries there are in it.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

@@ -162,9 +162,8 @@ impl Publisher {
             let (dropped, ranges) = (sealed.dropped.clone(), lanes.clone());
             let rewrite = move || {
                 let split = Split::open(meta, &path)?;
-                let rebuilt = rebuild(&[split.index()], ranges, 0, &scratch, &mut |found| {
-                    !dropped.contains(&found.position.partition)
-                })?;
+                let rebuilt =
+                    rebuild(&[split], ranges, 0, &scratch, &mut |found| !dropped.contains(&found.position.partition))?;
                 let Some((packed, meta)) = rebuilt else { return Ok(None) };
                 let split = Split::open(Arc::new(meta.clone()), packed.path())?;
                 Ok::<_, SearchError>(Some((packed, meta, split.searcher().clone())))

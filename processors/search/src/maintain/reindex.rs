@@ -123,7 +123,7 @@ impl Maintainer {
                 workspaces: contents.workspaces,
             };
             let all = Split::open(Arc::new(all), contents.packed.path())?;
-            rebuild(&[all.index()], meta.lanes.iter().copied(), meta.tier, &scratch, &mut |found: &Found<'_>| {
+            rebuild(&[all], meta.lanes.iter().copied(), meta.tier, &scratch, &mut |found: &Found<'_>| {
                 // The same ranges may lie in other splits, too, with entries of other workspaces.
                 meta.workspaces.contains_key(found.workspace) && keep.keeps(found)
             })

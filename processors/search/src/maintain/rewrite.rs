@@ -134,13 +134,12 @@ fn make(
     keep: &Keep,
     scratch: &std::path::Path,
 ) -> Result<Vec<(Packed, SplitMeta)>, SearchError> {
-    let parts: Vec<_> = open.iter().map(Split::index).collect();
     let tier = open.iter().map(|split| split.meta().tier).max().unwrap_or(0).saturating_add(1);
     let mut made = Vec::new();
     for group in groups {
         let lanes = open.iter().flat_map(|split| split.meta().lanes.iter().copied());
         let mut keeps = |found: &Found<'_>| group.has(found.workspace) && keep.keeps(found);
-        made.extend(rebuild(&parts, lanes, tier, scratch, &mut keeps)?);
+        made.extend(rebuild(open, lanes, tier, scratch, &mut keeps)?);
     }
     Ok(made)
 }

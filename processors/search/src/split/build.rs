@@ -3,20 +3,30 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter};
 use std::path::Path;
 
 use agentworks_schemas::{Position, Timestamp};
+use memmap2::Mmap;
 use tantivy::columnar::{Column, StrColumn};
 use tantivy::directory::{MmapDirectory, OwnedBytes};
 use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
 use tantivy::index::SegmentReader;
 use tantivy::indexer::merge_filtered_segments;
-use tantivy::{BitSet, DocId, Index, Segment};
+use tantivy::{BitSet, DocId, Segment};
 
+use super::bodies::{Bodies, BodiesWriter, dictionary};
 use super::meta::{LaneRange, SplitMeta, WorkspaceMeta};
+use super::open::Split;
 use super::writer::{Packed, SplitWriter};
 use crate::error::SearchError;
 use crate::schema::{fields, lane_of, settings};
+
+/// The level of zstd for bodies: they are read for long.
+const LEVEL: i32 = 3;
+/// About how many bodies a dictionary is made of.
+const SAMPLES: usize = 1024;
 
 /// What is known of a document when it is decided whether it stays.
 #[derive(Clone, Copy, Debug)]
@@ -38,17 +48,18 @@ pub struct Found<'a> {
 /// # Errors
 /// If a part can't be read or the scratch folder can't be written.
 pub fn rebuild(
-    parts: &[&Index],
+    parts: &[Split],
     lanes: impl IntoIterator<Item = LaneRange>,
     tier: u8,
     scratch: &Path,
     keeps: &mut dyn FnMut(&Found<'_>) -> bool,
 ) -> Result<Option<(Packed, SplitMeta)>, SearchError> {
-    let (mut segments, mut alive) = (Vec::<Segment>::new(), Vec::new());
+    let (mut segments, mut alive, mut bodies) = (Vec::<Segment>::new(), Vec::new(), Vec::new());
     let mut workspaces = BTreeMap::<String, WorkspaceMeta>::new();
     let mut docs = 0;
     for part in parts {
-        for segment in part.searchable_segments()? {
+        let readers = part.searcher().segment_readers();
+        for segment in part.index().searchable_segments()? {
             let reader = SegmentReader::open(&segment)?;
             let kept = keep(&reader, &mut workspaces, keeps)?;
             if kept.is_empty() {
@@ -57,6 +68,9 @@ pub fn rebuild(
             docs += kept.len() as u64;
             let all = kept.len() == reader.max_doc() as usize;
             alive.push(if all { None } else { Some(alive_bits(&kept, reader.max_doc())?) });
+            let number = readers.iter().position(|reader| reader.segment_id() == segment.id());
+            let number = number.ok_or_else(|| SearchError::split(&part.meta().id, "has a segment that isn't open"))?;
+            bodies.push((part.searcher().bodies(number as u32), kept));
             segments.push(segment);
         }
     }
@@ -65,7 +79,7 @@ pub fn rebuild(
     }
     let folder = scratch.join(format!("{}.merging", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir_all(&folder).map_err(SearchError::scratch(&folder))?;
-    let result = merge_into(&folder, &segments, alive, scratch);
+    let result = merge_into(&folder, &segments, alive, &bodies, scratch);
     // If it stays, it is removed at the next start.
     let _ = std::fs::remove_dir_all(&folder);
     let packed = result?;
@@ -88,14 +102,43 @@ fn merge_into(
     folder: &Path,
     segments: &[Segment],
     alive: Vec<Option<AliveBitSet>>,
+    bodies: &[(&Bodies, Vec<DocId>)],
     scratch: &Path,
 ) -> Result<Packed, SearchError> {
     let directory = MmapDirectory::open(folder).map_err(tantivy::TantivyError::from)?;
+    // Documents follow each other as their segments do.
     let merged = merge_filtered_segments(segments, settings(), alive, directory.clone())?;
+    let path = folder.join("bodies");
+    let bodies = merge_bodies(bodies, &path).map_err(SearchError::scratch(&path))?;
     let mut writer = SplitWriter::new(scratch)?;
     // The bare directory: what the index's own gives of a file lacks the file's footer.
-    writer.add(&merged.load_metas()?, &directory)?;
+    writer.add_index(&merged.load_metas()?, &directory, &bodies)?;
     writer.pack()
+}
+
+/// Writes the bodies of some documents one after the other into a new file, and maps it.
+fn merge_bodies(parts: &[(&Bodies, Vec<DocId>)], path: &Path) -> io::Result<Mmap> {
+    let docs: usize = parts.iter().map(|(_, docs)| docs.len()).sum();
+    let (every, mut samples) = (docs.div_ceil(SAMPLES).max(1), Vec::new());
+    for (bodies, docs) in parts {
+        let mut reader = bodies.reader()?;
+        for doc in docs.iter().step_by(every) {
+            samples.push(reader.get(*doc)?.to_vec());
+        }
+    }
+    let bytes: usize = samples.iter().map(Vec::len).sum();
+    let dictionary = dictionary(samples.iter().map(Vec::as_slice), bytes, bytes * every);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+    let mut writer = BodiesWriter::new(BufWriter::new(&file), LEVEL, dictionary)?;
+    for (bodies, docs) in parts {
+        let mut reader = bodies.reader()?;
+        for doc in docs {
+            writer.push(reader.get(*doc)?)?;
+        }
+    }
+    writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    // SAFETY: the folder is of this merge alone, and what was written is never changed.
+    unsafe { Mmap::map(&file) }
 }
 
 /// The documents of a segment that stay, which are counted by workspace.

@@ -6,7 +6,7 @@
 //! | | the directory: JSON, each file's name, offset, length and CRC-32 |
 //! | 4 | the directory's length, little-endian |
 //! | 4 | the directory's CRC-32, little-endian |
-//! | 8 | `AWSPLIT2`; `AWSPLIT1` where terms lay in automata |
+//! | 8 | `AWSPLIT3`; `AWSPLIT1` where terms lay in automata, `AWSPLIT2` where bodies lay in the index |
 //!
 //! The directory and what follows it are the footer. Its SHA-256 is in the manifest: a footer that somebody else wrote is
 //! refused, however well its own checksums fit.
@@ -16,9 +16,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-const MAGIC: &[u8; 8] = b"AWSPLIT2";
-/// Before terms lay in tables.
-const BEFORE: &[u8; 8] = b"AWSPLIT1";
+const MAGIC: &[u8; 8] = b"AWSPLIT3";
+/// What versions before wrote.
+const BEFORE: [&[u8; 8]; 2] = [b"AWSPLIT1", b"AWSPLIT2"];
 const TRAILER: usize = 16;
 /// More files than any split has.
 const MAX_FILES: usize = 4096;
@@ -60,7 +60,7 @@ fn digest(footer: &[u8]) -> String {
 pub(super) fn check(object: &[u8], expected: Option<&str>) -> Result<Vec<FileEntry>, String> {
     let trailer = object.len().checked_sub(TRAILER).ok_or("is cut short")?;
     let (body, end) = object.split_at(trailer);
-    if &end[8..] == BEFORE {
+    if BEFORE.iter().any(|before| end[8..] == before[..]) {
         return Err("was made by a version before: `agentworks reindex --damaged` makes it again".into());
     }
     if &end[8..] != MAGIC {

@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 use tantivy::directory::OwnedBytes;
-use tantivy::{Index, ReloadPolicy};
+use tantivy::error::DataCorruption;
+use tantivy::{Index, ReloadPolicy, TantivyError};
 
+use super::bodies::Bodies;
 use super::directory::SplitDirectory;
 use super::footer;
 use super::meta::SplitMeta;
+use super::writer::bodies_name;
 use crate::error::SearchError;
 use crate::exec::Opened;
 use crate::schema::{fields, prepare};
-
-/// How many blocks of bodies are kept unpacked of each segment: 3 MiB.
-const BLOCKS: usize = 48;
 
 /// An open split. Cheap to clone.
 #[derive(Clone)]
@@ -84,12 +84,23 @@ impl fmt::Debug for Split {
 
 /// Opens the index in some files.
 pub(crate) fn open_files(files: HashMap<PathBuf, OwnedBytes>) -> tantivy::Result<(Index, Opened)> {
+    let bodies = files.clone();
     let mut index = Index::open(SplitDirectory::new(files))?;
     if index.schema() != fields().schema {
         return Err(tantivy::TantivyError::SchemaError("it has another schema than this version writes".into()));
     }
     prepare(&mut index);
-    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(BLOCKS);
-    let reader = reader.try_into()?;
-    Ok((index, Opened::new(reader.searcher())))
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+    let searcher = reader.searcher();
+    let bodies = searcher.segment_readers().iter().map(|segment| {
+        let damaged = |reason: &str| TantivyError::DataCorruption(DataCorruption::comment_only(reason));
+        let file = bodies.get(&bodies_name(segment.segment_id())).ok_or_else(|| damaged("a segment has no bodies"))?;
+        let bodies = Bodies::open(file.clone()).map_err(damaged)?;
+        match bodies.docs() == segment.max_doc() {
+            true => Ok(bodies),
+            false => Err(damaged("a segment has other bodies than documents")),
+        }
+    });
+    let bodies = bodies.collect::<tantivy::Result<_>>()?;
+    Ok((index, Opened::new(searcher, bodies)))
 }

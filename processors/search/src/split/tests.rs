@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentworks_schemas::Timestamp;
+use agentworks_schemas::codec::decode_entry_body;
 use proptest::prelude::*;
 use tantivy::Term;
 use tantivy::collector::Count;
@@ -10,8 +11,8 @@ use tantivy::query::{AllQuery, TermQuery};
 use tantivy::schema::IndexRecordOption;
 
 use super::*;
-use crate::schema::fields;
-use crate::testing::{at, entries, packed};
+use crate::schema::{fields, lane_of};
+use crate::testing::{at, entries, entry, packed};
 
 fn count(split: &Split, workspace: &str) -> usize {
     let term = Term::from_field_text(fields().workspace, workspace);
@@ -35,6 +36,26 @@ fn a_split_has_what_was_put_into_it() {
     assert_eq!(split.searcher().search(&AllQuery, &Count).unwrap(), 60, "a mapping outlives its file's name");
 }
 
+/// How many documents a split has; fails unless each has the body of the entry that lies where it says.
+fn bodies_are_of_their_documents(split: &Split) -> usize {
+    let mut docs = 0;
+    for (number, segment) in split.searcher().segment_readers().iter().enumerate() {
+        let columns = segment.fast_fields();
+        let (lanes, offsets) = (columns.u64("lane").unwrap(), columns.i64("offset").unwrap());
+        let bodies = split.searcher().bodies(number as u32);
+        assert_eq!(bodies.docs(), segment.max_doc());
+        let mut bodies = bodies.reader().unwrap();
+        for doc in 0..segment.max_doc() {
+            let partition = lane_of(lanes.first(doc).unwrap()).unwrap();
+            let expected = entry(at(partition.partition, offsets.first(doc).unwrap()));
+            let found = decode_entry_body(bodies.get(doc).unwrap()).unwrap();
+            assert_eq!((&*found.id, &*found.message), (&*expected.id, &*expected.message));
+            docs += 1;
+        }
+    }
+    docs
+}
+
 #[test]
 fn a_split_is_made_of_a_part_of_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -42,9 +63,9 @@ fn a_split_is_made_of_a_part_of_others() {
     let first = Split::open(Arc::new(meta), one.path()).unwrap();
     let (two, meta) = packed(folder.path(), &[entries(0, 50..80)]);
     let second = Split::open(Arc::new(meta), two.path()).unwrap();
-    let lanes = first.meta().lanes.iter().chain(&second.meta().lanes).copied();
+    let lanes: Vec<_> = first.meta().lanes.iter().chain(&second.meta().lanes).copied().collect();
     let mut positions = Vec::new();
-    let (packed, meta) = rebuild(&[first.index(), second.index()], lanes, 1, folder.path(), &mut |found| {
+    let (packed, meta) = rebuild(&[first.clone(), second], lanes, 1, folder.path(), &mut |found| {
         assert_eq!(found.record_time, Timestamp(1_000_000 + found.position.offset));
         let keeps = found.position.partition == at(0, 0).partition && found.run != "run-3";
         if keeps {
@@ -56,10 +77,11 @@ fn a_split_is_made_of_a_part_of_others() {
     .unwrap();
     let split = Split::open(Arc::new(meta.clone()), packed.path()).unwrap();
     assert_eq!(split.searcher().search(&AllQuery, &Count).unwrap(), positions.len());
+    assert_eq!(bodies_are_of_their_documents(&split), positions.len());
     assert_eq!((meta.docs, meta.tier), (positions.len() as u64, 1));
     assert_eq!(meta.lanes.len(), 2, "ranges that follow on each other are one");
     assert_eq!(meta.workspaces.values().map(|part| part.docs).sum::<u64>(), meta.docs);
-    assert!(rebuild(&[first.index()], [], 1, folder.path(), &mut |_| false).unwrap().is_none());
+    assert!(rebuild(&[first], [], 1, folder.path(), &mut |_| false).unwrap().is_none());
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 3, "scratch space is given back");
 }

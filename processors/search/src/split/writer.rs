@@ -7,15 +7,22 @@ use std::path::{Path, PathBuf};
 
 use memmap2::MmapOptions;
 use tantivy::directory::OwnedBytes;
+use tantivy::index::SegmentId;
 use tantivy::{Directory, IndexMeta};
 
 use super::footer::{self, FileEntry};
 use super::meta::SplitId;
+use super::segment::Built;
 use crate::error::SearchError;
 use crate::schema::{fields, settings};
 
 /// The file of the index library that names the segments.
 pub(super) const META: &str = "meta.json";
+
+/// The name of the file with a segment's bodies.
+pub(super) fn bodies_name(segment: SegmentId) -> PathBuf {
+    format!("{}.bodies", segment.uuid_string()).into()
+}
 
 /// A split that is being packed. Its file is removed when it is dropped.
 #[derive(Debug)]
@@ -83,13 +90,23 @@ impl SplitWriter {
         self.meta.segments.len()
     }
 
-    /// Adds the segments of an index that lies in `directory`. After an error it is as before.
+    /// Adds a segment. After an error it is as before.
     ///
     /// # Errors
-    /// If the index can't be read or the file can't be written.
-    pub fn add(&mut self, index: &IndexMeta, directory: &dyn Directory) -> Result<(), SearchError> {
+    /// If the file can't be written.
+    pub fn add(&mut self, segment: &Built) -> Result<(), SearchError> {
+        self.add_index(&segment.meta, &segment.directory, &segment.bodies)
+    }
+
+    /// Adds the one segment of an index that lies in `directory`, with its bodies.
+    pub(super) fn add_index(
+        &mut self,
+        index: &IndexMeta,
+        directory: &dyn Directory,
+        bodies: &[u8],
+    ) -> Result<(), SearchError> {
         let (length, entries) = (self.length, self.entries.len());
-        let result = self.add_files(index, directory);
+        let result = self.add_files(index, directory, bodies);
         match result {
             Ok(files) => {
                 self.files.extend(files);
@@ -108,11 +125,12 @@ impl SplitWriter {
         &mut self,
         index: &IndexMeta,
         directory: &dyn Directory,
+        bodies: &[u8],
     ) -> Result<HashMap<PathBuf, OwnedBytes>, SearchError> {
         let mut names: Vec<_> =
             index.list_segment_files().into_iter().filter(|name| name.as_os_str() != META).collect();
         names.sort();
-        let mut added = HashMap::with_capacity(names.len());
+        let mut added = HashMap::with_capacity(names.len() + 1);
         for name in names {
             // The list has files that a segment may have and ours haven't, of deleted documents above all.
             if !directory.exists(&name).map_err(tantivy::TantivyError::from)? {
@@ -120,18 +138,27 @@ impl SplitWriter {
             }
             let slice = directory.open_read(&name).map_err(tantivy::TantivyError::from)?;
             let bytes = slice.read_bytes().map_err(SearchError::scratch(&self.scratch.0))?;
-            let start = self.length;
-            self.append(&name.to_string_lossy(), &bytes)?;
-            if bytes.is_empty() {
-                added.insert(name, OwnedBytes::empty());
-                continue;
-            }
-            // SAFETY: the file is ours alone, under a name that nobody else makes, and what was written to it is never
-            // changed. Whoever changes it all the same has the user's rights and could change this process, too.
-            let map = unsafe { MmapOptions::new().offset(start).len(bytes.len()).map(&self.file) };
-            added.insert(name, OwnedBytes::new(map.map_err(SearchError::scratch(&self.scratch.0))?));
+            let file = self.add_file(&name, &bytes)?;
+            added.insert(name, file);
+        }
+        for segment in &index.segments {
+            let name = bodies_name(segment.id());
+            let file = self.add_file(&name, bodies)?;
+            added.insert(name, file);
         }
         Ok(added)
+    }
+
+    fn add_file(&mut self, name: &Path, bytes: &[u8]) -> Result<OwnedBytes, SearchError> {
+        let start = self.length;
+        self.append(&name.to_string_lossy(), bytes)?;
+        if bytes.is_empty() {
+            return Ok(OwnedBytes::empty());
+        }
+        // SAFETY: the file is ours alone, under a name that nobody else makes, and what was written to it is never
+        // changed. Whoever changes it all the same has the user's rights and could change this process, too.
+        let map = unsafe { MmapOptions::new().offset(start).len(bytes.len()).map(&self.file) };
+        Ok(OwnedBytes::new(map.map_err(SearchError::scratch(&self.scratch.0))?))
     }
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), SearchError> {

@@ -1,0 +1,85 @@
+//! A segment that is made in memory: the index of its entries, and their bodies.
+
+use tantivy::directory::RamDirectory;
+use tantivy::{Index, IndexMeta, SingleSegmentIndexWriter};
+
+use super::bodies::BodiesWriter;
+use crate::document::EntryDocument;
+use crate::error::SearchError;
+use crate::schema::{fields, settings, tokenizers};
+
+/// The level of zstd for bodies that are written for the first time; merging takes more care.
+const LEVEL: i32 = 1;
+
+/// A segment in the making.
+pub struct SegmentWriter {
+    index: SingleSegmentIndexWriter<EntryDocument>,
+    directory: RamDirectory,
+    bodies: BodiesWriter<Vec<u8>>,
+    docs: usize,
+}
+
+/// A segment that is made.
+#[derive(Debug)]
+pub struct Built {
+    pub(super) meta: IndexMeta,
+    pub(super) directory: RamDirectory,
+    pub(super) bodies: Vec<u8>,
+}
+
+impl SegmentWriter {
+    /// A segment of nothing, whose index takes about `budget` bytes of memory, and whose bodies have a
+    /// [`dictionary`](super::bodies::dictionary).
+    ///
+    /// # Errors
+    /// If the index's library wants more memory.
+    pub fn new(budget: usize, dictionary: Vec<u8>) -> Result<Self, SearchError> {
+        let directory = RamDirectory::create();
+        let builder = Index::builder()
+            .schema(fields().schema.clone())
+            .settings(settings())
+            .tokenizers(tokenizers())
+            .fast_field_tokenizers(tokenizers());
+        let index = builder.single_segment_index_writer(directory.clone(), budget)?;
+        let bodies = BodiesWriter::new(Vec::new(), LEVEL, dictionary).map_err(SearchError::scratch("memory"))?;
+        Ok(SegmentWriter { index, directory, bodies, docs: 0 })
+    }
+
+    /// Adds an entry. After an error it can't be used.
+    ///
+    /// # Errors
+    /// If the index or the bodies can't take it.
+    pub fn add(&mut self, document: EntryDocument) -> Result<(), SearchError> {
+        self.bodies.push(document.body()).map_err(SearchError::scratch("memory"))?;
+        self.index.add_document(document)?;
+        self.docs += 1;
+        Ok(())
+    }
+
+    /// How many entries it has.
+    pub fn docs(&self) -> usize {
+        self.docs
+    }
+
+    /// How many bytes of memory it takes.
+    pub fn memory(&self) -> usize {
+        self.index.mem_usage() + self.bodies.memory()
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// If the index can't be written.
+    pub fn finish(self) -> Result<Built, SearchError> {
+        let meta = self.index.finalize()?.load_metas()?;
+        let bodies = self.bodies.finish().map_err(SearchError::scratch("memory"))?;
+        Ok(Built { meta, directory: self.directory, bodies })
+    }
+}
+
+impl Built {
+    /// How many bytes of memory it takes.
+    pub fn memory(&self) -> usize {
+        self.directory.total_mem_usage() + self.bodies.len()
+    }
+}
