@@ -222,10 +222,13 @@ async fn when_a_gateway_dies_and_another_drains_clients_go_on_elsewhere_with_no_
         assert_eq!(after[card] != homes[card], homes[card] == dead, "{card}");
     }
 
-    // Another drains: it says so at once, serves on, and ends in time.
-    let leaving = after["card-0"].clone();
-    let served = fleet.gateways[&leaving].metric("agentworks_terminal_active_connections", "").await as usize;
-    assert!(served > 0);
+    // Another drains: it says so at once, serves on, and ends in time. The one with most clients: another may have none.
+    let mut served = Vec::new();
+    for (address, gateway) in &fleet.gateways {
+        served.push((gateway.metric("agentworks_terminal_active_connections", "").await as usize, address.clone()));
+    }
+    let (served, leaving) = served.into_iter().max().unwrap();
+    assert!(served >= 20);
     let gateway = fleet.take(&leaving).await;
     let began = Instant::now();
     gateway.begin_to_terminate();
