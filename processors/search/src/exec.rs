@@ -43,7 +43,8 @@ use top::Candidate;
 /// What a search may take beside its time.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How many words each pattern of a query may stand for, in one field of one segment.
+    /// How many words of the workspace's entries each pattern of a query may stand for, in one field of one segment. Of what
+    /// comes after other words in a phrase, those of all workspaces in the segment count.
     pub expansions: usize,
     /// How many names `data` may have in a segment if all of them are searched.
     pub paths: usize,

@@ -53,9 +53,10 @@ pub struct IndexerConfig {
     pub age: Duration,
     /// How many bytes a split may have before it is published, whatever its age.
     pub split_bytes: u64,
-    /// How many entries a segment has at most, and so how many are searched one by one at most.
+    /// With how many entries a segment is ended, and so how many are searched one by one; what is indexed together isn't
+    /// parted, so it may be [`chunk_docs`](IndexerConfig::chunk_docs) more.
     pub segment_docs: usize,
-    /// How much memory a segment in the making takes at most, entries and index together, in bytes.
+    /// With how much memory a segment is ended, entries and index together, in bytes.
     pub segment_bytes: usize,
     /// How many entries are indexed together, sorted by run, and so how many wait for that. What entries of a run have in
     /// common costs less the more of them lie together.

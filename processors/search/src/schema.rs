@@ -10,8 +10,8 @@
 //! | `timestamp`, `record_time` | | milliseconds since the Unix epoch |
 //! | `lane`, `epoch`, `offset` | | the entry's position; see [`lane_number`] |
 //!
-//! The entries themselves, their canonical Avro bodies, lie beside it; see [`crate::split::bodies`]. Nothing is there twice, and nothing that no query needs: all bytes of the index are meant to be at most 0.30 of the
-//! entries' JSON.
+//! The entries themselves, their canonical Avro bodies, lie beside it; see [`crate::split::bodies`]. Nothing is there
+//! twice, and nothing that no query needs: all bytes of the index are meant to be at most 0.30 of the entries' JSON.
 
 use std::sync::LazyLock;
 

@@ -15,11 +15,15 @@ use crate::schema::fields;
 const SCORED_WORDS: usize = 64;
 /// How much less a word counts that is only near the one that was asked for.
 const NEAR_FACTOR: f32 = 0.5;
+/// How many words' documents are gone through before the clock is looked at.
+const WORDS_A_LOOK: usize = 64;
 
 /// What a pattern stands for.
 struct Expansion {
     /// How many words of the workspace's entries.
     count: usize,
+    /// How many words of anybody's.
+    seen: usize,
     docs: BitSet,
 }
 
@@ -40,15 +44,16 @@ impl Compiler<'_> {
         let (mut expansion, mut all) = (self.expansion(), 0);
         space.words(&last, &self.deadline, |_, info| {
             all += 1;
-            self.expand(space, info, &mut expansion, field, test).map(drop)
+            self.expand(space, info, &mut expansion, field, test)?;
+            // The library goes through those of other workspaces, too, for each hit of the words before: they count here.
+            if all > self.limits.expansions { Err(self.too_many(field, test)) } else { Ok(()) }
         })?;
         if expansion.count == 0 {
             return Ok(Plan::None);
         }
         terms.push(space.word_prefix(&last));
         let mut query = PhrasePrefixQuery::new(terms);
-        // The library counts those of other workspaces, too.
-        query.set_max_expansions(all);
+        query.set_max_expansions(u32::try_from(all).unwrap_or(u32::MAX));
         Ok(Plan::of(query))
     }
 
@@ -100,7 +105,7 @@ impl Compiler<'_> {
     }
 
     fn expansion(&self) -> Expansion {
-        Expansion { count: 0, docs: self.no_docs() }
+        Expansion { count: 0, seen: 0, docs: self.no_docs() }
     }
 
     /// One word more that a pattern stands for, if any entry of the workspace has it: what others write is nobody's bound.
@@ -112,16 +117,21 @@ impl Compiler<'_> {
         field: &Field,
         test: &Test,
     ) -> Result<bool, ExecError> {
+        expansion.seen += 1;
+        if expansion.seen.is_multiple_of(WORDS_A_LOOK) {
+            self.deadline.check()?;
+        }
         let is_own = match self.own()? {
             Some(own) => space.add_of(own, info, &mut expansion.docs)?,
             None => space.add(info, &mut expansion.docs).map(|()| true)?,
         };
         expansion.count += usize::from(is_own);
-        if expansion.count > self.limits.expansions {
-            let clause = Query::Match(field.clone(), test.clone()).to_string();
-            return Err(ExecError::Expansions { clause, max: self.limits.expansions });
-        }
-        Ok(is_own)
+        if expansion.count > self.limits.expansions { Err(self.too_many(field, test)) } else { Ok(is_own) }
+    }
+
+    fn too_many(&self, field: &Field, test: &Test) -> ExecError {
+        let clause = Query::Match(field.clone(), test.clone()).to_string();
+        ExecError::Expansions { clause, max: self.limits.expansions }
     }
 
     /// The documents of the workspace; `None` if all are.

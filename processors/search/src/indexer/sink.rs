@@ -244,6 +244,10 @@ impl SearchSink {
 
     /// Makes room for what comes, by waiting for what is behind.
     async fn make_room(&mut self) -> Result<(), SearchError> {
+        // What has failed is told before more is taken.
+        if !self.is_indexing() {
+            self.indexed().await?;
+        }
         if self.size.lock().is_full {
             self.settle(true).await?;
             self.seal().await?;
@@ -363,7 +367,7 @@ impl Sink for SearchSink {
         self.live.push(range, Arc::new(Page::copy(batch, from)));
         self.since.get_or_insert_with(Instant::now);
         // If indexing has failed, the next call says so: this batch is taken.
-        if !self.is_indexing() {
+        if self.indexing.is_none() {
             self.index(false).await?;
         }
         Ok(())

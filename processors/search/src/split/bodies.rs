@@ -31,8 +31,15 @@ const BLOCK: usize = 32 << 10;
 const DICTIONARY: usize = 112 << 10;
 /// A dictionary has at most this share of what it is made of, or it would cost more than it saves.
 const SHARE: usize = 32;
+/// How much of a body a dictionary has at most.
+const SAMPLE: usize = 4 << 10;
 /// A longer block than this can't be.
 const MAX_BLOCK: usize = 1 << 30;
+
+/// What of a body is taken into a dictionary: one that is long isn't all of it.
+pub fn sample(body: &[u8]) -> &[u8] {
+    &body[..body.len().min(SAMPLE)]
+}
 
 /// A dictionary for bodies that have `all` bytes together: every so manieth of some of them, which have `bytes`.
 pub fn dictionary<'b>(bodies: impl Iterator<Item = &'b [u8]>, bytes: usize, all: usize) -> Vec<u8> {
@@ -45,7 +52,7 @@ pub fn dictionary<'b>(bodies: impl Iterator<Item = &'b [u8]>, bytes: usize, all:
     for body in bodies {
         // As much of what was passed as of all of these.
         if taken.len() * bytes <= passed * room {
-            taken.extend_from_slice(body);
+            taken.extend_from_slice(sample(body));
         }
         passed += body.len();
     }
@@ -80,6 +87,11 @@ impl<W: Write> BodiesWriter<W> {
         };
         let (block, packed, index) = (Vec::with_capacity(BLOCK * 2), Vec::new(), Vec::new());
         Ok(BodiesWriter { out, compressor, dictionary, block, packed, docs: 0, end: 0, index, blocks: 0 })
+    }
+
+    /// How many bytes were written.
+    pub fn written(&self) -> u64 {
+        self.end
     }
 
     /// How many bytes of memory it takes, what is written not counted.
@@ -226,6 +238,10 @@ impl Bodies {
             (false, Some(known)) => Decompressor::with_prepared_dictionary(known)?,
             (false, None) => {
                 let unpacked = zstd::bulk::decompress(&self.packed_dictionary, DICTIONARY)?;
+                // What began otherwise would be taken for a trained one.
+                if unpacked.first() != Some(&0) {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the dictionary of bodies is none"));
+                }
                 let made = DecoderDictionary::copy(&unpacked);
                 Decompressor::with_prepared_dictionary(self.dictionary.get_or_init(|| made))?
             }

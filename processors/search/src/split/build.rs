@@ -16,8 +16,8 @@ use tantivy::index::SegmentReader;
 use tantivy::indexer::merge_filtered_segments;
 use tantivy::{BitSet, DocId, Segment};
 
-use super::bodies::{Bodies, BodiesWriter, dictionary};
-use super::meta::{LaneRange, SplitMeta, WorkspaceMeta};
+use super::bodies::{Bodies, BodiesWriter, dictionary, sample};
+use super::meta::{LaneRange, SplitId, SplitMeta, WorkspaceMeta};
 use super::open::Split;
 use super::writer::{Packed, SplitWriter};
 use crate::error::SearchError;
@@ -70,7 +70,7 @@ pub fn rebuild(
             alive.push(if all { None } else { Some(alive_bits(&kept, reader.max_doc())?) });
             let number = readers.iter().position(|reader| reader.segment_id() == segment.id());
             let number = number.ok_or_else(|| SearchError::split(&part.meta().id, "has a segment that isn't open"))?;
-            bodies.push((part.searcher().bodies(number as u32), kept));
+            bodies.push(Part { split: &part.meta().id, bodies: part.searcher().bodies(number as u32), docs: kept });
             segments.push(segment);
         }
     }
@@ -102,43 +102,62 @@ fn merge_into(
     folder: &Path,
     segments: &[Segment],
     alive: Vec<Option<AliveBitSet>>,
-    bodies: &[(&Bodies, Vec<DocId>)],
+    bodies: &[Part<'_>],
     scratch: &Path,
 ) -> Result<Packed, SearchError> {
     let directory = MmapDirectory::open(folder).map_err(tantivy::TantivyError::from)?;
     // Documents follow each other as their segments do.
     let merged = merge_filtered_segments(segments, settings(), alive, directory.clone())?;
     let path = folder.join("bodies");
-    let bodies = merge_bodies(bodies, &path).map_err(SearchError::scratch(&path))?;
+    let bodies = merge_bodies(bodies, &path)?;
     let mut writer = SplitWriter::new(scratch)?;
     // The bare directory: what the index's own gives of a file lacks the file's footer.
     writer.add_index(&merged.load_metas()?, &directory, &bodies)?;
     writer.pack()
 }
 
+/// The documents of a segment that stay, and where their bodies are.
+struct Part<'a> {
+    split: &'a SplitId,
+    bodies: &'a Bodies,
+    docs: Vec<DocId>,
+}
+
+impl Part<'_> {
+    /// Calls `with` for the bodies of every so manieth of the documents.
+    fn each(&self, every: usize, mut with: impl FnMut(&[u8]) -> Result<(), SearchError>) -> Result<(), SearchError> {
+        let damaged = |error: io::Error| SearchError::split(self.split, format!("is damaged: {error}"));
+        let mut reader = self.bodies.reader().map_err(damaged)?;
+        for doc in self.docs.iter().step_by(every) {
+            with(reader.get(*doc).map_err(damaged)?)?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes the bodies of some documents one after the other into a new file, and maps it.
-fn merge_bodies(parts: &[(&Bodies, Vec<DocId>)], path: &Path) -> io::Result<Mmap> {
-    let docs: usize = parts.iter().map(|(_, docs)| docs.len()).sum();
-    let (every, mut samples) = (docs.div_ceil(SAMPLES).max(1), Vec::new());
-    for (bodies, docs) in parts {
-        let mut reader = bodies.reader()?;
-        for doc in docs.iter().step_by(every) {
-            samples.push(reader.get(*doc)?.to_vec());
-        }
+fn merge_bodies(parts: &[Part<'_>], path: &Path) -> Result<Mmap, SearchError> {
+    let docs: usize = parts.iter().map(|part| part.docs.len()).sum();
+    let (every, mut samples, mut bytes) = (docs.div_ceil(SAMPLES).max(1), Vec::new(), 0);
+    for part in parts {
+        part.each(every, |body| {
+            bytes += body.len();
+            samples.push(sample(body).to_vec());
+            Ok(())
+        })?;
     }
-    let bytes: usize = samples.iter().map(Vec::len).sum();
-    let dictionary = dictionary(samples.iter().map(Vec::as_slice), bytes, bytes * every);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-    let mut writer = BodiesWriter::new(BufWriter::new(&file), LEVEL, dictionary)?;
-    for (bodies, docs) in parts {
-        let mut reader = bodies.reader()?;
-        for doc in docs {
-            writer.push(reader.get(*doc)?)?;
-        }
+    let sampled = samples.iter().map(Vec::len).sum();
+    let dictionary = dictionary(samples.iter().map(Vec::as_slice), sampled, bytes * every);
+    let fault = || SearchError::scratch(path);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(fault())?;
+    let mut writer = BodiesWriter::new(BufWriter::new(&file), LEVEL, dictionary).map_err(fault())?;
+    for part in parts {
+        part.each(1, |body| writer.push(body).map_err(fault()))?;
     }
-    writer.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let buffer = writer.finish().map_err(fault())?;
+    buffer.into_inner().map_err(|error| fault()(error.into_error()))?;
     // SAFETY: the folder is of this merge alone, and what was written is never changed.
-    unsafe { Mmap::map(&file) }
+    unsafe { Mmap::map(&file) }.map_err(fault())
 }
 
 /// The documents of a segment that stay, which are counted by workspace.

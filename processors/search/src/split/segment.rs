@@ -63,7 +63,7 @@ impl SegmentWriter {
 
     /// How many bytes of memory it takes.
     pub fn memory(&self) -> usize {
-        self.index.mem_usage() + self.bodies.memory()
+        self.index.mem_usage() + self.bodies.memory() + self.bodies.written() as usize
     }
 
     /// Ends it.
