@@ -44,7 +44,7 @@ mod sharing;
 mod stats;
 pub(crate) mod table;
 mod tier;
-mod varint;
+pub mod varint;
 mod writer;
 
 pub use block::StoredEntry;

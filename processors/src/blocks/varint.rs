@@ -1,7 +1,7 @@
 //! Numbers in as few bytes as they need: LEB128, and zigzag for those with a sign.
 
 /// Appends a number.
-pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
+pub fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -15,7 +15,7 @@ pub(super) fn put_signed(out: &mut Vec<u8>, number: i64) {
 }
 
 /// Takes a number off the front; `None` if there is none.
-pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
+pub fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;

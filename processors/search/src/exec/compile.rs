@@ -269,7 +269,7 @@ impl<'a> Compiler<'a> {
     /// A text in text, and in `data` also the number or truth value that it is.
     fn equal(&self, space: &Space, text: &str) -> Compiled {
         let words = self.phrase(space, &tokenize(text))?;
-        if space.field != fields().data {
+        if space.field() != fields().data {
             return Ok(words);
         }
         let number = match Number::parse(text) {
@@ -284,13 +284,7 @@ impl<'a> Compiler<'a> {
     }
 
     pub(super) fn phrase(&self, space: &Space, words: &[String]) -> Compiled {
-        let mut terms = Vec::with_capacity(words.len());
-        for word in words {
-            match space.word(word)? {
-                Some(found) => terms.push(found),
-                None => return Ok(Plan::None),
-            }
-        }
+        let Some(mut terms) = space.all(words)? else { return Ok(Plan::None) };
         Ok(match terms.len() {
             0 | 1 => self.term(space, terms.pop()),
             _ => Plan::of(PhraseQuery::new(terms.into_iter().map(|found| found.term).collect())),

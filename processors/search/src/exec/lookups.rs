@@ -30,7 +30,7 @@ static KNOWN: LazyLock<Mutex<LruCache<Key, Option<TermInfo>>>> = LazyLock::new(|
 #[derive(Clone)]
 pub(super) struct Dictionary {
     segment: SegmentId,
-    field: Field,
+    pub(super) field: Field,
     pub(super) index: Arc<InvertedIndexReader>,
 }
 

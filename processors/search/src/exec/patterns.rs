@@ -34,26 +34,19 @@ impl Compiler<'_> {
         if words.is_empty() {
             return self.beginning(space, &last, field, test);
         }
-        let mut terms = Vec::with_capacity(words.len() + 1);
-        for word in &words {
-            match space.word(word)? {
-                Some(found) => terms.push(found.term),
-                None => return Ok(Plan::None),
-            }
-        }
-        let (mut expansion, mut all) = (self.expansion(), 0);
+        let Some(found) = space.all(&words)? else { return Ok(Plan::None) };
+        let mut expansion = self.expansion();
         space.words(&last, &self.deadline, |_, info| {
-            all += 1;
             self.expand(space, info, &mut expansion, field, test)?;
             // The library goes through those of other workspaces, too, for each hit of the words before: they count here.
-            if all > self.limits.expansions { Err(self.too_many(field, test)) } else { Ok(()) }
+            if expansion.seen > self.limits.expansions { Err(self.too_many(field, test)) } else { Ok(()) }
         })?;
         if expansion.count == 0 {
             return Ok(Plan::None);
         }
-        terms.push(space.word_prefix(&last));
-        let mut query = PhrasePrefixQuery::new(terms);
-        query.set_max_expansions(u32::try_from(all).unwrap_or(u32::MAX));
+        let terms = found.into_iter().map(|found| found.term).chain([space.word_prefix(&last)]);
+        let mut query = PhrasePrefixQuery::new(terms.collect());
+        query.set_max_expansions(u32::try_from(expansion.seen).unwrap_or(u32::MAX));
         Ok(Plan::of(query))
     }
 

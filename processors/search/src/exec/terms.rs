@@ -32,7 +32,6 @@ pub(super) struct Found {
 #[derive(Clone)]
 pub(super) struct Space {
     dictionary: Dictionary,
-    pub(super) field: Field,
     /// What all of its terms begin with: nothing, or a path and its end.
     prefix: Vec<u8>,
     /// Whether a term says its type after the path.
@@ -45,14 +44,14 @@ impl Space {
     /// All terms of a field that isn't JSON.
     pub(super) fn of_field(segment: &SegmentReader, field: Field) -> Result<Space, ExecError> {
         let dictionary = Dictionary::of(segment, field)?;
-        Ok(Space { dictionary, field, prefix: Vec::new(), typed: false, path: None })
+        Ok(Space { dictionary, prefix: Vec::new(), typed: false, path: None })
     }
 
     /// The terms of one path.
     pub(super) fn of_path(segment: &SegmentReader, field: Field, path: &str) -> Result<Space, ExecError> {
         let prefix =
             path.bytes().map(|byte| if byte == b'.' { SEPARATOR } else { byte }).chain([END_OF_PATH]).collect();
-        Ok(Space { dictionary: Dictionary::of(segment, field)?, field, prefix, typed: true, path: None })
+        Ok(Space { dictionary: Dictionary::of(segment, field)?, prefix, typed: true, path: None })
     }
 
     /// The spaces of all paths.
@@ -65,9 +64,14 @@ impl Space {
         let dictionary = Dictionary::of(segment, field)?;
         let space = |path: &Arc<KnownPath>| {
             let (dictionary, prefix) = (dictionary.clone(), path.prefix.clone());
-            Space { dictionary, field, prefix, typed: true, path: Some(path.clone()) }
+            Space { dictionary, prefix, typed: true, path: Some(path.clone()) }
         };
         Ok(paths_of(segment, field, max, deadline)?.iter().map(space).collect())
+    }
+
+    /// The field that its terms are of.
+    pub(super) fn field(&self) -> Field {
+        self.dictionary.field
     }
 
     /// What reads the documents of its terms.
@@ -78,8 +82,8 @@ impl Space {
     /// The term whose bytes in the dictionary are these.
     fn term_of_key(&self, key: &[u8]) -> Term {
         let mut term = match self.typed {
-            true => Term::from_field_json_path(self.field, "", true),
-            false => Term::from_field_text(self.field, ""),
+            true => Term::from_field_json_path(self.field(), "", true),
+            false => Term::from_field_text(self.field(), ""),
         };
         term.truncate_value_bytes(0);
         term.append_bytes(key);
@@ -102,6 +106,11 @@ impl Space {
             return Ok(None);
         }
         self.known(self.key(Type::Str, word.as_bytes()))
+    }
+
+    /// The terms of some words; `None` if one isn't there.
+    pub(super) fn all(&self, words: &[String]) -> Result<Option<Vec<Found>>, ExecError> {
+        words.iter().map(|word| self.word(word).transpose()).collect::<Option<_>>().transpose()
     }
 
     /// The term that a phrase prefix ends with: it needn't be there itself.

@@ -21,8 +21,6 @@ pub(crate) struct Making {
     segment_bytes: usize,
     split: Option<SplitWriter>,
     segment: Option<SegmentWriter>,
-    /// Bytes of the entries in it.
-    segment_body_bytes: usize,
     /// A segment that could not be written yet.
     built: Option<Built>,
     docs: u64,
@@ -47,7 +45,6 @@ impl Making {
             segment_bytes: config.segment_bytes,
             split: None,
             segment: None,
-            segment_body_bytes: 0,
             built: None,
             docs: 0,
             workspaces: BTreeMap::new(),
@@ -74,7 +71,7 @@ impl Making {
     pub(crate) fn is_segment_full(&self) -> bool {
         self.built.is_some()
             || self.segment.as_ref().is_some_and(|segment| {
-                segment.docs() >= self.segment_docs || self.segment_body_bytes + segment.memory() >= self.segment_bytes
+                segment.docs() >= self.segment_docs || segment.body_bytes() + segment.memory() >= self.segment_bytes
             })
     }
 
@@ -87,10 +84,7 @@ impl Making {
         }
         let mut segment = match self.segment.take() {
             Some(segment) => segment,
-            None => {
-                self.segment_body_bytes = 0;
-                SegmentWriter::new(self.segment_bytes, dictionary_of(pages))?
-            }
+            None => SegmentWriter::new(self.segment_bytes, dictionary_of(pages))?,
         };
         // If a part of it fails, what was built can't be used: nothing tells how much of it is in.
         self.lost = Some("an entry could not be added".into());
@@ -109,7 +103,6 @@ impl Making {
         time: agentworks_schemas::Timestamp,
         body: bytes::Bytes,
     ) -> Result<(), SearchError> {
-        self.segment_body_bytes += body.len();
         let document = EntryDocument::new(body, position, time)
             .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;
         let entry = document.entry();

@@ -16,6 +16,7 @@
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
+use agentworks_processors::blocks::varint;
 use tantivy::DocId;
 use tantivy::directory::OwnedBytes;
 use zstd::bulk::{Compressor, Decompressor};
@@ -89,6 +90,11 @@ impl<W: Write> BodiesWriter<W> {
         Ok(BodiesWriter { out, compressor, dictionary, block, packed, docs: 0, end: 0, index, blocks: 0 })
     }
 
+    /// How many bodies it was given.
+    pub fn docs(&self) -> DocId {
+        self.docs
+    }
+
     /// How many bytes were written.
     pub fn written(&self) -> u64 {
         self.end
@@ -104,12 +110,7 @@ impl<W: Write> BodiesWriter<W> {
     /// # Errors
     /// Of what it writes to.
     pub fn push(&mut self, body: &[u8]) -> io::Result<()> {
-        let mut length = body.len();
-        while length >= 0x80 {
-            self.block.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        self.block.push(length as u8);
+        varint::put(&mut self.block, body.len() as u64);
         self.block.extend_from_slice(body);
         self.docs += 1;
         if self.block.len() >= BLOCK { self.end_block() } else { Ok(()) }
@@ -305,16 +306,9 @@ impl BodiesReader<'_> {
 
     /// The length that stands at the reader's place, and where what has it begins.
     fn length(&self) -> Option<(usize, usize)> {
-        let (mut length, mut at) = (0, self.at);
-        for shift in (0..35).step_by(7) {
-            let byte = *self.unpacked.get(at)?;
-            at += 1;
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some((length, at));
-            }
-        }
-        None
+        let mut rest = self.unpacked.get(self.at..)?;
+        let length = usize::try_from(varint::take(&mut rest)?).ok()?;
+        Some((length, self.unpacked.len() - rest.len()))
     }
 }
 

@@ -60,16 +60,16 @@ pub fn rebuild(
     for part in parts {
         let readers = part.searcher().segment_readers();
         for segment in part.index().searchable_segments()? {
-            let reader = SegmentReader::open(&segment)?;
-            let kept = keep(&reader, &mut workspaces, keeps)?;
+            let number = readers.iter().position(|reader| reader.segment_id() == segment.id());
+            let number = number.ok_or_else(|| SearchError::split(&part.meta().id, "has a segment that isn't open"))?;
+            let reader = &readers[number];
+            let kept = keep(reader, &mut workspaces, keeps)?;
             if kept.is_empty() {
                 continue;
             }
             docs += kept.len() as u64;
             let all = kept.len() == reader.max_doc() as usize;
             alive.push(if all { None } else { Some(alive_bits(&kept, reader.max_doc())?) });
-            let number = readers.iter().position(|reader| reader.segment_id() == segment.id());
-            let number = number.ok_or_else(|| SearchError::split(&part.meta().id, "has a segment that isn't open"))?;
             bodies.push(Part { split: &part.meta().id, bodies: part.searcher().bodies(number as u32), docs: kept });
             segments.push(segment);
         }

@@ -16,7 +16,7 @@ pub struct SegmentWriter {
     index: SingleSegmentIndexWriter<EntryDocument>,
     directory: RamDirectory,
     bodies: BodiesWriter<Vec<u8>>,
-    docs: usize,
+    body_bytes: usize,
 }
 
 /// A segment that is made.
@@ -42,7 +42,7 @@ impl SegmentWriter {
             .fast_field_tokenizers(tokenizers());
         let index = builder.single_segment_index_writer(directory.clone(), budget)?;
         let bodies = BodiesWriter::new(Vec::new(), LEVEL, dictionary).map_err(SearchError::scratch("memory"))?;
-        Ok(SegmentWriter { index, directory, bodies, docs: 0 })
+        Ok(SegmentWriter { index, directory, bodies, body_bytes: 0 })
     }
 
     /// Adds an entry. After an error it can't be used.
@@ -50,15 +50,20 @@ impl SegmentWriter {
     /// # Errors
     /// If the index or the bodies can't take it.
     pub fn add(&mut self, document: EntryDocument) -> Result<(), SearchError> {
+        self.body_bytes += document.body().len();
         self.bodies.push(document.body()).map_err(SearchError::scratch("memory"))?;
         self.index.add_document(document)?;
-        self.docs += 1;
         Ok(())
     }
 
     /// How many entries it has.
     pub fn docs(&self) -> usize {
-        self.docs
+        self.bodies.docs() as usize
+    }
+
+    /// How many bytes its entries' bodies have, not compressed.
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes
     }
 
     /// How many bytes of memory it takes.
