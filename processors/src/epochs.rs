@@ -40,6 +40,13 @@ const SCOPE: &str = "topics";
 /// How long an answer serves those who open partitions: many are opened at once.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// The epoch that is recorded of a topic; `None` if nobody has seen it yet.
+pub(crate) async fn recorded(store: &dyn Store, topic: Topic) -> Result<Option<Epoch>, StoreError> {
+    let Some(row) = store.get(&EPOCHS, &key(topic)).await? else { return Ok(None) };
+    let damaged = |error| StoreError::Failed(format!("the epoch of topic {topic} is damaged: {error}"));
+    serde_json::from_slice(&row.payload).map(Some).map_err(damaged)
+}
+
 /// What is recorded of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -154,7 +161,7 @@ impl Epochs {
         };
         let mut sights = Sights::new();
         for (topic, topic_id) in ids {
-            let recorded = match self.recorded(topic).await? {
+            let recorded = match recorded(&*self.store, topic).await? {
                 None => {
                     let first = Epoch { epoch: 0, revision: 0, topic_id: topic_id.clone(), adopted: Timestamp::now() };
                     self.record(topic, &first).await?
@@ -181,13 +188,6 @@ impl Epochs {
         self.look().await
     }
 
-    /// What is recorded of a topic.
-    async fn recorded(&self, topic: Topic) -> Result<Option<Epoch>, StoreError> {
-        let Some(row) = self.store.get(&EPOCHS, &key(topic)).await? else { return Ok(None) };
-        let damaged = |error| StoreError::Failed(format!("the epoch of topic {topic} is damaged: {error}"));
-        serde_json::from_slice(&row.payload).map(Some).map_err(damaged)
-    }
-
     /// Records an epoch. Somebody else may have recorded the same revision or a later one at the same time; what stays is
     /// returned.
     async fn record(&self, topic: Topic, epoch: &Epoch) -> Result<Epoch, StoreError> {
@@ -201,7 +201,7 @@ impl Epochs {
             payload: payload.into(),
         };
         self.store.write(vec![write]).await?;
-        Ok(self.recorded(topic).await?.unwrap_or_else(|| epoch.clone()))
+        Ok(recorded(&*self.store, topic).await?.unwrap_or_else(|| epoch.clone()))
     }
 }
 

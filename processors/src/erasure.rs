@@ -13,8 +13,10 @@
 //!
 //! - `journal`: the rows; `view`: what they hide, and following them.
 //! - `eraser`: making erasures, and clearing the tiers; `receipt`: what is told of it.
+//! - `going_on`: which cards are written to after an erasure of their workspace.
 
 mod eraser;
+mod going_on;
 mod journal;
 mod receipt;
 #[cfg(test)]
@@ -22,6 +24,8 @@ mod tests;
 mod view;
 
 pub use eraser::{Clear, EraseError, Eraser};
+#[cfg(test)]
+pub(crate) use journal::write;
 pub use journal::{ERASURES, Erasure, Target};
-pub use receipt::{Receipt, Tier, TierState};
+pub use receipt::{Clearing, Receipt, Replaced, Tier, TierState};
 pub use view::{Erasures, LEASE, View};

@@ -1,9 +1,10 @@
 //! Hot: the entries of a day, by card, in [blocks](crate::blocks); and which cards there are.
 //!
 //! - `sink`: the sink.
-//! - `cards`: which cards there are, and in which partitions.
+//! - `cards`: which cards there are, and in which partitions; `book`: writing that.
 //! - `erase`: deleting what was erased.
 
+mod book;
 mod cards;
 mod erase;
 mod metrics;
@@ -18,7 +19,8 @@ use crate::lane::HOUR;
 
 pub use crate::blocks::{RetentionError, StoredEntry};
 pub use crate::lane::Retention;
-pub(crate) use cards::{CARD_LANES, CARDS};
+pub(crate) use book::{Seen, write_seen};
+pub(crate) use cards::{CARD_LANES, CARDS, card_of, newest_cards};
 pub use cards::{CardInfo, CardLane, card_lanes, cards_of_workspace};
 pub(crate) use erase::erase;
 pub use sink::{HotConfig, HotSink};

@@ -40,7 +40,7 @@ mod tests;
 mod text;
 mod tiers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,9 @@ use agentworks_store::{Key, Store, StoreError};
 use futures_util::future::try_join_all;
 
 pub use crate::blocks::StoredEntry;
-use crate::erasure::{Erasures, Target, View};
-use crate::hot::{CardInfo, cards_of_workspace};
+use crate::epochs::recorded;
+use crate::erasure::{Erasures, View};
+use crate::hot::{CardInfo, card_of, newest_cards};
 use crate::lane::POSITIONS;
 use crate::runs::{PageToken, RunPage, RunReader};
 use crate::sink::SinkError;
@@ -80,6 +81,18 @@ pub enum ReadError {
     /// A cursor is of another making of the topic than the one that is there.
     #[error("the position lies in a topic that has been made again")]
     Epoch,
+    /// What the cold tier has of a range is not what was written.
+    #[error("{partition}, offsets {from} to {to}: {reason}")]
+    Damaged {
+        /// In which partition.
+        partition: TopicPartition,
+        /// The first offset that was asked for.
+        from: i64,
+        /// The offset after the last.
+        to: i64,
+        /// What is damaged, with the names of files.
+        reason: String,
+    },
 }
 
 impl ReadError {
@@ -89,7 +102,7 @@ impl ReadError {
             ReadError::Kafka(error) => error.is_transient(),
             ReadError::Store(error) => error.is_transient(),
             ReadError::Sink(error) => error.is_transient(),
-            ReadError::Epoch => false,
+            ReadError::Epoch | ReadError::Damaged { .. } => false,
         }
     }
 }
@@ -154,16 +167,25 @@ impl LogReader {
         &self.tiers.runs
     }
 
-    /// The cards of a workspace, the one last seen first, at most `limit`; without those of which all is erased.
-    pub async fn cards(&self, workspace: &str, limit: usize) -> Result<Vec<CardInfo>, ReadError> {
+    /// The cards of a workspace that are wanted, the one last seen first, at most `limit`; without those of which all is
+    /// erased. All rows of the workspace's cards are read, a page at a time.
+    pub async fn cards(
+        &self,
+        workspace: &str,
+        limit: usize,
+        wanted: &(dyn Fn(&str) -> bool + Send + Sync),
+    ) -> Result<Vec<CardInfo>, ReadError> {
         let view = self.tiers.erasures.view().await?;
-        let erased = view.of(workspace).iter().filter(|erasure| erasure.target == Target::Workspace);
-        let erased = erased.map(|erasure| erasure.at).max();
-        let reach = if erased.is_some() { usize::MAX } else { limit };
-        let mut cards = cards_of_workspace(&*self.tiers.store, workspace, reach).await?;
-        cards.retain(|info| erased.is_none_or(|at| info.last_seen > at));
-        cards.truncate(limit);
-        Ok(cards)
+        let erasures = view.of(workspace);
+        let is_there = |info: &CardInfo| !erasures.iter().any(|erasure| info.is_erased(erasure)) && wanted(&info.card);
+        Ok(newest_cards(&*self.tiers.store, workspace, limit, &is_there).await?)
+    }
+
+    /// A card; `None` if nobody has written to it, or all of it is erased.
+    pub async fn card(&self, workspace: &str, card: &str) -> Result<Option<CardInfo>, ReadError> {
+        let view = self.tiers.erasures.view().await?;
+        let info = card_of(&*self.tiers.store, workspace, card).await?;
+        Ok(info.filter(|info| !view.of(workspace).iter().any(|erasure| info.is_erased(erasure))))
     }
 
     /// The store and the log that it reads.
@@ -174,6 +196,20 @@ impl LogReader {
     /// How many lanes there are: partitions of each topic.
     pub async fn lanes(&self) -> Result<i32, ReadError> {
         self.tiers.partition_count().await
+    }
+
+    /// The partitions that entries lie in, beside those that are known: the epoch of each, and where its log begins now.
+    pub async fn other_lanes(
+        &self,
+        is_known: &(dyn Fn(&TopicPartition) -> bool + Sync),
+    ) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
+        let count = self.tiers.partition_count().await?;
+        let all = Topic::LOGS.into_iter().flat_map(|topic| (0..count).map(move |n| TopicPartition::new(topic, n)));
+        let others = all.filter(|partition| !is_known(partition)).map(async |partition| {
+            let epoch = recorded(&*self.tiers.store, partition.topic).await?.map_or(0, |recorded| recorded.epoch);
+            Ok::<_, ReadError>((partition, (epoch, self.tiers.watermarks(partition).await?.low)))
+        });
+        Ok(try_join_all(others).await?.into_iter().collect())
     }
 
     /// A card's lane: the partition, in each topic, that our producers place its records in.

@@ -13,10 +13,12 @@ use crate::lane::Held;
 /// A fault of a sink.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SinkError {
-    /// Its store. A transient one is tried again; any other stops the lane.
+    /// Its store. A transient one is tried again. Any other stops the partition that was being opened or taken; in a flush,
+    /// which writes of many partitions together, it stops the sink.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The log and the sink's position don't fit together: offsets went back, or the log begins beyond the position.
+    /// What stops this partition alone, whatever the call: the log and the sink's position don't fit together (offsets went
+    /// back, or the log begins beyond the position), or its own data can't be read or written.
     #[error("{partition}: {reason}")]
     Position {
         /// Where.
@@ -24,7 +26,7 @@ pub enum SinkError {
         /// What doesn't fit, and what to do.
         reason: String,
     },
-    /// The sink's own data can't be read.
+    /// The sink's own data can't be read. It stops what a store's fault stops.
     #[error("{0}")]
     Corrupt(String),
 }
@@ -33,6 +35,22 @@ impl SinkError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, SinkError::Store(error) if error.is_transient())
+    }
+
+    /// The same, as a fault of one partition alone, unless it passes.
+    pub(crate) fn of(self, partition: TopicPartition) -> Self {
+        match self {
+            error if error.is_transient() => error,
+            error => SinkError::Position { partition, reason: error.reason() },
+        }
+    }
+
+    /// What has happened, without the partition.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            SinkError::Position { reason, .. } => reason,
+            error => error.to_string(),
+        }
     }
 }
 

@@ -34,6 +34,9 @@ pub mod header {
     /// In the dead-letter topic, on a record that is no dead letter but says that the one of its origin has been produced
     /// again: when, in milliseconds.
     pub const REDRIVEN_AT: &str = "agentworks.redriven.at";
+    /// In the dead-letter topic, on a record that is no dead letter but holds an erasure, as JSON, which covers dead letters
+    /// before it: the erasure's id.
+    pub const ERASURE: &str = "agentworks.erasure";
 }
 
 /// A rejected record, as tools show and export it; on the dead-letter topic it is spread over key, value and headers.

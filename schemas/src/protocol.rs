@@ -18,7 +18,7 @@ pub use client::{
 };
 pub use error::{ErrorCode, ErrorInfo};
 pub use parse::ProtocolError;
-pub use search::{LogSearchQuery, LogSearchResult, TimeRange, TimelinePoint};
+pub use search::{LogSearchQuery, LogSearchResult, SearchCounts, TimeRange, TimelinePoint};
 pub use server::{
     CardInfo, ConnectionInfo, FiltersInfo, Gap, Lag, PositionedEntry, ReconnectInfo, ReplayComplete, ReplayEntry,
     ReplayMetadata, ReplaySeeked, ReplaySpeedInfo, ReplayStartInfo, ReplayStatus, RunStatus, RunSummary, ServerMessage,

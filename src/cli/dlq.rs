@@ -1,9 +1,10 @@
 //! `agentworks dlq`: what lies in the dead-letter topic, and producing it again.
 //!
 //! - [`list`], [`show`], [`redrive`]: the commands.
-//! - [`filter`]: which letters.
+//! - [`filter`]: which letters; [`erased`]: which of them were erased.
 //! - [`shown`]: how a letter is told, and bytes that may be anything.
 
+mod erased;
 mod filter;
 mod list;
 mod redrive;
@@ -12,7 +13,6 @@ mod shown;
 
 use std::process::ExitCode;
 
-use agentworks_kafka::KafkaError;
 use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -57,9 +57,9 @@ impl Args {
 }
 
 /// Does what blocks where that is allowed.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+async fn blocking<T: Send + 'static, E: Into<anyhow::Error> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> anyhow::Result<T> {
     let result = tokio::task::spawn_blocking(work).await.context("the reading was given up")?;
-    result.context("cannot read or write the dead-letter topic")
+    result.map_err(Into::into).context("cannot read or write the dead-letter topic")
 }

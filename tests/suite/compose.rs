@@ -222,6 +222,100 @@ async fn ports_health_checks_and_prometheus_targets_are_those_of_the_roles() {
     assert_eq!(scraped, ROLES.map(|(role, _)| role.to_owned()).into());
 }
 
+/// The listeners of Kafka in such a variable: their names, hosts and ports.
+fn listeners(variable: &str) -> BTreeMap<String, (String, u16)> {
+    let of_one = |listener: &str| {
+        let (name, address) = listener.split_once("://").unwrap();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        (name.to_owned(), (host.to_owned(), port.parse().unwrap()))
+    };
+    variable.split(',').map(of_one).collect()
+}
+
+/// The ports that a service listens at, as it is told itself, or as its program does if it isn't told.
+async fn listens(services: &BTreeMap<String, Mapping>) -> BTreeMap<String, BTreeSet<u16>> {
+    let told = |service: &str, flag: &str, default: u16| {
+        let command = services[service].get("command").map(text).unwrap_or_default();
+        let mut words = command.split([' ', '=']).skip_while(|word| *word != flag);
+        words.nth(1).map_or(default, |address| address.rsplit(':').next().unwrap().parse().unwrap())
+    };
+    let kafka = listeners(&environment_value(&services["kafka"], "KAFKA_LISTENERS"));
+    let mut listens = BTreeMap::from([
+        ("kafka".to_owned(), kafka.into_values().map(|(_, port)| port).collect()),
+        ("scylla".to_owned(), BTreeSet::from([told("scylla", "--native-transport-port", 9042)])),
+        ("minio".to_owned(), BTreeSet::from([told("minio", "--address", 9000), told("minio", "--console-address", 0)])),
+        ("prometheus".to_owned(), BTreeSet::from([told("prometheus", "--web.listen-address", 9090)])),
+        ("grafana".to_owned(), BTreeSet::from([3000])),
+    ]);
+    listens.extend(role_ports().await.into_iter().map(|(role, port)| (role.to_owned(), BTreeSet::from([port]))));
+    listens
+}
+
+/// All texts within a value.
+fn within(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![interpolated(text)],
+        Value::Sequence(values) => values.iter().flat_map(within).collect(),
+        Value::Mapping(values) => values.values().flat_map(within).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn addresses_are_those_at_which_the_services_listen() {
+    let services = services();
+    let listens = listens(&services).await;
+    let mut found = BTreeSet::new();
+    for (name, service) in &services {
+        let told =
+            ["environment", "command", "entrypoint", "healthcheck"].into_iter().filter_map(|key| service.get(key));
+        for text in told.flat_map(within) {
+            for (other, ports) in &listens {
+                for (at, _) in text.match_indices(&format!("{other}:")) {
+                    let is_whole = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
+                    let digits = &text[at + other.len() + 1..];
+                    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+                    let Some(port) = digits[..end].parse::<u16>().ok().filter(|_| is_whole) else { continue };
+                    assert!(ports.contains(&port), "{name} goes to {other}:{port}, which listens at {ports:?}");
+                    found.insert(format!("{name} {other}:{port}"));
+                }
+            }
+        }
+        for published in texts(service.get("ports")) {
+            let port = published.rsplit(':').next().unwrap().parse().unwrap();
+            assert!(listens[name].contains(&port), "{name} publishes {published}, and listens at {:?}", listens[name]);
+        }
+    }
+    for role in ROLES.map(|(role, _)| role) {
+        for address in ["kafka:9092", "scylla:9042", "minio:9000"] {
+            assert!(found.contains(&format!("{role} {address}")), "{role} {address}: {found:?}");
+        }
+    }
+    for address in ["topics kafka:9092", "bucket minio:9000", "migrate scylla:9042"] {
+        assert!(found.contains(address), "{address}: {found:?}");
+    }
+
+    // Clients go on to where Kafka says that it is: in the network of the containers, or at a port that is published.
+    let kafka = &services["kafka"];
+    let bound = listeners(&environment_value(kafka, "KAFKA_LISTENERS"));
+    let published: BTreeSet<_> = texts(kafka.get("ports")).into_iter().collect();
+    for (listener, (host, port)) in listeners(&environment_value(kafka, "KAFKA_ADVERTISED_LISTENERS")) {
+        let (_, inside) = bound[&listener];
+        match host.as_str() {
+            "kafka" => assert_eq!(port, inside, "{listener}"),
+            "localhost" => assert!(published.contains(&format!("127.0.0.1:{port}:{inside}")), "{listener}"),
+            host => panic!("{listener} is at {host}"),
+        }
+    }
+    let controller = environment_value(kafka, "KAFKA_CONTROLLER_LISTENER_NAMES");
+    let voters = environment_value(kafka, "KAFKA_CONTROLLER_QUORUM_VOTERS");
+    assert!(voters.ends_with(&format!("@kafka:{}", bound[&controller].1)), "{voters}");
+    let source = yaml("deploy/grafana/provisioning/datasources/prometheus.yml");
+    let url = text(&source["datasources"][0]["url"]);
+    let port = url.rsplit(':').next().unwrap().parse().unwrap();
+    assert!(listens["prometheus"].contains(&port), "{url}");
+}
+
 #[test]
 fn the_dashboard_shows_metrics_that_there_are() {
     let docs = std::fs::read_to_string(project("docs/metrics.md")).unwrap();

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::process::{Output, Stdio};
 
+use agentworks_kafka::dead_letter::erased;
 use agentworks_kafka::{DeadLetters, KafkaSettings, SeekPool, SeekRequest};
+use agentworks_processors::erasure::{Erasure, Target};
 use agentworks_schemas::dead_letter::header;
-use agentworks_schemas::{Topic, TopicPartition, Topics};
+use agentworks_schemas::{Cursor, Topic, TopicPartition, Topics};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use serde_json::Value;
@@ -171,6 +173,45 @@ async fn what_is_rejected_again_is_a_new_letter_that_says_where_it_was() {
     let redriven = log.redriven().await;
     assert_eq!(redriven.len(), 2);
     assert_eq!(from(&redriven[1]), Some(&*format!("{}[0]/0@{}", log.topic(), again.offset)));
+}
+
+#[tokio::test]
+async fn what_was_erased_is_left_out() {
+    let log = Rejected::new().await;
+    let (gone, kept) = (r#"{"workspaceId":"gone","runId":"r"}"#, r#"{"workspaceId":"kept","runId":"r"}"#);
+    for payload in [gone, kept, "neither this nor that"] {
+        log.produce("card-1", payload.as_bytes()).await;
+    }
+    log.reject(0).await;
+    let all = log.list(&[]).await;
+    let position = |offset: i64| all[&offset]["position"].as_str().unwrap().to_owned();
+    let upto: Cursor = [(TopicPartition::new(Topic::AgentLogs, 0), 0, 3)].into_iter().collect();
+    let erasure = Erasure::new("gone", Target::Workspace, upto, "tests");
+    let json = serde_json::to_vec(&erasure).unwrap();
+    // Whoever clears may do so more than once.
+    erased::note(&log.settings, &erasure.id, &json).await.unwrap();
+    erased::note(&log.settings, &erasure.id, &json).await.unwrap();
+    log.produce("card-1", gone.as_bytes()).await;
+    log.reject(3).await;
+
+    let offsets = |letters: BTreeMap<i64, Value>| letters.into_keys().collect::<Vec<_>>();
+    assert_eq!(offsets(log.list(&[]).await), [1, 3], "what came later is not erased");
+    assert_eq!(offsets(log.list(&["--unattributed"]).await), [1, 2, 3]);
+    let told = said(&log.dlq(&["list"]).await);
+    assert!(told.contains("1 were erased") && told.contains("1 lie before an erasure"), "{told}");
+
+    let shown = log.dlq(&["show", &position(0), "--raw"]).await;
+    assert!(shown.stdout.is_empty() && said(&shown).contains("was erased"), "{}", said(&shown));
+    let shown = log.dlq(&["show", &position(2)]).await;
+    assert!(shown.stdout.is_empty() && said(&shown).contains("--unattributed"), "{}", said(&shown));
+    assert!(log.printed(&["show", &position(2), "--unattributed"]).await.contains("neither this nor that"));
+
+    let refused = log.dlq(&["redrive", &position(0), "--again", "--yes"]).await;
+    assert!(!refused.status.success() && said(&refused).contains("or was erased"), "{}", said(&refused));
+    let printed = log.printed(&["redrive", "--yes"]).await;
+    assert!(printed.contains("1 were erased") && printed.contains("redrove 2"), "{printed}");
+    let redriven = log.redriven().await;
+    assert_eq!(redriven.iter().map(Record::text).collect::<Vec<_>>(), [kept, gone]);
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! What is erased is unreadable on every way, at once, and then gone.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentworks_kafka::dead_letter::read::{Found, read_letters};
+use agentworks_processors::erasure::Erasure;
 use agentworks_processors::runs::RunReader;
 use agentworks_schemas::access::Role;
 use serde_json::{Value, json};
@@ -50,6 +54,23 @@ async fn messages(stack: &Stack, token: &str, card: &str) -> Vec<String> {
 fn tier<'a>(receipt: &'a Value, name: &str) -> &'a Value {
     let tiers = receipt["tiers"].as_array().unwrap();
     tiers.iter().find(|state| state["tier"] == name).unwrap_or_else(|| panic!("no {name} in {receipt}"))
+}
+
+/// The ids of the erasures that are noted among the dead letters.
+async fn noted(stack: &Stack) -> BTreeSet<String> {
+    let settings = stack.settings.clone();
+    let read = move || {
+        let mut ids = BTreeSet::new();
+        let visit = |found| {
+            if let Found::Erasure(json) = found {
+                ids.insert(serde_json::from_slice::<Erasure>(&json).unwrap().id);
+            }
+            ControlFlow::Continue(())
+        };
+        read_letters(&settings, visit).unwrap();
+        ids
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
 }
 
 fn lines(of: &str) -> Vec<String> {
@@ -103,6 +124,8 @@ async fn erase_both(stack: Stack) {
     );
     assert!(tier(&receipt, "log")["unreadableSince"].is_string());
     assert!(tier(&receipt, "hot")["goneBy"].is_string(), "hot goes by its expiry: {receipt}");
+    assert!(tier(&receipt, "deadLetters")["unreadableSince"].is_string(), "{receipt}");
+    assert_eq!(noted(&stack).await, BTreeSet::from([receipt["id"].as_str().unwrap().to_owned()]));
 
     // From here on nobody sees it.
     assert_eq!(messages(&stack, &viewer, "card").await, lines("kept"));
@@ -163,6 +186,9 @@ async fn erase_both(stack: Stack) {
     assert_eq!(messages(&stack, &other, "card").await, both);
     let (_, listed) = get(&stack, &operator, "/v1/erasures").await;
     assert_eq!(listed["erasures"].as_array().unwrap().len(), 2);
+    // Within the minute for which a card's row is not written again.
+    write(&stack.producer.run("acme", "card", "later"), ["later"]).await;
+    ask(&stack, &viewer, "/v1/cards", |page| page["cards"][0]["cardId"] == "card").await;
     let (code, listed, _) = erase(&stack, &operator, &["--list"]).await;
     assert_eq!((code, listed.matches("erased run gone at").count()), (0, 1), "{listed}");
     assert_eq!(listed.matches("  warm         unreadable since ").count(), 2, "{listed}");

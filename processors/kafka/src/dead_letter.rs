@@ -1,9 +1,11 @@
 //! The dead-letter topic.
 //!
 //! - here: writing to it.
+//! - [`erased`]: noting there what was erased.
 //! - [`read`]: what lies in it.
 //! - [`redrive`]: producing records again.
 
+pub mod erased;
 pub mod read;
 pub mod redrive;
 

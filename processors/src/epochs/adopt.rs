@@ -7,17 +7,22 @@ use std::sync::Arc;
 
 use agentworks_kafka::{KafkaError, SeekPool, Watermarks};
 use agentworks_schemas::{Topic, TopicPartition};
-use agentworks_store::{Part, Scan, Store, StoreError};
+use agentworks_store::{Key, Part, Scan, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{Epoch, EpochError, Epochs, Sight, SinkPositions};
+use super::{EPOCHS, Epoch, EpochError, Epochs, Sight, SinkPositions};
+use crate::blocks::table::mark;
 use crate::lane::{self, Held, POSITIONS};
 use crate::reader::LogReader;
 use crate::sink::SinkError;
 
 /// The sinks whose positions are kept in [`POSITIONS`].
 const SINKS: [&str; 3] = ["hot", "warm", "runs"];
+
+/// The scope of [`EPOCHS`] where it is noted under which revision of a topic positions were last begun to be moved: the
+/// rows' version says so, and there is no more in them.
+const SKIPS: &str = "skips";
 
 /// What a sink holds of a partition, beside the log that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +62,10 @@ pub struct TopicReport {
     pub remade: bool,
     /// How many offsets were lost in all lanes together.
     pub lost: i64,
+    /// Whether somebody began to give up what was lost, and didn't come to the end: positions may have been moved, and no
+    /// process was told.
+    #[serde(default)]
+    pub unfinished: bool,
     /// By sink and partition.
     pub lanes: Vec<LaneReport>,
 }
@@ -64,7 +73,7 @@ pub struct TopicReport {
 impl TopicReport {
     /// Whether there is something to adopt.
     pub fn is_stopped(&self) -> bool {
-        self.remade || self.lost > 0
+        self.remade || self.lost > 0 || self.unfinished
     }
 }
 
@@ -165,7 +174,8 @@ impl Adopter {
     }
 
     /// Adopts a topic that was made again: its sinks begin at its start in the next epoch. Or, if it is the same as ever
-    /// and `skip_lost` says so: goes on from the log's start where records were deleted untaken.
+    /// and `skip_lost` says so: goes on from the log's start where records were deleted untaken. What was broken off is
+    /// finished by making the same call again.
     ///
     /// # Errors
     /// [`AdoptError::Refused`] if the topic is neither; or a service's.
@@ -182,8 +192,14 @@ impl Adopter {
             }
             return Ok(Adopted { epoch: next.epoch, skipped: 0, dry_run, before });
         }
-        if before.lost == 0 {
+        if before.lost == 0 && !before.unfinished {
             return Err(AdoptError::Refused(nothing_to_adopt(&before)));
+        }
+        if !skip_lost && before.lost == 0 {
+            return Err(AdoptError::Refused(format!(
+                "topic {topic} is the same as ever, but to give up what was deleted from its log before it was taken was \
+                 begun and not finished; --skip-lost does that"
+            )));
         }
         if !skip_lost {
             return Err(AdoptError::Refused(format!(
@@ -194,6 +210,10 @@ impl Adopter {
         }
         let (epoch, skipped) = (before.epoch, before.lost);
         if !dry_run {
+            // Positions are moved, and then the processes are told by the next revision. Should this end in between, nothing
+            // is lost any more: that it was begun under this revision is then what shows it.
+            let begun = mark(&EPOCHS, vec![SKIPS.into()], vec![topic.as_str().into()], sight.recorded.revision.into());
+            self.epochs.store.write(vec![begun]).await?;
             self.skip(topic, &before).await?;
             self.settle(topic, &sight.recorded.revised()).await?;
             warn!(%topic, skipped, "offsets that were deleted untaken have been given up");
@@ -224,6 +244,13 @@ impl Adopter {
             warn!(sink = report.sink, %partition, from = report.high, to = start, "offsets skipped");
         }
         Ok(())
+    }
+
+    /// Whether positions were begun to be moved under the revision that is recorded.
+    async fn is_unfinished(&self, topic: Topic, sight: &Sight) -> Result<bool, AdoptError> {
+        let key = Key { partition: vec![SKIPS.into()], clustering: vec![topic.as_str().into()] };
+        let begun = self.epochs.store.get(&EPOCHS, &key).await?;
+        Ok(begun.is_some_and(|begun| begun.version >= i64::from(sight.recorded.revision)))
     }
 
     async fn report(&self, topic: Topic, sight: &Sight) -> Result<TopicReport, AdoptError> {
@@ -261,6 +288,7 @@ impl Adopter {
             // Without ids, a position beyond the end is all that shows it.
             remade: sight.is_remade() || sight.topic_id.is_none() && lanes.iter().any(|lane| lane.is_past(sight)),
             lost: lanes.iter().map(|lane| lane.lost).sum(),
+            unfinished: self.is_unfinished(topic, sight).await?,
             lanes,
         })
     }

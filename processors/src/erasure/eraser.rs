@@ -1,19 +1,24 @@
 //! Making erasures, and clearing the tiers.
 
-use std::collections::HashSet;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentworks_kafka::dead_letter::erased;
 use agentworks_kafka::{KafkaError, describe_topics};
 use agentworks_schemas::{Timestamp, Topic};
 use agentworks_store::StoreError;
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::going_on;
 use super::journal::{self, Erasure, Target};
-use super::receipt::{self, Receipt, Tier, TierState};
+use super::receipt::{self, Clearing, Receipt, Tier, TierState};
 use super::view::{Erasures, LEASE};
 use crate::blocks::Cleared;
 use crate::lane;
@@ -50,12 +55,46 @@ pub trait Clear: fmt::Debug + Send + Sync + 'static {
     /// Which one.
     fn tier(&self) -> Tier;
 
-    /// Rewrites whatever holds anything of what was erased, without it. `None` if its sink hasn't gone past the erasure yet;
-    /// else how many objects were rewritten, and when at the latest those that had it are gone.
+    /// Rewrites whatever holds anything of what was erased, without it, and adds what it replaced to `clearing`, also where
+    /// it fails then. `None` if its sink hasn't gone past the erasure yet; else when at the latest the objects that had it
+    /// are gone.
     ///
     /// # Errors
-    /// The tier's; it is asked again.
-    async fn clear(&self, erasure: &Erasure) -> Result<Option<(u64, Timestamp)>, SinkError>;
+    /// The tier's; it is asked again, with the same `clearing`.
+    async fn clear(&self, erasure: &Erasure, clearing: &mut Clearing) -> Result<Option<Timestamp>, SinkError>;
+}
+
+/// How long a tier that is damaged is left alone, at first and at most: to look at it costs as much as to clear it.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(300));
+
+/// What clearing has come to from round to round.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Since when erasures have been known here, by id.
+    known_since: HashMap<String, Instant>,
+    /// The erasures that need no further look, by id.
+    settled: HashSet<String>,
+    /// Tiers that lie elsewhere and aren't cleared yet.
+    begun: HashMap<(String, Tier), Begun>,
+}
+
+/// A tier that isn't cleared yet.
+#[derive(Debug, Default)]
+struct Begun {
+    /// What has been replaced.
+    clearing: Clearing,
+    /// For how long it was left alone last, and until when.
+    paused: Option<(Duration, Instant)>,
+}
+
+/// What couldn't be done in a round.
+#[derive(Debug)]
+struct Failure {
+    /// Of which erasure.
+    erasure: String,
+    /// In which tier, if it isn't all of them.
+    tier: Option<Tier>,
+    error: EraseError,
 }
 
 /// Makes erasures and clears the tiers. Cheap to clone.
@@ -123,71 +162,107 @@ impl Eraser {
     /// Clears the tiers of what was erased, for ever. One process or several may do this; each goes on where another
     /// ended.
     pub async fn work(self) {
-        let mut settled = HashSet::new();
+        let mut progress = Progress::default();
         loop {
-            if let Err(error) = self.round(&mut settled).await {
-                warn!(%error, "clearing what was erased will be tried again");
+            match self.round(&mut progress).await {
+                Ok(failures) => {
+                    for Failure { erasure, tier, error } in failures {
+                        let tier = tier.map(Tier::as_str);
+                        warn!(erasure, tier, %error, "clearing what was erased will be tried again");
+                    }
+                }
+                Err(error) => warn!(%error, "clearing what was erased will be tried again"),
             }
             sleep(ROUND).await;
         }
     }
 
-    /// Clears what can be cleared now. `settled` are the ids of the erasures that need no further look.
-    async fn round(&self, settled: &mut HashSet<String>) -> Result<(), EraseError> {
+    /// Clears what can be cleared now. Each erasure is tried, and each tier of it, whatever becomes of the others; what
+    /// failed is returned.
+    async fn round(&self, progress: &mut Progress) -> Result<Vec<Failure>, EraseError> {
         let view = self.erasures().view().await?;
+        let mut failures = Vec::new();
+        for erasure in view.iter() {
+            // By our own clock: whoever made it may have another.
+            let since = *progress.known_since.entry(erasure.id.clone()).or_insert_with(Instant::now);
+            if progress.settled.contains(&erasure.id) || since.elapsed() < LEASE + GRACE {
+                continue;
+            }
+            if let Err(error) = self.clear_all(erasure, progress, &mut failures).await {
+                failures.push(Failure { erasure: erasure.id.clone(), tier: None, error });
+            }
+        }
+        Ok(failures)
+    }
+
+    /// Clears the tiers of one erasure, as far as can be now.
+    async fn clear_all(
+        &self,
+        erasure: &Erasure,
+        progress: &mut Progress,
+        failures: &mut Vec<Failure>,
+    ) -> Result<(), EraseError> {
         let store = self.erasures().store();
-        for erasure in view.iter().filter(|erasure| Timestamp::now().since(erasure.at) >= LEASE + GRACE) {
-            if settled.contains(&erasure.id) {
-                continue;
-            }
-            let mut receipt = receipt::read(&**store, erasure).await?;
-            if receipt.has(self.tiers()) && receipt.is_settled() {
-                settled.insert(erasure.id.clone());
-                continue;
-            }
-            if !receipt.has(self.tiers()) {
-                // Whoever made the erasure died before it could say so, or knew of fewer tiers.
-                self.promise(erasure, Timestamp::now()).await?;
-                receipt = receipt::read(&**store, erasure).await?;
-            }
-            // In the order of the tiers: where runs lie in warm is found by what the runs sink knows.
-            let mut is_warm_cleared = false;
-            for state in &mut receipt.tiers {
-                if let Some(clear) = self.elsewhere.iter().find(|clear| clear.tier() == state.tier) {
-                    if state.cleared.is_none() {
-                        self.clear_elsewhere(&**clear, state, erasure).await?;
-                    }
-                    continue;
-                }
-                let is_open = state.cleared.is_none() && may_clear(state.tier, erasure);
-                let has_its_turn = state.tier != Tier::Runs || is_warm_cleared;
-                if is_open && has_its_turn && self.has_passed(state.tier, erasure).await? {
-                    self.clear(state, erasure).await?;
-                }
-                is_warm_cleared |= state.tier == Tier::Warm && state.cleared.is_some();
+        let mut receipt = receipt::read(&**store, erasure).await?;
+        if receipt.has(self.tiers()) && receipt.is_settled() {
+            progress.settled.insert(erasure.id.clone());
+            return Ok(());
+        }
+        if !receipt.has(self.tiers()) {
+            // Whoever made the erasure died before it could say so, or knew of fewer tiers.
+            self.promise(erasure, Timestamp::now()).await?;
+            receipt = receipt::read(&**store, erasure).await?;
+        }
+        // In the order of the tiers: where runs lie in warm is found by what the runs sink knows.
+        let mut is_warm_cleared = false;
+        for state in &mut receipt.tiers {
+            let tier = state.tier;
+            let done = match self.elsewhere.iter().find(|clear| clear.tier() == tier) {
+                _ if state.cleared.is_some() => Ok(()),
+                Some(clear) => self.clear_elsewhere(&**clear, state, erasure, progress).await,
+                None if tier == Tier::Runs && !is_warm_cleared => Ok(()),
+                None => self.clear_here(state, erasure).await,
+            };
+            is_warm_cleared |= done.is_ok() && tier == Tier::Warm && state.cleared.is_some();
+            if let Err(error) = done {
+                failures.push(Failure { erasure: erasure.id.clone(), tier: Some(tier), error });
             }
         }
         Ok(())
     }
 
-    /// Whether the tier's sink has written all that lies before the erasure, so that nothing of it comes afterwards.
-    async fn has_passed(&self, tier: Tier, erasure: &Erasure) -> Result<bool, EraseError> {
-        for (partition, epoch, next) in erasure.upto.iter() {
-            let held = lane::load(&**self.erasures().store(), tier.as_str(), partition).await?;
-            // Where there is no position, no such sink is at work.
-            if held.is_some_and(|held| (held.epoch, held.high) < (epoch, next)) {
-                return Ok(false);
+    /// Whether the tier's sink has written all that lies before the erasure, so that nothing of it comes afterwards; and in
+    /// warm, where runs are found by what the runs sink knows, that one too.
+    pub(super) async fn has_passed(&self, tier: Tier, erasure: &Erasure) -> Result<bool, EraseError> {
+        let sinks: &[Tier] = if tier == Tier::Warm { &[Tier::Warm, Tier::Runs] } else { &[tier] };
+        for sink in sinks {
+            for (partition, epoch, next) in erasure.upto.iter() {
+                let held = lane::load(&**self.erasures().store(), sink.as_str(), partition).await?;
+                // Where there is no position, no such sink is at work.
+                if held.is_some_and(|held| (held.epoch, held.high) < (epoch, next)) {
+                    return Ok(false);
+                }
             }
         }
         Ok(true)
     }
 
-    /// Deletes what a tier holds of what was erased, and writes that down.
-    async fn clear(&self, state: &mut TierState, erasure: &Erasure) -> Result<(), EraseError> {
+    /// Deletes what a tier of the store holds of what was erased, if its time has come, and writes that down.
+    async fn clear_here(&self, state: &mut TierState, erasure: &Erasure) -> Result<(), EraseError> {
+        if !may_clear(state.tier, erasure) || !self.has_passed(state.tier, erasure).await? {
+            return Ok(());
+        }
         let store = self.erasures().store();
         let Cleared { rows, until } = match state.tier {
-            Tier::Hot => hot::erase(store, erasure).await?,
-            Tier::Warm => warm::erase(store, erasure).await?,
+            Tier::Hot => {
+                going_on::list_anew(&self.reader, erasure).await?;
+                hot::erase(store, erasure).await?
+            }
+            Tier::Warm => {
+                // By now all rejects before the erasure are dead letters: behind the last of them it is noted once more.
+                self.note_in_dead_letters(erasure).await;
+                warm::erase(store, erasure).await?
+            }
             Tier::Runs => Cleared { rows: runs::erase(store, erasure).await?, until: None },
             // By others, if at all.
             Tier::Log | Tier::DeadLetters | Tier::Search | Tier::Archive => Cleared::default(),
@@ -208,22 +283,67 @@ impl Eraser {
         clear: &dyn Clear,
         state: &mut TierState,
         erasure: &Erasure,
+        progress: &mut Progress,
     ) -> Result<(), EraseError> {
-        let Some((objects, gone_by)) = clear.clear(erasure).await? else { return Ok(()) };
-        info!(erasure = erasure.id, tier = %state.tier, objects, "cleared");
-        (state.gone_by, state.cleared, state.rows) = (Some(gone_by), Some(Timestamp::now()), objects);
+        let key = (erasure.id.clone(), state.tier);
+        let begun = progress.begun.entry(key.clone()).or_default();
+        if begun.paused.is_some_and(|(_, until)| Instant::now() < until) {
+            return Ok(());
+        }
+        let gone_by = match clear.clear(erasure, &mut begun.clearing).await {
+            Ok(Some(gone_by)) => gone_by,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                if !error.is_transient() {
+                    let pause = begun.paused.map_or(PAUSES.0, |(last, _)| (2 * last).min(PAUSES.1));
+                    begun.paused = Some((pause, Instant::now() + pause));
+                }
+                return Err(error.into());
+            }
+        };
+        let Clearing { rows, replaced } = begun.clearing.clone();
+        info!(erasure = erasure.id, tier = %state.tier, rows, files = replaced.files, "cleared");
+        (state.gone_by, state.cleared, state.rows) = (Some(gone_by), Some(Timestamp::now()), rows);
+        state.replaced = Some(replaced);
         state.note = "rewritten without it; the objects that had it are deleted after a grace".to_owned();
-        Ok(receipt::write(&**self.erasures().store(), erasure, state).await?)
+        receipt::write(&**self.erasures().store(), erasure, state).await?;
+        progress.begun.remove(&key);
+        Ok(())
     }
 
     /// Writes down what can be said of each tier now that nobody can read what was erased.
     async fn promise(&self, erasure: &Erasure, unreadable_since: Timestamp) -> Result<(), EraseError> {
-        for tier in self.tiers() {
+        let known = receipt::read(&**self.erasures().store(), erasure).await?;
+        for tier in self.tiers().filter(|tier| !known.has([*tier])) {
+            // Of a topic that can't be told nothing is promised, until it can.
+            if tier == Tier::DeadLetters && !self.note_in_dead_letters(erasure).await {
+                continue;
+            }
             let (gone_by, note) = self.expiry(tier, erasure).await?;
-            let state = TierState { tier, unreadable_since, gone_by, cleared: None, rows: 0, note: note.into() };
+            let state = TierState {
+                tier,
+                unreadable_since,
+                gone_by,
+                cleared: None,
+                rows: 0,
+                replaced: None,
+                note: note.into(),
+            };
             receipt::write(&**self.erasures().store(), erasure, &state).await?;
         }
         Ok(())
+    }
+
+    /// Tells whoever reads dead letters of an erasure. Returns whether that could be done.
+    async fn note_in_dead_letters(&self, erasure: &Erasure) -> bool {
+        let noted = match serde_json::to_vec(erasure) {
+            Ok(json) => erased::note(self.reader.kafka(), &erasure.id, &json).await,
+            Err(error) => Err(KafkaError::Failed(error.to_string())),
+        };
+        if let Err(error) = &noted {
+            warn!(erasure = erasure.id, %error, "`agentworks dlq` shows dead letters that were erased: the topic can't be told");
+        }
+        noted.is_ok()
     }
 
     /// When what a tier holds goes of itself, and how.
@@ -236,7 +356,10 @@ impl Eraser {
             }
             Tier::DeadLetters => {
                 let kept = self.retention(&[self.reader.kafka().topics.dead_letters()]).await?;
-                (kept.map(|kept| later(erasure.at, kept)), "rejected records go with that topic's retention")
+                (
+                    kept.map(|kept| later(erasure.at, kept)),
+                    "left out by `agentworks dlq`; goes with that topic's retention",
+                )
             }
             Tier::Hot if !may_clear(tier, erasure) => {
                 let kept = self.kept_in_hot(erasure).await?;

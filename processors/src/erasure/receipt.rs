@@ -53,6 +53,42 @@ impl fmt::Display for Tier {
     }
 }
 
+/// Objects that were replaced by others without what was erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replaced {
+    /// How many.
+    pub files: u64,
+    /// What they were called, where that is known: at most [`Replaced::NAMES`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+impl Replaced {
+    /// How many names are kept.
+    pub const NAMES: usize = 1000;
+}
+
+/// What clearing a tier of an erasure has come to so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Clearing {
+    /// How many rows went, where that is known.
+    pub rows: u64,
+    /// The objects that had them.
+    pub replaced: Replaced,
+}
+
+impl Clearing {
+    /// An object of this name was replaced by one that lacks so many of its rows.
+    pub fn replaced(&mut self, rows: u64, name: String) {
+        self.rows += rows;
+        self.replaced.files += 1;
+        if self.replaced.names.len() < Replaced::NAMES {
+            self.replaced.names.push(name);
+        }
+    }
+}
+
 /// What has become of an erasure in a tier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -67,9 +103,14 @@ pub struct TierState {
     /// When the tier was cleared; absent where data goes by its expiry alone, or has yet to be cleared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cleared: Option<Timestamp>,
-    /// How many rows that took.
+    /// How many rows that took, where that is known. In the archive's and the index's receipts of before it is how many
+    /// objects were replaced.
     #[serde(default)]
     pub rows: u64,
+    /// The archive's files and the index's splits that were replaced; absent in other tiers, while the tier isn't cleared,
+    /// and in receipts of before. What a process had replaced that was killed before it was done isn't among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
     /// What else there is to know.
     pub note: String,
 }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agentworks_schemas::{Cursor, Position, Timestamp, Topic, TopicPartition};
+use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_schemas::{Cursor, Position, Timestamp, Topic, TopicPartition, Topics};
 use agentworks_store::{EmbeddedStore, Key, Row, Scan, Store, StoreError, Table, Write};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, advance};
 
 use super::*;
+use crate::lane::{self, Held};
+use crate::reader::LogReader;
 
 const LANE: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 0 };
 
@@ -101,6 +105,97 @@ async fn what_one_process_erases_another_hides() {
     assert_eq!(here.view().await.unwrap().of("w"), [Arc::new(erasure)]);
 }
 
+/// An erasure by somebody whose clock is ahead.
+fn early(workspace: &str) -> Erasure {
+    let erasure = erasure(workspace, Target::Workspace);
+    Erasure { at: Timestamp(erasure.at.millis() + 3 * 3_600_000), ..erasure }
+}
+
+#[tokio::test]
+async fn clocks_that_disagree_hide_no_erasure() {
+    let (_folder, store) = store();
+    let erasures = Erasures::follow(store.clone());
+    journal::write(&*store, &early("early")).await.unwrap();
+    erasures.refresh().await.unwrap();
+    let late = erasure("late", Target::Workspace);
+    journal::write(&*store, &late).await.unwrap();
+    erasures.refresh().await.unwrap();
+    assert!(erasures.view().await.unwrap().hides("late", "r", at(1, 0)));
+    assert_eq!(Erasures::follow(store).view().await.unwrap().of("late"), [Arc::new(late)]);
+}
+
+/// A store to which somebody else writes an erasure just before the first write, which a process reads at once.
+#[derive(Debug)]
+struct Overtaken {
+    behind: Arc<dyn Store>,
+    by: Mutex<Option<Erasure>>,
+    reader: Erasures,
+}
+
+#[async_trait]
+impl Store for Overtaken {
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        let first = self.by.lock().take();
+        if let Some(other) = first {
+            journal::write(&*self.behind, &other).await?;
+            self.reader.refresh().await?;
+        }
+        self.behind.write(writes).await
+    }
+
+    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
+        self.behind.get(table, key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        self.behind.scan(scan).await
+    }
+
+    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
+        self.behind.delete(table, key, version).await
+    }
+}
+
+#[tokio::test]
+async fn who_is_overtaken_writes_again_behind_that() {
+    let (_folder, behind) = store();
+    let reader = Erasures::follow(behind.clone());
+    let store = Overtaken { behind, by: Mutex::new(Some(early("early"))), reader: reader.clone() };
+    let late = erasure("late", Target::Workspace);
+    journal::write(&store, &late).await.unwrap();
+    reader.refresh().await.unwrap();
+    assert_eq!(reader.view().await.unwrap().of("late"), [Arc::new(late)]);
+}
+
+#[test]
+fn the_last_erasure_that_a_record_has_passed_is_known() {
+    let mut view = View::default();
+    assert!(view.passed("w", at(1, 100)).is_none());
+    let older = erasure("w", Target::Workspace);
+    let upto: Cursor = [(LANE, 1, 200)].into_iter().collect();
+    let newer = Erasure { upto, at: Timestamp(older.at.millis() + 1), ..erasure("w", Target::Workspace) };
+    view.add(newer.clone());
+    view.add(older.clone());
+    view.add(erasure("w", Target::Run("r".into())));
+    let passed = |offset| view.passed("w", at(1, offset)).map(|erasure| erasure.id.clone());
+    assert_eq!((passed(99), passed(100), passed(200)), (None, Some(older.id), Some(newer.id)));
+    assert!(view.passed("v", at(1, 200)).is_none());
+}
+
+/// Which runs there were is known by the runs sink alone.
+#[tokio::test]
+async fn warm_waits_for_the_runs_too() {
+    let (_folder, store) = store();
+    let pool = SeekPool::new(KafkaSettings::new("127.0.0.1:9", Topics::default()), 1);
+    let eraser = Eraser::new(LogReader::new(store.clone(), pool));
+    let erasure = erasure("w", Target::Workspace);
+    for (sink, high, passed) in [("warm", 99, false), ("warm", 100, true), ("runs", 99, false), ("runs", 100, true)] {
+        lane::publish(&*store, sink, &[Held::new(LANE, 1, high, None)]).await.unwrap();
+        assert_eq!(eraser.has_passed(Tier::Warm, &erasure).await.unwrap(), passed, "{sink} at {high}");
+    }
+    assert!(eraser.has_passed(Tier::Hot, &erasure).await.unwrap(), "there is none");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_cannot_know_does_not_serve() {
     let (_folder, behind) = store();
@@ -127,6 +222,7 @@ async fn receipts_are_kept_and_a_cleared_tier_stays_cleared() {
         gone_by: cleared,
         cleared,
         rows: 0,
+        replaced: None,
         note: "a note".into(),
     };
     let cleared = state(Tier::Hot, Some(Timestamp(5)));
@@ -139,4 +235,22 @@ async fn receipts_are_kept_and_a_cleared_tier_stays_cleared() {
     assert!(!receipt.is_settled());
     let json = serde_json::to_value(&receipt).unwrap();
     assert_eq!((&json["workspace"], &json["tiers"][0]["tier"]), (&"w".into(), &"hot".into()));
+}
+
+#[test]
+fn receipts_of_before_are_read_and_names_are_bounded() {
+    let before = r#"{"tier":"archive","unreadableSince":"2025-12-02T12:00:00Z","cleared":"2025-12-02T12:00:09Z","rows":3,"note":"n"}"#;
+    let before: TierState = serde_json::from_str(before).unwrap();
+    assert_eq!((before.rows, before.replaced.as_ref()), (3, None));
+    assert!(serde_json::to_value(&before).unwrap().get("replaced").is_none());
+    let mut clearing = Clearing::default();
+    for file in 0..Replaced::NAMES + 5 {
+        clearing.replaced(2, format!("entries/{file}"));
+    }
+    let Clearing { rows, replaced } = clearing;
+    assert_eq!((rows, replaced.files, replaced.names.len()), (2010, 1005, 1000));
+    let state = TierState { replaced: Some(replaced), ..before };
+    let json = serde_json::to_value(&state).unwrap();
+    assert_eq!((&json["replaced"]["files"], &json["replaced"]["names"][0]), (&1005.into(), &"entries/0".into()));
+    assert_eq!(serde_json::from_value::<TierState>(json).unwrap(), state);
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_schemas::{Position, Timestamp};
+use agentworks_schemas::Position;
 use agentworks_store::{Store, StoreError};
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::journal::{self, Erasure};
+use super::journal::{self, Erasure, OVERLAP};
 
 /// How long a process serves by what it last read of the journal. It then fails until it can read it again.
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -19,15 +19,12 @@ pub const LEASE: Duration = Duration::from_secs(5);
 /// How often the journal is read.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// How far each reading goes back beyond the one before, in milliseconds: an erasure may be written by a machine whose
-/// clock is behind, or be written late.
-const OVERLAP: i64 = 10 * 60 * 1000;
-
 /// All erasures at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct View {
     by_workspace: HashMap<String, Vec<Arc<Erasure>>>,
-    newest: Option<Timestamp>,
+    /// The last place of the journal that was read.
+    last: i64,
 }
 
 impl View {
@@ -39,6 +36,15 @@ impl View {
                 .by_workspace
                 .get(workspace)
                 .is_some_and(|erasures| erasures.iter().any(|erasure| erasure.hides(workspace, run, position)))
+    }
+
+    /// The last erasure of all of a workspace that lies before a position, if there is one.
+    pub(crate) fn passed(&self, workspace: &str, position: Position) -> Option<&Arc<Erasure>> {
+        if self.by_workspace.is_empty() {
+            return None;
+        }
+        let erasures = self.by_workspace.get(workspace)?.iter().rev();
+        erasures.filter(|erasure| erasure.is_of_workspace()).find(|erasure| !erasure.covers(position))
     }
 
     /// Whether nothing is erased.
@@ -60,8 +66,8 @@ impl View {
     pub fn add(&mut self, erasure: Erasure) {
         let known = self.by_workspace.entry(erasure.workspace.clone()).or_default();
         if known.iter().all(|other| other.id != erasure.id) {
-            self.newest = self.newest.max(Some(erasure.at));
             known.push(Arc::new(erasure));
+            known.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         }
     }
 }
@@ -134,14 +140,15 @@ impl Erasures {
 impl Shared {
     async fn refresh(&self) -> Result<(), StoreError> {
         let begun = Instant::now();
-        let newest = self.state.read().1.newest;
-        let since = newest.map_or(0, |newest| newest.millis() - OVERLAP);
-        let erasures = journal::read(&*self.store, Timestamp(since)).await?;
+        let since = self.state.read().1.last.saturating_sub(OVERLAP).max(0);
+        let erasures = journal::read(&*self.store, since).await?;
         let mut state = self.state.write();
+        let last = erasures.last().map_or(0, |(place, _)| *place);
         let is_known = |erasure: &Erasure| state.1.of(&erasure.workspace).iter().any(|known| known.id == erasure.id);
-        if !erasures.iter().all(is_known) {
+        if last > state.1.last || !erasures.iter().all(|(_, erasure)| is_known(erasure)) {
             let mut view = View::clone(&state.1);
-            erasures.into_iter().for_each(|erasure| view.add(erasure));
+            view.last = view.last.max(last);
+            erasures.into_iter().for_each(|(_, erasure)| view.add(erasure));
             state.1 = Arc::new(view);
         }
         state.0 = state.0.max(Some(begun));

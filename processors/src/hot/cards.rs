@@ -1,16 +1,16 @@
 //! Which cards there are, and where each one's records lie.
 //!
-//! Both tables are facts that only grow, so the rows need no payload: what is to be known is their version.
+//! Both tables are facts that only grow, so the rows need no payload: what is to be known is their version, and of a card
+//! where it was last seen.
 
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
+use std::ops::Bound;
 
-use agentworks_schemas::{Timestamp, TopicPartition};
-use agentworks_store::{Column, Part, Scan, Store, StoreError, Table, Write};
-use lru::LruCache;
+use agentworks_schemas::{Position, Timestamp, Topic, TopicPartition};
+use agentworks_store::{Column, Key, Part, Row, Scan, Store, StoreError, Table};
+use bytes::Bytes;
 
-use crate::blocks::names;
-use crate::blocks::table::{lane, mark, read_lane};
+use crate::blocks::table::read_lane;
+use crate::erasure::Erasure;
 
 /// Where records of a card were seen. The version of a row is [`FIRST`] less the first offset: the least one wins,
 /// whoever writes last.
@@ -21,7 +21,9 @@ pub(crate) const CARD_LANES: Table = Table {
     versioned: true,
 };
 
-/// The cards of a workspace. The version of a row is the record timestamp of the last record seen.
+/// The cards of a workspace. The version of a row is the record timestamp of the last record seen, and its statistics are
+/// where that lies. The first record of a card beyond an erasure of all of the workspace is always written, so that rows
+/// which lie before an erasure are those of cards that have nothing beyond it.
 pub(crate) const CARDS: Table = Table {
     name: "cards",
     partition: &[Column::text("workspace")],
@@ -30,13 +32,10 @@ pub(crate) const CARDS: Table = Table {
 };
 
 /// More than any offset, and still a moment in the past as a version of CQL.
-const FIRST: i64 = 1 << 44;
+pub(super) const FIRST: i64 = 1 << 44;
 
-/// How far behind a card's row may be, in milliseconds.
-const REFRESH: i64 = 60_000;
-
-/// How many rows one call writes.
-const ROWS: usize = 1_000;
+/// How many rows are read at a time.
+const PAGE: usize = 1_000;
 
 /// A partition where records of a card were seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +55,43 @@ pub struct CardInfo {
     pub card: String,
     /// When a record was last seen, give or take a minute.
     pub last_seen: Timestamp,
+    /// Where that record lies; `None` in rows of before this was kept.
+    pub at: Option<Position>,
+}
+
+impl CardInfo {
+    /// Whether all that is known of the card was erased with its workspace.
+    pub(crate) fn is_erased(&self, erasure: &Erasure) -> bool {
+        match self.at {
+            _ if !erasure.is_of_workspace() => false,
+            Some(at) => erasure.covers(at),
+            None => self.last_seen <= erasure.at,
+        }
+    }
+
+    fn from_row(row: Row) -> Option<CardInfo> {
+        let Some(Part::Text(card)) = row.clustering.into_iter().next() else { return None };
+        Some(CardInfo { card, last_seen: Timestamp(row.version), at: read_position(&row.stats) })
+    }
+}
+
+/// A position as a row's statistics: topic, epoch, partition, offset.
+pub(super) fn write_position(Position { partition, epoch, offset }: Position) -> Bytes {
+    let mut bytes = Vec::with_capacity(17);
+    bytes.push(partition.topic as u8);
+    bytes.extend(epoch.to_be_bytes());
+    bytes.extend(partition.partition.to_be_bytes());
+    bytes.extend(offset.to_be_bytes());
+    bytes.into()
+}
+
+fn read_position(bytes: &[u8]) -> Option<Position> {
+    let (topic, rest) = bytes.split_first()?;
+    let (epoch, rest) = rest.split_first_chunk()?;
+    let (partition, rest) = rest.split_first_chunk()?;
+    let (offset, _) = rest.split_first_chunk()?;
+    let partition = TopicPartition::new(Topic::from_u8(*topic)?, i32::from_be_bytes(*partition));
+    Some(Position { partition, epoch: u32::from_be_bytes(*epoch), offset: i64::from_be_bytes(*offset) })
 }
 
 /// Where records of a card were seen, whatever hash placed them there.
@@ -69,87 +105,88 @@ pub async fn card_lanes(store: &dyn Store, workspace: &str, card: &str) -> Resul
     lanes.collect()
 }
 
+/// A card, if any of its records were seen.
+pub(crate) async fn card_of(store: &dyn Store, workspace: &str, card: &str) -> Result<Option<CardInfo>, StoreError> {
+    Ok(store.get(&CARDS, &card_key(workspace, card)).await?.and_then(|row| {
+        // A row that is asked for by its key says no more than the rest.
+        CardInfo::from_row(Row { clustering: vec![card.into()], ..row })
+    }))
+}
+
 /// The cards of a workspace, the one last seen first, at most `limit`.
 pub async fn cards_of_workspace(store: &dyn Store, workspace: &str, limit: usize) -> Result<Vec<CardInfo>, StoreError> {
-    let rows = store.scan(Scan { payload: false, ..Scan::partition(&CARDS, vec![workspace.into()]) }).await?;
-    let card = |row: agentworks_store::Row| match row.clustering.into_iter().next() {
-        Some(Part::Text(card)) => Some(CardInfo { card, last_seen: Timestamp(row.version) }),
-        _ => None,
-    };
-    let mut cards: Vec<_> = rows.into_iter().filter_map(card).collect();
-    cards.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then_with(|| a.card.cmp(&b.card)));
-    cards.truncate(limit);
-    Ok(cards)
+    newest_cards(store, workspace, limit, &|_| true).await
 }
 
-/// What is known of a card.
-#[derive(Debug, Default)]
-struct Known {
-    lanes: Vec<CardLane>,
-    last_seen: Option<Timestamp>,
+/// The cards of a workspace that are wanted, the one last seen first, at most `limit`. All rows are read, a page at a time,
+/// but no more than `limit` and a page are in memory.
+pub(crate) async fn newest_cards(
+    store: &dyn Store,
+    workspace: &str,
+    limit: usize,
+    wanted: &(dyn Fn(&CardInfo) -> bool + Send + Sync),
+) -> Result<Vec<CardInfo>, StoreError> {
+    let (mut newest, mut after) = (Vec::<CardInfo>::new(), None);
+    loop {
+        let page = cards_after(store, workspace, after.as_deref()).await?;
+        after = page.last().map(|info| info.card.clone());
+        newest.extend(page.into_iter().filter(|info| wanted(info)));
+        if newest.len() > limit || after.is_none() {
+            newest.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then_with(|| a.card.cmp(&b.card)));
+            newest.truncate(limit);
+        }
+        if after.is_none() {
+            return Ok(newest);
+        }
+    }
 }
 
-/// Keeps the tables, without writing again what is there: remembers the cards used last, and what is still to be written.
-#[derive(Debug)]
-pub(super) struct CardBook {
-    known: LruCache<String, Known>,
-    new_lanes: HashMap<(String, TopicPartition, u32), i64>,
-    seen: HashMap<String, Timestamp>,
+/// The next cards of a workspace by name; none after the last.
+pub(super) async fn cards_after(
+    store: &dyn Store,
+    workspace: &str,
+    after: Option<&str>,
+) -> Result<Vec<CardInfo>, StoreError> {
+    let from = after.map_or(Bound::Unbounded, |card| Bound::Excluded(vec![card.into()]));
+    let scan = Scan { from, limit: PAGE, payload: false, ..Scan::partition(&CARDS, vec![workspace.into()]) };
+    Ok(store.scan(scan).await?.into_iter().filter_map(CardInfo::from_row).collect())
 }
 
-impl CardBook {
-    /// A book that remembers `cards` cards.
-    pub(super) fn new(cards: usize) -> Self {
-        let known = LruCache::sparse(NonZeroUsize::new(cards).unwrap_or(NonZeroUsize::MIN));
-        CardBook { known, new_lanes: HashMap::new(), seen: HashMap::new() }
+/// The key of a card's row.
+pub(super) fn card_key(workspace: &str, card: &str) -> Key {
+    Key { partition: vec![workspace.into()], clustering: vec![card.into()] }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::blocks::table::mark;
+    use crate::blocks::tests::store;
+
+    #[tokio::test]
+    async fn the_newest_of_many_cards_are_found_page_by_page() {
+        let (_folder, store) = store();
+        let count = 2 * PAGE as i64 + 500;
+        let card = |number: i64| format!("card-{number:05}");
+        let write = |number: i64| mark(&CARDS, vec!["acme".into()], vec![card(number).into()], number * 7 % count);
+        store.write((0..count).map(write).collect()).await.unwrap();
+        let newest = cards_of_workspace(&*store, "acme", 3).await.unwrap();
+        let times: Vec<_> = newest.iter().map(|info| info.last_seen.millis()).collect();
+        assert_eq!(times, [count - 1, count - 2, count - 3]);
+        let odd = |info: &CardInfo| info.last_seen.millis() % 2 == 1;
+        assert_eq!(newest_cards(&*store, "acme", usize::MAX, &odd).await.unwrap().len(), count as usize / 2);
+        let one = card_of(&*store, "acme", &card(1)).await.unwrap().unwrap();
+        assert_eq!((one.card, one.last_seen, one.at), (card(1), Timestamp(7), None));
+        assert_eq!(card_of(&*store, "acme", "nobody's").await.unwrap(), None);
     }
 
-    /// Notes a record of the card with this joined name. Returns whether the card was remembered.
-    pub(super) fn see(&mut self, name: &str, at: (TopicPartition, u32), offset: i64, timestamp: Timestamp) -> bool {
-        let mut was_known = true;
-        let known = self.known.get_or_insert_mut_ref(name, || {
-            was_known = false;
-            Known::default()
-        });
-        if known.last_seen.is_none_or(|seen| timestamp.millis() >= seen.millis() + REFRESH) {
-            known.last_seen = Some(timestamp);
-            let seen = self.seen.entry(name.to_owned()).or_insert(timestamp);
-            *seen = timestamp.max(*seen);
-        }
-        let (partition, epoch) = at;
-        match known.lanes.iter_mut().find(|lane| (lane.partition, lane.epoch) == at) {
-            Some(lane) if lane.first <= offset => return was_known,
-            Some(lane) => lane.first = offset,
-            None => known.lanes.push(CardLane { partition, epoch, first: offset }),
-        }
-        // It may have been noted before, and forgotten since.
-        let first = self.new_lanes.entry((name.to_owned(), partition, epoch)).or_insert(offset);
-        *first = offset.min(*first);
-        was_known
-    }
-
-    /// How many rows wait to be written.
-    pub(super) fn pending(&self) -> usize {
-        self.new_lanes.len() + self.seen.len()
-    }
-
-    /// Writes what waits. After an error it waits still.
-    pub(super) async fn write(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        let lanes = self.new_lanes.iter().map(|((name, partition, epoch), first)| {
-            let (workspace, card) = names::split(name);
-            mark(&CARD_LANES, vec![workspace.into(), card.into()], lane(*partition, *epoch), FIRST - first)
-        });
-        let cards = self.seen.iter().map(|(name, timestamp)| {
-            let (workspace, card) = names::split(name);
-            mark(&CARDS, vec![workspace.into()], vec![card.into()], timestamp.millis())
-        });
-        let mut writes: Vec<Write> = lanes.chain(cards).collect();
-        while !writes.is_empty() {
-            let rest = writes.split_off(writes.len().min(ROWS));
-            store.write(std::mem::replace(&mut writes, rest)).await?;
-        }
-        self.new_lanes.clear();
-        self.seen.clear();
-        Ok(())
+    #[test]
+    fn positions_survive() {
+        let partition = TopicPartition::new(Topic::RunEvents, 300);
+        let at = Position { partition, epoch: 3, offset: 1 << 40 };
+        assert_eq!(read_position(&write_position(at)), Some(at));
+        assert_eq!(read_position(&[]), None);
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use agentworks_schemas::Topic;
-use agentworks_store::{Key, Store};
+use agentworks_store::Store;
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 
-use super::cards::{CARDS, CardInfo};
-use super::{HOT, card_lanes, cards_of_workspace};
+use super::cards::{CARDS, CardInfo, card_key, cards_after};
+use super::{HOT, card_lanes};
 use crate::blocks::{BlockReader, Cleared};
 use crate::erasure::Erasure;
 use crate::sink::SinkError;
@@ -21,30 +21,33 @@ const CARDS_AT_ONCE: usize = 8;
 /// since. Where a card's records lie stays known: later ones are found by that.
 pub(crate) async fn erase(store: &Arc<dyn Store>, erasure: &Erasure) -> Result<Cleared, SinkError> {
     let blocks = BlockReader::new(store.clone(), &HOT, Counter::default());
-    let cards = cards_of_workspace(&**store, &erasure.workspace, usize::MAX).await?;
-    let clearing = cards.into_iter().map(|card| erase_card(&blocks, store, erasure, card).boxed());
-    let mut clearing = stream::iter(clearing.collect::<Vec<_>>()).buffer_unordered(CARDS_AT_ONCE);
-    let mut cleared = Cleared::default();
-    while let Some(card) = clearing.next().await {
-        cleared.add(card?);
+    let (mut cleared, mut after) = (Cleared::default(), None::<String>);
+    loop {
+        let cards = cards_after(&**store, &erasure.workspace, after.as_deref()).await?;
+        let Some(last) = cards.last() else { return Ok(cleared) };
+        after = Some(last.card.clone());
+        let clearing = cards.into_iter().map(|card| erase_card(&blocks, store, erasure, card).boxed());
+        let mut clearing = stream::iter(clearing.collect::<Vec<_>>()).buffer_unordered(CARDS_AT_ONCE);
+        while let Some(card) = clearing.next().await {
+            cleared.add(card?);
+        }
     }
-    Ok(cleared)
 }
 
 async fn erase_card(
     blocks: &BlockReader,
     store: &Arc<dyn Store>,
     erasure: &Erasure,
-    CardInfo { card, last_seen }: CardInfo,
+    info: CardInfo,
 ) -> Result<Cleared, SinkError> {
     let mut cleared = Cleared::default();
-    let lanes = card_lanes(&**store, &erasure.workspace, &card).await?;
+    let CardInfo { card, last_seen, .. } = &info;
+    let lanes = card_lanes(&**store, &erasure.workspace, card).await?;
     for lane in lanes.iter().filter(|lane| Topic::LOGS.contains(&lane.partition.topic)) {
-        cleared.add(blocks.erase(erasure, &card, lane.partition).await?.0);
+        cleared.add(blocks.erase(erasure, card, lane.partition).await?.0);
     }
-    if last_seen <= erasure.at {
-        let key = Key { partition: vec![erasure.workspace.as_str().into()], clustering: vec![card.into()] };
-        store.delete(&CARDS, &key, last_seen.millis()).await?;
+    if info.is_erased(erasure) {
+        store.delete(&CARDS, &card_key(&erasure.workspace, card), last_seen.millis()).await?;
         cleared.rows += 1;
     }
     Ok(cleared)

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::{Batch, Content};
-use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_schemas::{Position, Topic, TopicPartition};
 use agentworks_store::Store;
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::HOT;
-use super::cards::CardBook;
+use super::book::CardBook;
 use super::metrics::CardMetrics;
 use crate::blocks::{BlockConfig, BlockWriter, PARTITION_BYTES, RetentionError, Sharing, names};
+use crate::erasure::Erasures;
 use crate::lane::{Held, Retention};
 use crate::sink::{Flush, Sink, SinkError};
 
@@ -59,6 +60,7 @@ pub struct HotSink {
     store: Arc<dyn Store>,
     blocks: BlockWriter,
     cards: CardBook,
+    erasures: Option<Erasures>,
     metrics: CardMetrics,
     /// Written over for each record.
     name: String,
@@ -77,6 +79,7 @@ impl HotSink {
             blocks: BlockWriter::new(&HOT, store.clone(), config, registry)?,
             store,
             cards: CardBook::new(known_cards),
+            erasures: None,
             metrics: CardMetrics::register(registry),
             name: String::new(),
         })
@@ -87,6 +90,11 @@ impl HotSink {
     pub fn sharing(mut self, sharing: &Sharing) -> Self {
         self.blocks.share(sharing);
         self
+    }
+
+    /// The same, listing a card anew with its first record beyond an erasure of its workspace.
+    pub fn erasures(self, erasures: Erasures) -> Self {
+        HotSink { erasures: Some(erasures), ..self }
     }
 }
 
@@ -105,8 +113,13 @@ impl Sink for HotSink {
     }
 
     async fn take(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        let view = match &self.erasures {
+            Some(erasures) => erasures.view().await?,
+            None => Arc::default(),
+        };
         let Some((lane, mut shared)) = self.blocks.lane_of(batch)? else { return Ok(()) };
-        let (now, from, at) = (Instant::now(), lane.taken.high, (batch.partition, batch.epoch));
+        let &Batch { partition, epoch, .. } = batch;
+        let (now, from) = (Instant::now(), lane.taken.high);
         let (mut known, mut new) = (0, 0);
         for record in batch.records().iter().filter(|record| record.offset >= from) {
             let (workspace, card, run) = match &record.content {
@@ -115,12 +128,14 @@ impl Sink for HotSink {
             };
             names::join(workspace, card, &mut self.name);
             let put = lane.take(&self.name, run, record, now, &mut shared);
-            if put.is_some_and(|put| !put.is_first) {
+            let at = Position { partition, epoch, offset: record.offset };
+            let beyond = view.passed(workspace, at);
+            if beyond.is_none() && put.is_some_and(|put| !put.is_first) {
                 // The card was seen when the block was begun.
                 known += 1;
                 continue;
             }
-            match self.cards.see(&self.name, at, record.offset, record.timestamp) {
+            match self.cards.see(&self.name, at, record.timestamp, beyond) {
                 true => known += 1,
                 false => new += 1,
             }

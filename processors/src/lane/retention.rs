@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use agentworks_schemas::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How long entries are kept after the end of the hour (hot) or the day (warm) in which they came.
@@ -23,6 +24,17 @@ impl Retention {
     /// The same for all workspaces.
     pub fn new(default: Duration) -> Self {
         Retention { default, workspaces: BTreeMap::new() }
+    }
+
+    /// That of a workspace.
+    pub fn of(&self, workspace: &str) -> Duration {
+        *self.workspaces.get(workspace).unwrap_or(&self.default)
+    }
+
+    /// What of a workspace has a record timestamp before this has expired `now`.
+    pub fn bound(&self, workspace: &str, now: Timestamp) -> Timestamp {
+        let kept = i64::try_from(self.of(workspace).as_millis()).unwrap_or(i64::MAX);
+        Timestamp(now.millis().saturating_sub(kept))
     }
 }
 

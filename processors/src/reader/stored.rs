@@ -18,6 +18,7 @@ use crate::erasure::Erasures;
 use crate::hot::HOT;
 use crate::lane::Held;
 use crate::runs::RunReader;
+use crate::sink::SinkError;
 use crate::warm::WarmReader;
 
 /// The store and the log.
@@ -76,7 +77,7 @@ impl Tiers for StoredTiers {
         let (scan, wanted) = (scan(tier, range), |stats: &BlockStats| range.may_be_in(stats));
         Ok(match (tier, range.scope) {
             (Tier::Cold, _) => match &self.cold {
-                Some(cold) => cold.forward(range.cold(), limit).await?,
+                Some(cold) => cold.forward(range.cold(), limit).await.map_err(|error| range.failed(error))?,
                 None => Vec::new(),
             },
             (Tier::Hot, _) => self.hot.forward(held, &scan, limit, &wanted).await?,
@@ -95,7 +96,7 @@ impl Tiers for StoredTiers {
         let (scan, wanted) = (scan(tier, range), |stats: &BlockStats| range.may_be_in(stats));
         Ok(match (tier, range.scope) {
             (Tier::Cold, _) => match &self.cold {
-                Some(cold) => cold.backward(range.cold(), limit).await?,
+                Some(cold) => cold.backward(range.cold(), limit).await.map_err(|error| range.failed(error))?,
                 None => Vec::new(),
             },
             (Tier::Hot, _) => self.hot.backward(held, &scan, limit, &wanted).await?,
@@ -124,6 +125,16 @@ impl ScopeRange<'_> {
     fn cold(&self) -> ColdRange<'_> {
         let &ScopeRange { scope, filter, partition, epoch, from, to } = self;
         ColdRange { scope, filter, partition, epoch, from, to }
+    }
+
+    /// The cold tier couldn't give it.
+    fn failed(&self, error: SinkError) -> ReadError {
+        match error {
+            SinkError::Corrupt(reason) => {
+                ReadError::Damaged { partition: self.partition, from: self.from, to: self.to, reason }
+            }
+            error => error.into(),
+        }
     }
 }
 

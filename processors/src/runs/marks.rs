@@ -1,4 +1,6 @@
 //! Marks: places in a run's log, so that any ordinal is one seek away.
+//!
+//! All marks of a run lie in one partition of the store, about one for every [`ENTRIES`] entries: it grows with the run.
 
 use agentworks_kafka::Record;
 use agentworks_schemas::Timestamp;

@@ -42,6 +42,12 @@ pub struct RunPart {
     pub clock: Timestamp,
 }
 
+/// The longest reason that is kept of an event, in bytes; of a longer one its beginning, with [`CUT`] at the end.
+pub const MAX_REASON: usize = 4 * 1024;
+
+/// What stands for the rest of a reason.
+pub const CUT: &str = "…";
+
 /// An event that began or ended a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lifecycle {
@@ -50,11 +56,44 @@ pub struct Lifecycle {
     /// Its own timestamp.
     pub at: Timestamp,
     /// What happened.
-    pub kind: RunEventKind,
+    pub kind: LifecycleKind,
     /// The exit status it told.
     pub exit_code: Option<i32>,
-    /// The reason it told.
+    /// The reason it told, of at most [`MAX_REASON`] bytes.
     pub reason: Option<String>,
+}
+
+/// What happened to a run. What a newer version of this program has written is kept as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LifecycleKind {
+    /// What is known here.
+    Known(RunEventKind),
+    /// Something else: the run goes on, as far as anybody can say here.
+    Newer(String),
+}
+
+impl LifecycleKind {
+    /// Whether the run is over after this.
+    pub fn is_end(&self) -> bool {
+        self.known().is_some_and(RunEventKind::is_end)
+    }
+
+    fn known(&self) -> Option<RunEventKind> {
+        match self {
+            LifecycleKind::Known(kind) => Some(*kind),
+            LifecycleKind::Newer(_) => None,
+        }
+    }
+}
+
+/// A reason as it is kept.
+fn bounded(reason: &str) -> String {
+    if reason.len() <= MAX_REASON {
+        return reason.to_owned();
+    }
+    let end = reason.floor_char_boundary(MAX_REASON - CUT.len());
+    format!("{}{CUT}", &reason[..end])
 }
 
 impl RunPart {
@@ -122,6 +161,13 @@ impl RunPart {
         }
     }
 
+    /// How many bytes of text it has in memory.
+    pub(super) fn text(&self) -> usize {
+        let agent = self.agent.as_ref().map_or(0, |(_, agent)| agent.len());
+        let reason = self.lifecycle.as_ref().and_then(|event| event.reason.as_ref()).map_or(0, String::len);
+        self.card.len() + agent + reason
+    }
+
     /// How many entries have been counted.
     pub fn entries(&self) -> u64 {
         self.levels.iter().sum()
@@ -150,9 +196,9 @@ impl RunPart {
             self.lifecycle = Some(Lifecycle {
                 recorded,
                 at: event.timestamp,
-                kind: event.kind,
+                kind: LifecycleKind::Known(event.kind),
                 exit_code: event.exit_code,
-                reason: event.reason.as_ref().map(|reason| reason.as_str().to_owned()),
+                reason: event.reason.as_ref().map(|reason| bounded(reason.as_str())),
             });
         }
     }
@@ -197,7 +243,7 @@ pub fn fold_parts(run: &str, parts: &[RunPart], inference: Inference) -> Option<
         run_id: run.to_owned(),
         card_id: first.card.clone(),
         agent_id: agent.map(|(_, agent)| agent.clone()).unwrap_or_default(),
-        status: match lifecycle.map(|event| event.kind) {
+        status: match lifecycle.and_then(|event| event.kind.known()) {
             Some(RunEventKind::Completed) => RunStatus::Completed,
             Some(RunEventKind::Failed) => RunStatus::Failed,
             Some(RunEventKind::Cancelled) => RunStatus::Cancelled,

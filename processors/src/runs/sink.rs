@@ -16,7 +16,7 @@ use super::marks::Mark;
 use super::metrics::RunsMetrics;
 use super::part::RunPart;
 use super::tables::{self, Origin, ShareKey};
-use crate::blocks::names;
+use super::tracked::{PREFIX, Tracked, part_name, run_of_name};
 use crate::erasure::{Erasures, View};
 use crate::lane::{self, CATCHING_UP, Held};
 use crate::sink::{Flush, Sink, SinkError};
@@ -30,8 +30,8 @@ pub(super) const RESTORED_NAME: &str = "runs-restored";
 const ROWS_PER_WRITE: usize = 256;
 /// How many parts are loaded at a time.
 const LOADS: usize = 32;
-/// What a part costs in memory, about.
-const BYTES_PER_PART: usize = 768;
+/// What a part costs in memory as a rule, with its texts: as many as may be kept may cost so much each, on average.
+const USUAL_PART: usize = 768;
 
 impl Origin {
     /// The name under which its positions are kept.
@@ -50,7 +50,8 @@ pub struct RunsConfig {
     pub max_age: Duration,
     /// How old a change of status, or the first sight of a run, may get.
     pub max_age_of_status: Duration,
-    /// How many parts are kept in memory. More are kept only while they wait to be written.
+    /// How many parts are kept in memory; fewer if they are long: as many as 768 bytes each make up. More are kept only
+    /// while they wait to be written.
     pub cached_parts: usize,
 }
 
@@ -62,34 +63,6 @@ impl Default for RunsConfig {
             cached_parts: 100_000,
         }
     }
-}
-
-/// The length of what a [`part_name`] has before its joined names.
-const PREFIX: usize = 6;
-
-/// Writes the name of a part to `name`, over what is there: its partition in a fixed number of characters, then its joined
-/// names. So parts are looked for by a buffer that is used again and not by a key made anew for each record.
-fn part_name(partition: TopicPartition, workspace: &str, run: &str, name: &mut String) {
-    name.clear();
-    name.push(char::from(partition.topic as u8));
-    (0..5).for_each(|digit| name.push(char::from((partition.partition >> (7 * digit)) as u8 & 0x7f)));
-    names::append(workspace, run, name);
-}
-
-/// The workspace and the run of a part's name.
-fn run_of_name(name: &str) -> (&str, &str) {
-    names::split(name.get(PREFIX..).unwrap_or_default())
-}
-
-/// A part in memory, and what of it isn't written yet.
-#[derive(Debug)]
-struct Tracked {
-    /// `None` until the run's first record in the partition has been counted.
-    part: Option<RunPart>,
-    is_listed: bool,
-    marks: Vec<Mark>,
-    /// Until when it is to be written, if there is something to write: then its name is among the lane's dirty ones.
-    due: Option<Instant>,
 }
 
 /// How far a partition has been taken and written.
@@ -105,6 +78,8 @@ struct Lane {
     due: Option<Instant>,
     /// The names of the parts with something to write.
     dirty: BTreeSet<String>,
+    /// What those cost in memory, in bytes.
+    dirty_bytes: usize,
 }
 
 /// The sink.
@@ -113,8 +88,12 @@ pub struct RunsSink {
     store: Arc<dyn Store>,
     config: RunsConfig,
     parts: LruCache<String, Tracked>,
+    /// What the parts cost in memory, in bytes.
+    bytes: usize,
     lanes: HashMap<TopicPartition, Lane>,
     erasures: Option<Erasures>,
+    /// The positions that have moved, of which nobody has been told, because a flush failed in another partition.
+    moved: Vec<Held>,
     metrics: RunsMetrics,
     origin: Origin,
 }
@@ -124,7 +103,7 @@ impl RunsSink {
     pub fn new(store: Arc<dyn Store>, config: RunsConfig) -> Self {
         let metrics = RunsMetrics::default();
         let (parts, lanes, origin) = (LruCache::unbounded(), HashMap::new(), Origin::Sink);
-        RunsSink { store, config, parts, lanes, erasures: None, metrics, origin }
+        RunsSink { store, config, parts, bytes: 0, lanes, erasures: None, moved: Vec::new(), metrics, origin }
     }
 
     /// The same for what lay before the place where the sink began, when the store was lost and the log cut meanwhile. It
@@ -142,6 +121,12 @@ impl RunsSink {
     /// Shows the sink's metrics in `registry`, each as `agentworks_runs_…`.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
+    }
+
+    /// How many parts are in memory.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.parts.len()
     }
 
     /// Loads the parts of a batch's runs that aren't in memory, so that the batch can be counted without waiting.
@@ -163,14 +148,16 @@ impl RunsSink {
                 let (workspace, run) = run_of_name(&name);
                 let key = tables::part_key(workspace, run, share);
                 let row = store.get(&tables::PARTS, &key).await?;
-                let part = row.map(|row| tables::read_part(run, &row.payload)).transpose()?;
+                let part = row.map(|row| tables::read_part(run, &row.payload)).transpose();
+                let part = part.map_err(|error| unreadable(workspace, &error))?;
                 Ok::<_, SinkError>((name, part))
             }
         };
         let loaded: Vec<_> = stream::iter(unknown.into_iter().map(load)).buffer_unordered(LOADS).try_collect().await?;
         for (name, part) in loaded {
-            let is_listed = part.is_some();
-            self.parts.put(name, Tracked { part, is_listed, marks: Vec::new(), due: None });
+            let tracked = Tracked::loaded(part, &name);
+            self.bytes += tracked.bytes;
+            self.parts.put(name, tracked);
         }
         Ok(())
     }
@@ -193,7 +180,8 @@ impl RunsSink {
                 continue;
             }
             if tracked.part.as_ref().is_some_and(|part| view.hides(workspace, run, part.begins_at())) {
-                *tracked = Tracked { part: None, is_listed: false, marks: Vec::new(), due: tracked.due };
+                (tracked.part, tracked.is_listed) = (None, false);
+                tracked.marks.clear();
             }
             let is_urgent = tracked.part.is_none() || !matches!(record.content, Content::Entry(_));
             match &mut tracked.part {
@@ -206,8 +194,13 @@ impl RunsSink {
                 none => *none = Some(RunPart::first(batch.partition, batch.epoch, record)),
             }
             let due = now + if is_urgent { self.config.max_age_of_status } else { self.config.max_age };
+            let (bytes, before) = tracked.weigh(&name);
+            self.bytes = self.bytes + bytes - before;
             if tracked.due.is_none() {
                 lane.dirty.insert(name.clone());
+                lane.dirty_bytes += bytes;
+            } else {
+                lane.dirty_bytes = lane.dirty_bytes + bytes - before;
             }
             tracked.due = Some(tracked.due.map_or(due, |sooner| sooner.min(due)));
         }
@@ -243,9 +236,13 @@ impl RunsSink {
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             for name in chunk {
                 if let Some(tracked) = self.parts.peek_mut(name) {
-                    *tracked = Tracked { part: tracked.part.take(), is_listed: true, marks: Vec::new(), due: None };
+                    (tracked.is_listed, tracked.marks, tracked.due) = (true, Vec::new(), None);
+                    let (bytes, before) = tracked.weigh(name);
+                    self.bytes = self.bytes + bytes - before;
+                    if lane.dirty.remove(name) {
+                        lane.dirty_bytes -= before;
+                    }
                 }
-                lane.dirty.remove(name);
             }
         }
         Ok(())
@@ -286,11 +283,13 @@ impl RunsSink {
 
     /// Forgets the parts that were used least recently, those aside that wait to be written.
     fn evict(&mut self) {
-        while self.parts.len() > self.config.cached_parts {
+        let (parts, bytes) = (self.config.cached_parts, self.config.cached_parts * USUAL_PART);
+        while self.parts.len() > parts || self.bytes > bytes {
             match self.parts.peek_lru() {
-                Some((_, tracked)) if tracked.due.is_none() => self.parts.pop_lru(),
+                Some((_, tracked)) if tracked.due.is_none() => self.bytes -= tracked.bytes,
                 _ => break,
-            };
+            }
+            self.parts.pop_lru();
         }
     }
 }
@@ -309,7 +308,8 @@ impl Sink for RunsSink {
         self.close(partition);
         let held = lane::begin(&*self.store, self.name(), partition, epoch, log_start, None).await?;
         let written_at = (Instant::now(), Some(held.clock.time).filter(|time| *time != Timestamp::default()));
-        let lane = Lane { published: held.high, written_at, taken: held.clone(), due: None, dirty: BTreeSet::new() };
+        let (dirty, taken) = (BTreeSet::new(), held.clone());
+        let lane = Lane { published: held.high, written_at, taken, due: None, dirty, dirty_bytes: 0 };
         self.lanes.insert(partition, lane);
         Ok(held)
     }
@@ -328,46 +328,47 @@ impl Sink for RunsSink {
     }
 
     fn pending(&self) -> usize {
-        self.lanes.values().map(|lane| lane.dirty.len() * BYTES_PER_PART).sum()
+        self.lanes.values().map(|lane| lane.dirty_bytes).sum()
     }
 
     async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError> {
         let now = Instant::now();
-        let mut moved = Vec::new();
         let chosen: Vec<TopicPartition> = match what {
             Flush::Partition(partition) => vec![partition],
             Flush::Due | Flush::Begin => {
                 self.lanes.iter().filter(|(_, l)| l.due.is_some_and(|due| due <= now)).map(|(p, _)| *p).collect()
             }
             Flush::Free(bytes) => {
-                let mut lanes: Vec<_> = self.lanes.iter().map(|(p, lane)| (lane.dirty.len(), *p)).collect();
+                let mut lanes: Vec<_> = self.lanes.iter().map(|(p, lane)| (lane.dirty_bytes, *p)).collect();
                 lanes.sort_unstable_by(|a, b| b.cmp(a));
                 let mut freed = 0;
-                let more = |(parts, _): &(usize, TopicPartition)| {
-                    let go_on = freed < bytes && *parts > 0;
-                    freed += parts * BYTES_PER_PART;
+                let more = |(dirty, _): &(usize, TopicPartition)| {
+                    let go_on = freed < bytes && *dirty > 0;
+                    freed += dirty;
                     go_on
                 };
                 lanes.into_iter().take_while(more).map(|(_, partition)| partition).collect()
             }
         };
         for partition in chosen {
-            moved.extend(self.write_all(partition).await?);
+            let moved = self.write_all(partition).await.map_err(|error| error.of(partition))?;
+            self.moved.extend(moved);
         }
         if matches!(what, Flush::Due | Flush::Begin) {
             let partitions: Vec<_> = self.lanes.keys().copied().collect();
             for partition in partitions {
-                self.write_urgent(partition, now).await?;
+                self.write_urgent(partition, now).await.map_err(|error| error.of(partition))?;
             }
         }
         self.evict();
-        Ok(moved)
+        Ok(std::mem::take(&mut self.moved))
     }
 
     fn close(&mut self, partition: TopicPartition) {
         if self.lanes.remove(&partition).is_none() {
             return;
         }
+        self.moved.retain(|held| held.partition != partition);
         // What is in memory may be ahead of the store, and somebody else may count on: all of it is loaded anew.
         let mut prefix = String::new();
         part_name(partition, "", "", &mut prefix);
@@ -375,9 +376,17 @@ impl Sink for RunsSink {
         let gone: Vec<_> =
             self.parts.iter().map(|(name, _)| name).filter(|name| name.starts_with(&prefix)).cloned().collect();
         for name in gone {
-            self.parts.pop(&name);
+            self.bytes -= self.parts.pop(&name).map_or(0, |tracked| tracked.bytes);
         }
     }
+}
+
+/// A part that can't be read, and what to do: it stops its partition.
+fn unreadable(workspace: &str, error: &SinkError) -> SinkError {
+    SinkError::Corrupt(format!(
+        "{error}, in workspace {workspace}. If a newer version has written it, go back to that one; or else delete its row \
+         of run_parts, as docs/operations.md says under \"A row of a run can't be read\""
+    ))
 }
 
 fn run_of<'a>(record: &'a Record<'_>) -> (&'a str, &'a str) {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod stored;
+
 use std::sync::Arc;
 use std::time::Duration;
 

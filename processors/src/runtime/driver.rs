@@ -1,6 +1,7 @@
 //! The driver: one task that hands batches to the sinks and flushes them.
 
 mod epochs;
+mod letters;
 mod open;
 mod quiet;
 
@@ -8,12 +9,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentworks_kafka::{Batch, DeadLetters, KafkaError, SeekPool};
+use agentworks_kafka::{Batch, DeadLetters, SeekPool};
 use agentworks_schemas::TopicPartition;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use self::letters::Failed;
 use super::RuntimeConfig;
 use super::lane::{Lane, Phase};
 use super::message::{Assignment, Room, ToConsumer, ToDriver};
@@ -49,10 +51,11 @@ pub(super) struct Driver {
     lanes: HashMap<TopicPartition, Lane>,
     /// What waits, in order. The head may have been handed to some sinks already.
     queue: VecDeque<(Assignment, Arc<Batch>, Room)>,
-    head: Head,
-    dead_letters: Option<DeadLetters>,
-    /// The write of the head's rejects that failed, if it did.
-    letters_retry: Option<Retry>,
+    /// To how many sinks of its partition.
+    head_taken: usize,
+    dead_letters: Option<Arc<DeadLetters>>,
+    /// The partitions whose rejects could not be written.
+    failed_letters: HashMap<TopicPartition, Failed>,
     log: Log,
     /// Looks at the topics' epochs. Ended when this is dropped.
     _look: JoinSet<()>,
@@ -63,16 +66,6 @@ pub(super) struct Driver {
     metrics: GroupMetrics,
     /// Set when no more batches will come.
     drain: Option<Instant>,
-}
-
-/// How far the batch at the head of the queue has come.
-#[derive(Debug, Default)]
-struct Head {
-    /// Its rejects are in the dead-letter topic. No sink has it before, so that no position ever passes a reject that
-    /// isn't there.
-    letters_written: bool,
-    /// So many of its partition's sinks have taken it.
-    taken: usize,
 }
 
 impl Driver {
@@ -94,9 +87,9 @@ impl Driver {
             sinks: config.sinks.into_iter().map(SinkSlot::new).collect(),
             lanes: HashMap::new(),
             queue: VecDeque::new(),
-            head: Head::default(),
-            dead_letters,
-            letters_retry: None,
+            head_taken: 0,
+            dead_letters: dead_letters.map(Arc::new),
+            failed_letters: HashMap::new(),
             log,
             _look: look,
             to_self,
@@ -127,7 +120,7 @@ impl Driver {
                 }
             }
             if let Some(deadline) = self.drain
-                && (self.queue.is_empty() || Instant::now() >= deadline)
+                && (self.is_done() || Instant::now() >= deadline)
             {
                 self.finish(deadline).await;
                 return;
@@ -162,6 +155,10 @@ impl Driver {
                     self.stop_lane(partition, reason);
                 }
             }
+            ToDriver::Letters { partition, assignment, to, result } => {
+                self.letters_written(partition, assignment, to, result).await;
+            }
+            ToDriver::Again { partition, assignment } => self.open_again(partition, assignment),
             ToDriver::Close { partitions, deadline, number } => {
                 let mut held = Vec::new();
                 for partition in partitions {
@@ -177,16 +174,18 @@ impl Driver {
 
     /// The times at which something is to be tried again.
     fn retries(&self) -> impl Iterator<Item = Instant> {
-        let letters = self.letters_retry.iter().map(|retry| retry.at);
-        self.sinks.iter().filter_map(SinkSlot::retry_at).chain(letters)
+        self.sinks.iter().filter_map(SinkSlot::retry_at)
+    }
+
+    /// Whether all batches that have come have been taken.
+    fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.lanes.values().all(|lane| lane.aside.is_empty())
     }
 
     /// Whether the head of the queue can be worked on.
     fn may_step(&self) -> bool {
         let now = Instant::now();
-        !self.queue.is_empty()
-            && self.letters_retry.as_ref().is_none_or(|retry| retry.at <= now)
-            && self.sinks.iter().all(|sink| sink.is_free(now))
+        !self.queue.is_empty() && self.sinks.iter().all(|sink| sink.is_free(now))
     }
 
     /// Takes the head of the queue as far as it goes.
@@ -194,40 +193,27 @@ impl Driver {
         let Some((assignment, batch, _)) = self.queue.front() else { return };
         let (partition, assignment, batch) = (batch.partition, *assignment, batch.clone());
         let is_wanted = |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading);
-        let Some(lane) = self.lanes.get_mut(&partition).filter(is_wanted) else { return self.next() };
-
-        if !self.head.letters_written {
-            if let Some(letters) = self.dead_letters.as_ref().filter(|_| !batch.rejects().is_empty()) {
-                match letters.write(batch.rejects()).await {
-                    Ok(()) => self.letters_retry = None,
-                    Err(error) if error.is_transient() || matches!(error, KafkaError::NoTopic(_)) => {
-                        warn!(%partition, %error, "dead letters will be written again");
-                        self.metrics.retry(DEAD_LETTERS);
-                        self.letters_retry = Some(Retry::after(self.letters_retry.take(), error.to_string()));
-                        return;
-                    }
-                    Err(error) => {
-                        self.letters_retry = None;
-                        let reason = format!("rejected records can't be written to the dead-letter topic: {error}");
-                        return self.stop_lane(partition, reason);
-                    }
-                }
-            }
-            self.head.letters_written = true;
+        if self.lanes.get_mut(&partition).filter(is_wanted).is_none() {
+            return self.next();
         }
-        while let Some(part) = lane.sinks.get(self.head.taken) {
+        if self.waits_for_letters(partition, &batch) {
+            return;
+        }
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        while let Some(part) = lane.sinks.get(self.head_taken) {
             let sink = part.sink;
             if part.stopped.is_none() && batch.to > part.start {
                 match self.sinks[sink].take(&batch, &self.metrics).await {
                     Outcome::Done(()) => {}
                     Outcome::Later => return,
                     // The batch stays the head, for the other sinks.
-                    Outcome::Failed(error) => return self.stop_sink(sink, &error),
+                    Outcome::Failed(error) => return self.stop_part(sink, partition, error.reason()),
                 }
             }
-            self.head.taken += 1;
+            self.head_taken += 1;
         }
         lane.taken(&batch);
+        self.letters_passed(partition, batch.to);
         self.next();
         self.free().await;
     }
@@ -235,8 +221,7 @@ impl Driver {
     /// Drops the head of the queue.
     fn next(&mut self) {
         self.queue.pop_front();
-        self.head = Head::default();
-        self.letters_retry = None;
+        self.head_taken = 0;
         self.sinks.iter_mut().for_each(SinkSlot::forget_take);
     }
 
@@ -271,7 +256,7 @@ impl Driver {
                 }
             }
             Outcome::Later => {}
-            Outcome::Failed(error) => self.stop_sink(sink, &error),
+            Outcome::Failed(error) => self.stop_sink(sink, error),
         }
     }
 
@@ -291,6 +276,7 @@ impl Driver {
     async fn close(&mut self, partition: TopicPartition, deadline: Option<Instant>) -> Option<i64> {
         self.close_sinks(partition, deadline).await;
         let lane = self.lanes.remove(&partition)?;
+        self.failed_letters.remove(&partition);
         info!(%partition, held = lane.held(), flushed = deadline.is_some(), "partition given up");
         lane.held()
     }
@@ -355,29 +341,36 @@ impl Driver {
             part.stopped.get_or_insert_with(|| reason.clone());
         }
         lane.phase = Phase::Stopped(reason);
+        lane.aside.clear();
+        self.failed_letters.remove(&partition);
         let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
         self.publish();
     }
 
-    /// Stops a sink after an error that won't pass: for the partition that the error names, or for all.
-    fn stop_sink(&mut self, sink: usize, error: &SinkError) {
-        let (name, reason) = (self.sinks[sink].name, error.to_string());
-        error!(sink = name, %reason, "sink stopped");
-        let partitions: Vec<_> = match error {
-            SinkError::Position { partition, .. } => vec![*partition],
-            _ => {
-                self.sinks[sink].stop(reason.clone());
-                self.lanes.keys().copied().collect()
-            }
-        };
-        for partition in partitions {
-            let Some(lane) = self.lanes.get_mut(&partition) else { continue };
-            let Some(part) = lane.sink_mut(sink).filter(|part| part.stopped.is_none()) else { continue };
-            part.stopped = Some(reason.clone());
-            self.sinks[sink].close(partition);
-            if lane.running().next().is_none() {
-                self.stop_lane(partition, format!("{name}: {reason}"));
-            }
+    /// Stops a sink after a flush that failed for good: for the partition that the error names; or for all, since what is
+    /// written together can't be told apart.
+    fn stop_sink(&mut self, sink: usize, error: SinkError) {
+        if let SinkError::Position { partition, reason } = error {
+            return self.stop_part(sink, partition, reason);
+        }
+        let reason = error.to_string();
+        error!(sink = self.sinks[sink].name, %reason, "sink stopped");
+        self.sinks[sink].stop(reason.clone());
+        for partition in self.lanes.keys().copied().collect::<Vec<_>>() {
+            self.stop_part(sink, partition, reason.clone());
+        }
+    }
+
+    /// Stops a sink for one partition.
+    fn stop_part(&mut self, sink: usize, partition: TopicPartition, reason: String) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some(part) = lane.sink_mut(sink).filter(|part| part.stopped.is_none()) else { return };
+        part.stopped = Some(reason.clone());
+        let name = part.name;
+        error!(sink = name, %partition, %reason, "sink stopped for a partition");
+        self.sinks[sink].close(partition);
+        if lane.running().next().is_none() {
+            self.stop_lane(partition, format!("{name}: {reason}"));
         }
         self.publish();
     }
@@ -386,7 +379,8 @@ impl Driver {
     fn publish(&self) {
         let lanes: BTreeMap<_, _> = self.lanes.iter().map(|(partition, lane)| (*partition, lane.view())).collect();
         let sinks = self.sinks.iter().filter_map(|sink| Some((sink.name, sink.error()?.to_owned())));
-        let letters = self.letters_retry.iter().map(|retry| (DEAD_LETTERS, retry.error.clone()));
+        // What is waited for is the same in all partitions.
+        let letters = self.failed_letters.values().next().map(|failed| (DEAD_LETTERS, failed.retry.error.clone()));
         self.board.set_driver(lanes, sinks.chain(letters).collect());
     }
 

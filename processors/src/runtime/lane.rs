@@ -1,11 +1,12 @@
 //! A partition in the driver.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use agentworks_kafka::{Batch, Watermarks};
 use agentworks_schemas::{Timestamp, TopicPartition};
 
-use super::message::Assignment;
+use super::message::{Assignment, Room};
 use super::retry::Retry;
 use super::status::{LaneState, LaneView, SinkView};
 use crate::epochs::Epoch;
@@ -26,6 +27,10 @@ pub(super) struct Lane {
     pub(super) epoch: Option<Epoch>,
     /// The sinks that take it, once it has been opened.
     pub(super) sinks: Vec<LaneSink>,
+    /// Batches that wait until the rejects of the first are written.
+    pub(super) aside: VecDeque<(Arc<Batch>, Room)>,
+    /// Below this offset all rejects are written.
+    pub(super) letters_to: i64,
     /// The timestamp of the last record that was handed over.
     last: Option<Timestamp>,
     /// What was handed over and isn't held by all: the first record's timestamp, and the offset after the last.
@@ -39,6 +44,8 @@ pub(super) enum Phase {
     Opening(Option<Retry>),
     /// Batches come.
     Reading,
+    /// Nothing for a while, for this reason: then it is opened anew.
+    Waiting(String),
     /// No more, for this reason.
     Stopped(String),
 }
@@ -91,7 +98,16 @@ impl LaneSink {
 impl Lane {
     pub(super) fn new(assignment: Assignment) -> Self {
         let phase = Phase::Opening(None);
-        Lane { assignment, phase, epoch: None, sinks: Vec::new(), last: None, unheld: VecDeque::new() }
+        Lane {
+            assignment,
+            phase,
+            epoch: None,
+            sinks: Vec::new(),
+            aside: VecDeque::new(),
+            letters_to: UNKNOWN,
+            last: None,
+            unheld: VecDeque::new(),
+        }
     }
 
     /// The part of the sink with number `sink`.
@@ -141,6 +157,7 @@ impl Lane {
         let state = match &self.phase {
             Phase::Opening(retry) => LaneState::Opening(retry.as_ref().map(|retry| retry.error.clone())),
             Phase::Reading => LaneState::Reading,
+            Phase::Waiting(reason) => LaneState::Opening(Some(reason.clone())),
             Phase::Stopped(reason) => LaneState::Stopped(reason.clone()),
         };
         let sinks = self.sinks.iter().map(|part| SinkView {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use agentworks_kafka::{Batch, Watermarks};
+use agentworks_kafka::{Batch, KafkaError, Watermarks};
 use agentworks_schemas::TopicPartition;
 
 use crate::epochs::{EpochError, Sight, Sights};
@@ -25,6 +25,10 @@ pub(super) enum ToDriver {
     Quiet { partition: TopicPartition, assignment: Assignment, from: i64 },
     /// Records.
     Batch { assignment: Assignment, batch: Arc<Batch>, room: Room },
+    /// The rejects of a partition's batch that ends before `to` have been written, or couldn't be.
+    Letters { partition: TopicPartition, assignment: Assignment, to: i64, result: Result<(), KafkaError> },
+    /// It is time to open a partition anew that waits.
+    Again { partition: TopicPartition, assignment: Assignment },
     /// Partitions are taken away: write what is pending for them until the deadline, or nothing, and answer with
     /// [`ToConsumer::Closed`].
     Close { partitions: Vec<TopicPartition>, deadline: Option<Instant>, number: u64 },

@@ -152,6 +152,68 @@ async fn no_position_passes_a_reject_that_is_not_in_the_dead_letter_topic() {
 }
 
 #[tokio::test]
+async fn a_partition_waits_for_its_dead_letters_and_no_other_does() {
+    let mut cluster = Cluster::new();
+    let hot = Memory::new("hot");
+    cluster.produce(LANE, 3).await;
+    cluster.garbage(LANE, "not a record").await;
+    cluster.produce(LANE, 2).await;
+    cluster.produce(OTHER, 50).await;
+    cluster.fail_produce(&[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 10_000]);
+    let mut config = cluster.config(&[&hot]);
+    config.kafka.extra.push(("retry.backoff.ms".into(), "10".into()));
+    config.kafka.extra.push(("delivery.timeout.ms".into(), "100".into()));
+    let runtime = super::Runtime::start(config).unwrap();
+    let waits = || {
+        let status = runtime.status();
+        let lane = status.lanes.iter().find(|lane| lane.partition == LANE);
+        let is_said = |state: &LaneState| matches!(state, LaneState::Opening(Some(reason)) if reason.contains("the dead-letter topic"));
+        lane.is_some_and(|lane| is_said(&lane.state)) && status.retrying.iter().any(|(what, _)| *what == "dead letters")
+    };
+    until(waits, || format!("{:?}", runtime.status())).await;
+    assert!(!runtime.is_ready());
+    until(|| hot.held(OTHER) == Some((0, 50)), || format!("{:?}", runtime.status())).await;
+    assert!(hot.held(LANE).is_none_or(|(_, high)| high <= 3), "{:?}", hot.held(LANE));
+    cluster.fail_produce_no_more();
+    until(|| hot.held(LANE) == Some((0, 6)), || format!("{:?}", runtime.status())).await;
+    assert_eq!((cluster.dead_letters().len(), hot.count()), (1, 55));
+    assert_eq!(hot.problems(), [] as [String; 0]);
+    ready(&runtime).await;
+    runtime.shutdown().await;
+}
+
+/// Nothing says that the data of other partitions is damaged too.
+#[tokio::test]
+async fn what_fails_for_good_in_one_partition_stops_that_one() {
+    for call in [Call::Open, Call::Take] {
+        let mut cluster = Cluster::new();
+        let (hot, runs) = (Memory::new("hot"), Memory::new("runs"));
+        cluster.produce(LANE, 50).await;
+        hot.fail(call, [Fault::Failed]);
+        let runtime = cluster.start(&[&hot, &runs]);
+        hold_all(&cluster, &[&runs]).await;
+        let stopped = || {
+            let lanes = runtime.status().lanes.into_iter();
+            let of_hot =
+                lanes.filter(|lane| lane.sinks.iter().any(|sink| sink.sink == "hot" && sink.stopped.is_some()));
+            of_hot.map(|lane| lane.partition).collect::<Vec<_>>()
+        };
+        until(|| stopped().len() == 1, || format!("{:?}", runtime.status())).await;
+        let stopped = stopped()[0];
+        assert!(call == Call::Open || stopped == LANE);
+        for partition in [LANE, OTHER] {
+            cluster.produce(partition, 10).await;
+        }
+        hold_all(&cluster, &[&runs]).await;
+        let other = if stopped == LANE { OTHER } else { LANE };
+        let end = cluster.log()[&other].len() as i64;
+        until(|| hot.held(other) == Some((0, end)), || format!("{:?}", runtime.status())).await;
+        assert!(hot.held(LANE).is_none_or(|(_, high)| stopped != LANE || high == 0), "{call:?}");
+        runtime.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn a_sink_that_fails_for_good_stops_alone_and_visibly() {
     let mut cluster = Cluster::new();
     let (hot, runs) = (Memory::new("hot"), Memory::new("runs"));

@@ -20,13 +20,15 @@ pub enum ErrorCode {
     SearchUnavailable,
     /// One more than a limit allows.
     LimitExceeded,
+    /// A part of the history can't be read, and won't be until an operator has mended it; the message says which.
+    HistoryDamaged,
     /// The gateway's own fault; trying again may help.
     Internal,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [ErrorCode; 8] = [
+    pub const ALL: [ErrorCode; 9] = [
         ErrorCode::InvalidMessage,
         ErrorCode::UnknownType,
         ErrorCode::InvalidValue,
@@ -34,6 +36,7 @@ impl ErrorCode {
         ErrorCode::AccessDenied,
         ErrorCode::SearchUnavailable,
         ErrorCode::LimitExceeded,
+        ErrorCode::HistoryDamaged,
         ErrorCode::Internal,
     ];
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::search::{LogSearchQuery, LogSearchResult, TimelinePoint};
+use super::search::{LogSearchQuery, LogSearchResult, SearchCounts, TimelinePoint};
 use super::server::{PositionedEntry, ReplayEntry, ServerMessage};
 use crate::position::Cursor;
 use crate::text::Text;
@@ -73,11 +73,14 @@ struct OfEither<T> {
 struct SearchParts<'a> {
     #[serde(borrow)]
     logs: Vec<&'a RawValue>,
-    total_count: u64,
+    total_count: Option<u64>,
     query: LogSearchQuery,
     execution_time: u64,
+    #[serde(default)]
     level_distribution: BTreeMap<String, u64>,
+    #[serde(default)]
     source_distribution: BTreeMap<String, u64>,
+    #[serde(default)]
     timeline_data: Vec<TimelinePoint>,
     cursor: Option<String>,
     #[serde(default)]
@@ -158,14 +161,17 @@ fn replay_entry(raw: &RawValue) -> serde_json::Result<ReplayEntry<'_>> {
 }
 
 fn search_result(parts: SearchParts<'_>) -> serde_json::Result<LogSearchResult<'_>> {
-    Ok(LogSearchResult {
-        logs: parts.logs.into_iter().map(positioned_entry).collect::<Result<_, _>>()?,
-        total_count: parts.total_count,
-        query: parts.query,
-        execution_time: parts.execution_time,
+    let counts = parts.total_count.map(|total_count| SearchCounts {
+        total_count,
         level_distribution: parts.level_distribution,
         source_distribution: parts.source_distribution,
         timeline_data: parts.timeline_data,
+    });
+    Ok(LogSearchResult {
+        logs: parts.logs.into_iter().map(positioned_entry).collect::<Result<_, _>>()?,
+        counts,
+        query: parts.query,
+        execution_time: parts.execution_time,
         cursor: parts.cursor,
         incomplete: parts.incomplete,
     })

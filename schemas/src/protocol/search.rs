@@ -55,6 +55,9 @@ pub struct LogSearchQuery {
     /// Where the last page ended, beyond the reference: the `cursor` of its result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// Whether all that is found is counted, beyond the reference; it is unless this is false. A page alone costs less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<bool>,
 }
 
 /// What was found. The reference's, and where the next page begins.
@@ -64,19 +67,29 @@ pub struct LogSearchQuery {
 pub struct LogSearchResult<'a> {
     /// Each with its position: the place just after it, of its own partition alone.
     pub logs: Vec<PositionedEntry<'a>>,
-    pub total_count: u64,
+    /// Absent where it wasn't wanted.
+    #[serde(flatten)]
+    pub counts: Option<SearchCounts>,
     pub query: LogSearchQuery,
     /// In milliseconds.
     pub execution_time: u64,
-    pub level_distribution: BTreeMap<String, u64>,
-    pub source_distribution: BTreeMap<String, u64>,
-    pub timeline_data: Vec<TimelinePoint>,
     /// For the next page; absent after the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// What could not be searched, in words; absent if all was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<String>,
+}
+
+/// How many entries a search finds in all, and which, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the names are the reference's own")]
+pub struct SearchCounts {
+    pub total_count: u64,
+    pub level_distribution: BTreeMap<String, u64>,
+    pub source_distribution: BTreeMap<String, u64>,
+    pub timeline_data: Vec<TimelinePoint>,
 }
 
 /// A bucket of the timeline.

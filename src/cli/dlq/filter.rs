@@ -3,10 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
+use agentworks_kafka::KafkaSettings;
 use agentworks_kafka::dead_letter::read::{Found, Letter, LetterPosition, Origin, read_letters};
-use agentworks_kafka::{KafkaError, KafkaSettings};
 use agentworks_schemas::{Timestamp, Topic};
 use clap::Args;
+
+use super::erased::{Erasures, Owner, Verdict};
 
 /// Which letters; all that is given must hold.
 #[derive(Clone, Debug, Default, Args)]
@@ -26,6 +28,9 @@ pub(super) struct Filter {
     /// Rejected at this time or earlier
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
+    /// Also those that lie before an erasure, and of which nobody can say whose they are
+    #[arg(long)]
+    unattributed: bool,
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -46,32 +51,64 @@ impl Filter {
     }
 }
 
-/// The letters that were chosen, without their payloads, oldest first, each origin once; and what has been redriven.
+/// The letters that were chosen, without their payloads, oldest first, each origin once, without what was erased; and what
+/// has been redriven.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
     pub(super) letters: Vec<Letter>,
     pub(super) redriven: HashSet<Origin>,
+    /// How many were erased.
+    erased: usize,
+    /// How many lie before an erasure, and may have been.
+    unattributed: usize,
 }
 
 impl Chosen {
     /// Reads all of the topic. Blocks.
-    pub(super) fn read(settings: &KafkaSettings, filter: &Filter) -> Result<Chosen, KafkaError> {
-        let mut letters = HashMap::<Origin, Letter>::new();
-        let mut redriven = HashSet::new();
+    pub(super) fn read(settings: &KafkaSettings, filter: &Filter) -> anyhow::Result<Chosen> {
+        let mut letters = HashMap::<Origin, (Letter, Owner)>::new();
+        let (mut erasures, mut fault) = (Erasures::default(), None);
+        let mut chosen = Chosen::default();
         read_letters(settings, |found| {
             match found {
                 Found::Letter(letter) if filter.passes(settings, &letter) => {
                     // It may have been written more than once; the copies are the same.
-                    letters.entry(letter.origin.clone()).or_insert_with(|| Letter { payload: None, ..*letter });
+                    letters.entry(letter.origin.clone()).or_insert_with(|| {
+                        let owner = Owner::of(settings, &letter);
+                        (Letter { payload: None, ..*letter }, owner)
+                    });
                 }
-                Found::Redriven(origin) => drop(redriven.insert(origin)),
+                Found::Redriven(origin) => drop(chosen.redriven.insert(origin)),
+                Found::Erasure(json) => fault = fault.take().or(erasures.add(&json).err()),
                 Found::Letter(_) | Found::Foreign(_) => {}
             }
             ControlFlow::Continue(())
         })?;
-        let mut letters: Vec<_> = letters.into_values().collect();
-        letters.sort_by(|a, b| (a.written, &a.origin).cmp(&(b.written, &b.origin)));
-        Ok(Chosen { letters, redriven })
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        for (letter, owner) in letters.into_values() {
+            match erasures.verdict(settings, &letter, &owner) {
+                Verdict::Erased => chosen.erased += 1,
+                Verdict::Unattributed if !filter.unattributed => chosen.unattributed += 1,
+                Verdict::Unattributed | Verdict::Stays => chosen.letters.push(letter),
+            }
+        }
+        chosen.letters.sort_by(|a, b| (a.written, &a.origin).cmp(&(b.written, &b.origin)));
+        Ok(chosen)
+    }
+
+    /// What was left out because of erasures, a line each.
+    pub(super) fn left_out(&self) -> Vec<String> {
+        let erased = (self.erased > 0).then(|| format!("{} were erased and are left out", self.erased));
+        let unattributed = (self.unattributed > 0).then(|| {
+            format!(
+                "{} lie before an erasure, and nobody can say whose they are: they are left out; --unattributed takes \
+                 them too",
+                self.unattributed
+            )
+        });
+        erased.into_iter().chain(unattributed).collect()
     }
 
     /// Where they lie.

@@ -9,7 +9,7 @@ use super::shown::{Shown, safe, short};
 use super::{Output, blocking};
 use crate::cli::kafka::KafkaArgs;
 
-/// List dead letters, the newest last; one that was written twice is listed once.
+/// List dead letters, the newest last; one that was written twice is listed once, one that was erased isn't.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -29,6 +29,7 @@ impl Args {
         let (settings, filter) = (self.kafka.settings()?, self.filter);
         let chosen = blocking(move || Chosen::read(&settings, &filter)).await?;
         let skip = chosen.letters.len().saturating_sub(self.limit as usize);
+        chosen.left_out().iter().for_each(|line| eprintln!("{line}"));
         let mut out = io::stdout().lock();
         let written = match self.output {
             Output::Json => chosen.letters[skip..].iter().try_for_each(|letter| {

@@ -22,7 +22,7 @@ const BYTES: usize = 4 * 1024 * 1024;
 ///
 /// Each is produced once: in the same transaction a mark is written to the dead-letter topic, and a letter that has one is
 /// left out. What is still wrong with a record sends it there again, from its new place. Letters of which not all was kept
-/// are refused. A redrive that begins ends any other that is under way.
+/// are refused, and what was erased is left out. A redrive that begins ends any other that is under way.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -54,8 +54,7 @@ impl Args {
                 Some(blocking(move || Redriver::begin(&settings)).await?)
             }
         };
-        let (own, filter) = (settings.clone(), self.filter.clone());
-        let mut chosen = blocking(move || Chosen::read(&own, &filter)).await?;
+        let mut chosen = self.read(&settings).await?;
         self.narrow(&mut chosen)?;
         let refused = refuse(&settings, &mut chosen);
         if chosen.letters.is_empty() {
@@ -71,13 +70,25 @@ impl Args {
             println!("would redrive {count}");
             return outcome(refused);
         };
-        if !self.yes && !confirmed(count)? {
-            bail!("nothing was redriven");
+        let mut wanted = chosen.positions();
+        if !self.yes {
+            if !confirmed(count)? {
+                bail!("nothing was redriven");
+            }
+            // While that was asked, something may have been erased.
+            let still = self.read(&settings).await?.positions();
+            wanted.retain(|position| still.contains(position));
         }
-        let wanted = chosen.positions();
         let done = blocking(move || redrive(&settings, &redriver, &wanted)).await?;
         println!("redrove {done}");
         outcome(refused)
+    }
+
+    async fn read(&self, settings: &KafkaSettings) -> anyhow::Result<Chosen> {
+        let (settings, filter) = (settings.clone(), self.filter.clone());
+        let chosen = blocking(move || Chosen::read(&settings, &filter)).await?;
+        chosen.left_out().iter().for_each(|line| println!("{line}"));
+        Ok(chosen)
     }
 
     /// Leaves out what was not asked for, and what has been done before.
@@ -85,7 +96,9 @@ impl Args {
         if !self.positions.is_empty() {
             let there = chosen.positions();
             if let Some(missing) = self.positions.iter().find(|position| !there.contains(position)) {
-                bail!("{missing} is no dead letter that the filters let pass, or the second copy of one");
+                bail!(
+                    "{missing} is no dead letter that the filters let pass, or the second copy of one, or was erased"
+                );
             }
             chosen.letters.retain(|letter| self.positions.contains(&letter.position));
         }

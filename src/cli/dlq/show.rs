@@ -7,6 +7,7 @@ use agentworks_kafka::dead_letter::read::{Found, Letter, LetterPosition, read_le
 use anyhow::bail;
 use serde::Serialize;
 
+use super::erased::{Erasures, Owner, Verdict};
 use super::shown::{Shown, bytes, hex, safe, short};
 use super::{Output, blocking};
 use crate::cli::kafka::KafkaArgs;
@@ -21,6 +22,9 @@ pub(super) struct Args {
     /// As text, or as JSON
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     output: Output,
+    /// Show it also if it lies before an erasure, and nobody can say whose it is
+    #[arg(long)]
+    unattributed: bool,
     /// Print the payload alone, byte by byte as it was
     #[arg(long, conflicts_with = "output")]
     raw: bool,
@@ -44,14 +48,27 @@ struct Whole<'a> {
 impl Args {
     pub(super) async fn execute(self) -> anyhow::Result<()> {
         let (settings, position) = (self.kafka.settings()?, self.position);
-        let letter = match blocking(move || read_letter(&settings, position)).await? {
+        let own = settings.clone();
+        let letter = match blocking(move || read_letter(&own, position)).await? {
             Some(Found::Letter(letter)) => letter,
             Some(Found::Redriven(origin)) => bail!("{position} is no dead letter: it notes that {origin} was redriven"),
+            Some(Found::Erasure(_)) => bail!("{position} is no dead letter: it notes that something was erased"),
             Some(Found::Foreign(_)) => bail!("{position} is no dead letter: somebody else has written it"),
             None => {
                 bail!("nothing lies at {position} of the dead-letter topic; `agentworks dlq list` shows what there is")
             }
         };
+        let erasures = blocking({
+            let settings = settings.clone();
+            move || Erasures::read(&settings)
+        });
+        match erasures.await?.verdict(&settings, &letter, &Owner::of(&settings, &letter)) {
+            Verdict::Erased => bail!("{position} was erased"),
+            Verdict::Unattributed if !self.unattributed => bail!(
+                "{position} lies before an erasure, and nobody can say whose it is; --unattributed shows it all the same"
+            ),
+            Verdict::Unattributed | Verdict::Stays => {}
+        }
         let mut out = io::stdout().lock();
         let written = match self.output {
             _ if self.raw => out.write_all(letter.payload.as_deref().unwrap_or_default()),

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::{SeekPool, create_topics};
-use agentworks_processors::epochs::adopt::{AdoptError, Adopter, Choices};
+use agentworks_processors::epochs::adopt::{AdoptError, Adopter, Choices, TopicReport};
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::lane;
 use agentworks_processors::runtime::testing::Memory;
 use agentworks_processors::runtime::{LaneState, Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_store::{Key, Part, Row, Scan, Store, StoreError, Table, Write};
+use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
@@ -119,6 +121,34 @@ async fn reads_or_stops(runtime: &RuntimeHandle) {
     .await;
 }
 
+/// A store that takes no epochs.
+#[derive(Debug)]
+struct Dies {
+    behind: Arc<dyn Store>,
+}
+
+#[async_trait]
+impl Store for Dies {
+    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        match writes.iter().any(|write| write.key.partition == [Part::from("topics")]) {
+            true => Err(StoreError::Unavailable("as told".into())),
+            false => self.behind.write(writes).await,
+        }
+    }
+
+    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
+        self.behind.get(table, key).await
+    }
+
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
+        self.behind.scan(scan).await
+    }
+
+    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
+        self.behind.delete(table, key, version).await
+    }
+}
+
 #[tokio::test]
 async fn what_was_deleted_untaken_is_given_up_only_on_request() {
     let mut log = Log::new().await;
@@ -167,7 +197,19 @@ async fn what_was_deleted_untaken_is_given_up_only_on_request() {
     assert_eq!((lost.len(), lost[0].partition, lost[0].sink.as_str()), (1, 0, "hot"));
     assert_eq!(held(LANE).await.unwrap().high, first);
 
-    adopter.adopt(LANE.topic, Choices { skip_lost: true, dry_run: false }).await.unwrap();
+    // Whoever does it dies when positions have been moved, and nobody has been told.
+    let dies = Arc::new(Dies { behind: Arc::clone(&log.store) });
+    let dying = Adopter::over(dies, SeekPool::new(settings.clone(), 1)).unwrap();
+    let choices = Choices { skip_lost: true, dry_run: false };
+    assert!(dying.adopt(LANE.topic, choices).await.unwrap_err().to_string().contains("as told"));
+    assert_eq!(held(LANE).await.unwrap().high, first + 7);
+    let refused = adopter.adopt(LANE.topic, Choices::default()).await.unwrap_err().to_string();
+    assert!(refused.contains("begun and not finished"), "{refused}");
+    let unfinished = adopter.reports().await.unwrap().into_iter().filter(|report| report.unfinished);
+    assert_eq!(unfinished.map(|report| report.topic).collect::<Vec<_>>(), [LANE.topic.as_str()]);
+
+    adopter.adopt(LANE.topic, choices).await.unwrap();
+    assert!(!adopter.reports().await.unwrap().iter().any(TopicReport::is_stopped));
     let last = end(LANE).await;
     let held = eventually(PATIENCE, async || held(LANE).await.filter(|held| held.high == last)).await;
     assert_eq!((held.epoch, held.low), (0, first + 7), "what was before the hole is not relied on");

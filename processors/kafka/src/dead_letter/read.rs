@@ -1,4 +1,4 @@
-//! What lies in the dead-letter topic: dead letters, and marks of those that were produced again.
+//! What lies in the dead-letter topic: dead letters, marks of those that were produced again, and what was erased.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -122,6 +122,8 @@ pub enum Found {
     Letter(Box<Letter>),
     /// A mark: the dead letter of this origin has been produced again.
     Redriven(Origin),
+    /// An erasure, as JSON: see [`super::erased`].
+    Erasure(Vec<u8>),
     /// Something that was not written by us.
     Foreign(LetterPosition),
 }
@@ -229,7 +231,12 @@ fn read_range(
 fn found(message: &BorrowedMessage<'_>) -> Found {
     let position = LetterPosition { partition: message.partition(), offset: message.offset() };
     let headers = headers::copy(message);
-    let Some(origin) = origin(&headers) else { return Found::Foreign(position) };
+    let Some(origin) = origin(&headers) else {
+        return match (text(&headers, header::ERASURE), message.payload()) {
+            (Some(_), Some(json)) => Found::Erasure(json.to_vec()),
+            _ => Found::Foreign(position),
+        };
+    };
     // Ours come after the record's own, which may bear any name; a mark has no fault.
     let Some(code) = text(&headers, header::EXCEPTION_CLASS) else {
         return match text(&headers, header::REDRIVEN_AT) {

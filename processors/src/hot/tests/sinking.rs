@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::blocks::block::BlockKey;
+use crate::erasure::{Erasure, Erasures, Target};
 use crate::lane::bucket_of;
 use crate::sink::SinkError;
 use crate::sink::faulty::FaultyStore;
+use agentworks_schemas::Cursor;
 use agentworks_store::Scan;
 
 /// How many blocks a card has in the bucket of the first line.
@@ -349,4 +351,41 @@ async fn workspaces_are_kept_in_tables_of_their_class() {
     let held = reader.held(AT).await.unwrap();
     assert_eq!(reader.all_forward(&held, scan("a", 0, 300), 7).await, log.entries("a", 0..300));
     assert_eq!(reader.all_backward(&held, scan("a", 50, 250), 7).await, log.entries("a", 50..250));
+}
+
+#[tokio::test]
+async fn a_card_that_goes_on_after_an_erasure_is_listed_and_erased_again() {
+    let (_folder, store) = store();
+    // All within a minute, and a block.
+    let mut log = Log::of_cards(&["a", "b"], 30);
+    log.lines.retain(|line| line.offset < 20 || line.card == "b");
+    let erasures = Erasures::follow(store.clone());
+    let mut sink = sink(&store, never()).erasures(erasures.clone());
+    sink.open(AT, 0, 0).await.unwrap();
+    sink.take(&log.batch(0..20)).await.unwrap();
+    sink.flush(Flush::Due).await.unwrap();
+    let erase_upto = |offset| {
+        let upto: Cursor = [(AT, 0, offset)].into_iter().collect();
+        Erasure::new("acme", Target::Workspace, upto, "tests")
+    };
+    let first = erase_upto(20);
+    crate::erasure::write(&*store, &first).await.unwrap();
+    while erasures.view().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sink.take(&log.batch(20..30)).await.unwrap();
+    sink.flush(Flush::Partition(AT)).await.unwrap();
+
+    let names = async || {
+        let cards = cards_of_workspace(&*store, "acme", 10).await.unwrap();
+        let shown = cards.into_iter().filter(|info| !info.is_erased(&first));
+        shown.map(|info| info.card).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["b"]);
+    erase(&store, &first).await.unwrap();
+    assert_eq!(names().await, ["b"], "its row was not deleted");
+    assert_eq!((blocks(&store, &log, "a").await, blocks(&store, &log, "b").await), (0, 1));
+    erase(&store, &erase_upto(30)).await.unwrap();
+    assert_eq!(cards_of_workspace(&*store, "acme", 10).await.unwrap(), []);
+    assert_eq!(blocks(&store, &log, "b").await, 0, "found by its row");
 }

@@ -77,6 +77,7 @@ impl Driver {
         info!(%partition, epoch = sight.recorded.epoch, "an operator has acted: the partition is opened anew");
         lane.phase = Phase::Opening(None);
         lane.sinks.clear();
+        lane.aside.clear();
         // If the thread has ended, so will this task.
         let _ = self.consumer.send(ToConsumer::Reopen { partition, assignment: lane.assignment });
         self.publish();

@@ -110,8 +110,11 @@ impl Driver {
                     return Err(error.to_string());
                 }
                 Err(error) => {
-                    self.stop_sink(index, &error);
-                    parts.push(LaneSink::unopened(index, name, error.to_string()));
+                    // The others may be in order.
+                    let reason = error.reason();
+                    error!(sink = name, %partition, %reason, "partition stopped");
+                    sink.close(partition);
+                    parts.push(LaneSink::unopened(index, name, reason));
                     continue;
                 }
             };

@@ -104,6 +104,11 @@ impl Cluster {
         self.producer.client().mock_cluster().unwrap().request_errors(RDKafkaApiKey::Produce, errors);
     }
 
+    /// From now on they are taken.
+    pub(super) fn fail_produce_no_more(&self) {
+        self.producer.client().mock_cluster().unwrap().clear_request_errors(RDKafkaApiKey::Produce);
+    }
+
     /// The payload, origin's offset and code of all dead letters.
     pub(super) fn dead_letters(&self) -> Vec<(String, String, String)> {
         let consumer: BaseConsumer = self.settings.seek_reader().create().unwrap();

@@ -141,10 +141,11 @@ fn runs_search_and_ping() {
         sort_by: Some("relevance".into()),
         sort_order: Some("desc".into()),
         cursor: Some("AA".into()),
+        counts: Some(false),
     };
     client(
         SearchLogs { query: Box::new(query) },
-        r#"{"type":"search_logs","query":{"workspaceId":"w","cardId":"c","runId":"r","text":"disk full","q":"since:2h","level":["error"],"source":["system"],"timeRange":{"start":"2025-12-02T10:15:30.123Z","end":"2025-12-02T10:15:30.123Z"},"agentId":"a","provider":"p","tags":["t"],"limit":100,"offset":20,"sortBy":"relevance","sortOrder":"desc","cursor":"AA"}}"#,
+        r#"{"type":"search_logs","query":{"workspaceId":"w","cardId":"c","runId":"r","text":"disk full","q":"since:2h","level":["error"],"source":["system"],"timeRange":{"start":"2025-12-02T10:15:30.123Z","end":"2025-12-02T10:15:30.123Z"},"agentId":"a","provider":"p","tags":["t"],"limit":100,"offset":20,"sortBy":"relevance","sortOrder":"desc","cursor":"AA","counts":false}}"#,
     );
     client(GetRunSummary { run_id: "r".into() }, r#"{"type":"get_run_summary","runId":"r"}"#);
     client(Ping { timestamp: 1_764_670_530_123 }, r#"{"type":"ping","timestamp":1764670530123}"#);

@@ -115,28 +115,32 @@ fn server_messages_about_the_stream() {
 fn server_messages_about_searches() {
     let found = LogSearchResult {
         logs: vec![PositionedEntry { position: cursor(), entry: entry("m") }],
-        total_count: 12,
+        counts: Some(SearchCounts {
+            total_count: 12,
+            level_distribution: [("info".to_owned(), 12)].into(),
+            source_distribution: [("agent".to_owned(), 12)].into(),
+            timeline_data: vec![TimelinePoint { timestamp: NOW, count: 12 }],
+        }),
         query: LogSearchQuery { limit: Some(1), ..LogSearchQuery::default() },
         execution_time: 7,
-        level_distribution: [("info".to_owned(), 12)].into(),
-        source_distribution: [("agent".to_owned(), 12)].into(),
-        timeline_data: vec![TimelinePoint { timestamp: NOW, count: 12 }],
         cursor: Some("AA".into()),
         incomplete: vec!["the newest minute".into()],
     };
     let counted = r#""levelDistribution":{"info":12},"sourceDistribution":{"agent":12},"timelineData":[{"timestamp":"2025-12-02T10:15:30.123Z","count":12}]"#;
-    let json = |logs: &str, rest: &str| {
+    let counted = format!(r#""totalCount":12,{counted},"#);
+    let json = |logs: &str, counted: &str, rest: &str| {
         format!(
-            r#"{{"type":"search_result","data":{{"logs":[{logs}],"totalCount":12,"query":{{"limit":1}},"executionTime":7,{counted}{rest}}}}}"#
+            r#"{{"type":"search_result","data":{{"logs":[{logs}],{counted}"query":{{"limit":1}},"executionTime":7{rest}}}}}"#
         )
     };
     let rest = r#","cursor":"AA","incomplete":["the newest minute"]"#;
     server(
         ServerMessage::SearchResult { data: found.clone() },
-        &json(&format!(r#"{{"position":"AQADARI",{ENTRY}}}"#), rest),
+        &json(&format!(r#"{{"position":"AQADARI",{ENTRY}}}"#), &counted, rest),
     );
     let bare = LogSearchResult { logs: Vec::new(), cursor: None, incomplete: Vec::new(), ..found };
-    server(ServerMessage::SearchResult { data: bare }, &json("", ""));
+    server(ServerMessage::SearchResult { data: bare.clone() }, &json("", &counted, ""));
+    server(ServerMessage::SearchResult { data: LogSearchResult { counts: None, ..bare } }, &json("", "", ""));
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! Writing rejects to the dead-letter topic.
+//!
+//! No sink takes a batch before its rejects are written, so that no position ever passes a reject that isn't there. They are
+//! written beside everything else, and their partition's batches are put aside meanwhile: other partitions go on. Where that
+//! fails the partition is given back, with what it holds written, and opened anew a while later: it then comes to the same
+//! rejects again. So its batches take no room in the queue while the dead-letter topic is away.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use agentworks_kafka::{Batch, KafkaError};
+use agentworks_schemas::TopicPartition;
+use tracing::warn;
+
+use super::{DEAD_LETTERS, Driver};
+use crate::runtime::lane::{Lane, Phase};
+use crate::runtime::message::{Assignment, ToConsumer, ToDriver};
+use crate::runtime::retry::Retry;
+
+/// A partition whose rejects could not be written.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// The offset after the batch that they are of.
+    to: i64,
+    pub(super) retry: Retry,
+}
+
+impl Driver {
+    /// Whether the head of the queue, a batch of a partition that is read, has to wait for its rejects or for those before
+    /// it. If so it is put aside, and its rejects are begun to be written.
+    pub(super) fn waits_for_letters(&mut self, partition: TopicPartition, batch: &Arc<Batch>) -> bool {
+        let Some(letters) = &self.dead_letters else { return false };
+        let Some(lane) = self.lanes.get_mut(&partition) else { return false };
+        let are_written = batch.rejects().is_empty() || batch.to <= lane.letters_to;
+        if lane.aside.is_empty() {
+            if are_written {
+                return false;
+            }
+            let (letters, batch, to_self) = (letters.clone(), batch.clone(), self.to_self.clone());
+            let assignment = lane.assignment;
+            tokio::spawn(async move {
+                let result = letters.write(batch.rejects()).await;
+                // The driver may have ended meanwhile.
+                let _ = to_self.send(ToDriver::Letters { partition, assignment, to: batch.to, result });
+            });
+        }
+        if let Some((_, batch, room)) = self.queue.pop_front() {
+            lane.aside.push_back((batch, room));
+        }
+        true
+    }
+
+    /// The first of the batches that a partition has put aside has its rejects written, or hasn't.
+    pub(super) async fn letters_written(
+        &mut self,
+        partition: TopicPartition,
+        assignment: Assignment,
+        to: i64,
+        result: Result<(), KafkaError>,
+    ) {
+        let is_read = |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading);
+        let Some(lane) = self.lanes.get_mut(&partition).filter(is_read) else { return };
+        let error = match result {
+            Ok(()) => {
+                lane.letters_to = to;
+                self.failed_letters.remove(&partition);
+                return self.take_back(partition);
+            }
+            Err(error) => error,
+        };
+        let reason = format!("rejected records can't be written to the dead-letter topic: {error}");
+        if !error.is_transient() && !matches!(error, KafkaError::NoTopic(_)) {
+            return self.stop_lane(partition, reason);
+        }
+        warn!(%partition, %error, "dead letters will be written again, and the partition waits");
+        self.metrics.retry(DEAD_LETTERS);
+        let before = self.failed_letters.remove(&partition).map(|failed| failed.retry);
+        let retry = Retry::after(before, error.to_string());
+        let (at, to_self) = (retry.at, self.to_self.clone());
+        self.failed_letters.insert(partition, Failed { to, retry });
+        self.close_sinks(partition, Some(Instant::now() + self.drain_time)).await;
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        lane.phase = Phase::Waiting(reason);
+        lane.sinks.clear();
+        lane.aside.clear();
+        // If the thread has ended, so will this task.
+        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment });
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            let _ = to_self.send(ToDriver::Again { partition, assignment });
+        });
+        self.publish();
+    }
+
+    /// Opens a partition anew that waits, if it still does.
+    pub(super) fn open_again(&self, partition: TopicPartition, assignment: Assignment) {
+        let waits = |lane: &&Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Waiting(_));
+        if self.lanes.get(&partition).filter(waits).is_some() {
+            let _ = self.consumer.send(ToConsumer::Reopen { partition, assignment });
+        }
+    }
+
+    /// Notes that a partition has gone past an offset: whatever had failed before it is over.
+    pub(super) fn letters_passed(&mut self, partition: TopicPartition, to: i64) {
+        if self.failed_letters.get(&partition).is_some_and(|failed| failed.to <= to) {
+            self.failed_letters.remove(&partition);
+        }
+    }
+
+    /// Puts the batches that a partition has put aside before those of it that have come since.
+    fn take_back(&mut self, partition: TopicPartition) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let (assignment, aside) = (lane.assignment, std::mem::take(&mut lane.aside));
+        // Of another partition, the head may be with the sinks already.
+        let place = self.queue.front().map_or(0, |(of, ..)| usize::from(*of != assignment));
+        for (batch, room) in aside.into_iter().rev() {
+            self.queue.insert(place, (assignment, batch, room));
+        }
+    }
+}
