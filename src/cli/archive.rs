@@ -145,8 +145,9 @@ impl Args {
             }
             Command::Compact { place } => {
                 let keeper = place.open().await?;
-                let (retained, merged) = (keeper.retain().await?, keeper.compact().await?);
-                print::compacted(retained, merged, keeper.roll_up().await?, place.json)
+                // Each is done, whatever becomes of the others.
+                let (retained, merged, runs) = (keeper.retain().await, keeper.compact().await, keeper.roll_up().await);
+                print::compacted(retained?, merged?, runs?, place.json)
             }
             Command::Vacuum { place, dry_run } => {
                 let keeper = place.open().await?;

@@ -1,7 +1,9 @@
 //! Under which names a lane's position is recorded in a table: as Delta's application transactions, beside the files.
 
+use std::collections::BTreeSet;
+
 use agentworks_processors::lane::{Clock, Held};
-use agentworks_schemas::{Timestamp, TopicPartition};
+use agentworks_schemas::{Timestamp, Topic, TopicPartition};
 
 use crate::error::ArchiveError;
 use crate::table::{Table, Version};
@@ -59,4 +61,31 @@ pub(crate) async fn current_epoch(
 ) -> Result<Option<u32>, ArchiveError> {
     let found = version.recorded(table, vec![epoch(partition)]).await?;
     Ok(found[0].and_then(|epoch| u32::try_from(epoch).ok()))
+}
+
+/// All lanes of which a table has a position, each with the making of its topic.
+pub(crate) async fn begun(table: &Table, version: &Version) -> Result<BTreeSet<(TopicPartition, u32)>, ArchiveError> {
+    Ok(version.all_recorded(table).await?.keys().filter_map(|name| lane(name)).collect())
+}
+
+/// The lane whose [`high`] has this name.
+fn lane(name: &str) -> Option<(TopicPartition, u32)> {
+    let parts: Vec<_> = name.split('/').collect();
+    let [NAME, topic, epoch, partition] = parts[..] else { return None };
+    Some((TopicPartition::new(Topic::named(topic)?, partition.parse().ok()?), epoch.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_known_by_the_name_of_its_high_alone() {
+        let partition = TopicPartition::new(Topic::RunEvents, 7);
+        assert_eq!(lane(&high(partition, 3)), Some((partition, 3)));
+        for other in [low(partition, 3), clock(partition, 3), low_of(partition, 3, "a/b"), epoch(partition)] {
+            assert_eq!(lane(&other), None, "{other}");
+        }
+        assert_eq!((lane("archive/rebuilt"), lane("runs/2025-12-02")), (None, None));
+    }
 }

@@ -8,8 +8,10 @@
 //! - `vacuum`: deleting what no version of the table needs any more.
 //! - `verify`, `stats`: what is there, and whether it is whole.
 //! - `rewrite`: what all of these write files with.
+//! - `damage`: going on where a file is damaged.
 
 mod compact;
+mod damage;
 mod erase;
 mod rebuild;
 mod retention;
@@ -26,6 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_schemas::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 pub use self::rebuild::{KafkaLog, Log, LogLane, Rebuilt};
@@ -36,7 +40,7 @@ use crate::archive::Archive;
 use crate::error::ArchiveError;
 use crate::files::{FileFormat, day};
 use crate::open::Footers;
-use crate::table::Table;
+use crate::table::{ActiveFile, Table};
 
 /// How the archive is kept.
 #[derive(Clone, Debug)]
@@ -75,6 +79,8 @@ pub struct Maintenance {
     archive: Archive,
     config: Arc<MaintainConfig>,
     footers: Arc<[Footers; 2]>,
+    /// How often something was passed over because a file is damaged.
+    damaged: Counter,
 }
 
 /// What a part of the work came to.
@@ -111,7 +117,17 @@ impl Maintenance {
             let reason = format!("the archive's zstd_level is {} and must be from 1 to 22", config.zstd_level);
             return Err(ArchiveError::Refused(reason));
         }
-        Ok(Maintenance { archive, config: Arc::new(config), footers: Arc::default() })
+        Ok(Maintenance { archive, config: Arc::new(config), footers: Arc::default(), damaged: Counter::default() })
+    }
+
+    /// Shows what it counts in `registry`, each as `agentworks_archive_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("agentworks_archive");
+        registry.register(
+            "damaged",
+            "Times that keeping the archive came upon a damaged file and passed over what can't be done without it",
+            self.damaged.clone(),
+        );
     }
 
     /// Does all that is regularly done, for ever, every `interval`.
@@ -124,13 +140,21 @@ impl Maintenance {
         }
     }
 
-    /// Does all that is regularly done, once.
+    /// Does all that is regularly done, once: each step whatever became of those before.
+    ///
+    /// # Errors
+    /// The first step's that failed; of those after it, errors are logged.
     pub async fn round(&self) -> Result<(), ArchiveError> {
-        self.retain().await?;
-        self.compact().await?;
-        self.roll_up().await?;
-        self.vacuum().await?;
-        Ok(())
+        let (retained, merged, rolled_up) = (self.retain().await, self.compact().await, self.roll_up().await);
+        let steps = [retained, merged, rolled_up].map(|done| done.map(drop));
+        let mut first = None;
+        for error in steps.into_iter().chain([self.vacuum().await.map(drop)]).filter_map(Result::err) {
+            if first.is_some() {
+                tracing::warn!(%error, "keeping the archive failed in another step, too");
+            }
+            first.get_or_insert(error);
+        }
+        first.map_or(Ok(()), Err)
     }
 
     fn format(&self) -> FileFormat {
@@ -141,6 +165,13 @@ impl Maintenance {
     fn logs(&self) -> [(&Table, &Footers); 2] {
         let [entries, events] = self.archive.logs();
         [(entries, &self.footers[0]), (events, &self.footers[1])]
+    }
+
+    /// The files that a table has now. What is remembered of others is forgotten.
+    async fn files(&self, table: &Table, footers: &Footers) -> Result<Vec<ActiveFile>, ArchiveError> {
+        let files = table.version().await?.files(table).await?;
+        footers.keep(&files);
+        Ok(files)
     }
 
     /// The first day that isn't over, or not for long: `2025-12-02`.

@@ -63,10 +63,10 @@ impl Footers {
         Ok(footer)
     }
 
-    /// Forgets files that are not among these.
+    /// Forgets files that are not among these, once they are about as many as these: it is asked at every reading.
     pub(crate) fn keep(&self, files: &[ActiveFile]) {
         let mut claims = self.claims.lock();
-        if claims.len() > files.len() + 1000 {
+        if claims.len() > 2 * files.len() + 16 {
             let paths: std::collections::HashSet<_> = files.iter().map(|file| file.path.as_str()).collect();
             claims.retain(|path, _| paths.contains(path.as_str()));
         }
@@ -129,4 +129,32 @@ pub(crate) async fn guarded<T: Send + 'static>(
         false => Err(ArchiveError::Unavailable("the reading was ended".into())),
     });
     done.map_err(|error| error.at(path))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::Archive;
+    use crate::testing::{NOON, fill, folder, lane};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_files_that_are_gone_no_claims_are_kept_for_long() {
+        let (_folder, objects) = folder();
+        let archive = Archive::open(&objects).await.unwrap();
+        for step in 0..20 {
+            fill(&archive, &[lane(0)], step * 5, step * 5 + 5, NOON).await;
+        }
+        let files = archive.entries.version().await.unwrap().files(&archive.entries).await.unwrap();
+        let footers = Footers::default();
+        for file in &files {
+            footers.claims(&archive.entries, file).await.unwrap();
+        }
+        footers.keep(&files);
+        assert_eq!(footers.claims.lock().len(), 20);
+        footers.keep(&files[..1]);
+        let kept: Vec<_> = footers.claims.lock().keys().cloned().collect();
+        assert_eq!(kept, [files[0].path.clone()]);
+    }
 }

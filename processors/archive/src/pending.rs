@@ -11,7 +11,10 @@ use agentworks_processors::erasure::View;
 use agentworks_schemas::{Position, Timestamp};
 use foldhash::fast::RandomState;
 
-/// Bodies lie in pieces of this size, so that what is there isn't copied when more comes.
+/// Bodies lie in pieces, so that what is there isn't copied when more comes: the first has this size, each after it twice
+/// that of the one before, so that lanes of which little waits take little.
+const FIRST_PIECE: usize = 1 << 10;
+/// No piece grows beyond this, unless a record does.
 const PIECE: usize = 256 << 10;
 
 const DAY: i64 = 86_400_000;
@@ -57,7 +60,8 @@ pub(crate) struct Pending {
     /// Written over for each record.
     name: Vec<u8>,
     records: usize,
-    bytes: usize,
+    taken: usize,
+    reserved: usize,
 }
 
 impl Pending {
@@ -84,14 +88,15 @@ impl Pending {
                 };
                 self.groups.push(Group { owner, items: Vec::new() });
                 self.by_name.insert(self.name.as_slice().into(), group);
-                self.bytes += 2 * self.name.len() + size_of::<Group>() + 64;
+                self.taken += 2 * self.name.len() + size_of::<Group>() + 64;
                 group
             }
         };
         let body = &*record.body;
         if self.pieces.last().is_none_or(|piece| piece.capacity() - piece.len() < body.len()) {
-            let piece = Vec::with_capacity(PIECE.max(body.len()));
-            self.bytes += piece.capacity();
+            let size = self.pieces.last().map_or(FIRST_PIECE, |last| (2 * last.capacity()).min(PIECE));
+            let piece = Vec::with_capacity(size.max(body.len()));
+            self.reserved += piece.capacity();
             self.pieces.push(piece);
         }
         let last = self.pieces.len() - 1;
@@ -108,7 +113,8 @@ impl Pending {
         };
         self.groups[group as usize].items.push(item);
         self.records += 1;
-        self.bytes += size_of::<Item>();
+        self.taken += body.len() + size_of::<Item>();
+        self.reserved -= body.len();
     }
 
     /// Of which workspace a record is.
@@ -134,9 +140,14 @@ impl Pending {
         self.records
     }
 
-    /// How much memory they take, in bytes.
+    /// How much memory they fill, in bytes.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// How much memory they take, in bytes: what they fill, and what is kept free for the next.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.taken + self.reserved
     }
 
     /// Forgets what lies below an offset. The memory is freed only if nothing is left.
@@ -253,6 +264,22 @@ pub(crate) fn order<L: Ord>(a: (&Group, L), b: (&Group, L)) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{NOON, batch, lane};
+
+    #[test]
+    fn what_is_kept_free_is_little_where_little_waits_and_bounded_where_much_does() {
+        let mut pending = Pending::default();
+        assert_eq!((pending.taken(), pending.bytes()), (0, 0));
+        for record in batch(lane(0), 0, 8000, NOON).records().iter() {
+            pending.push(record);
+            let free = pending.bytes() - pending.taken();
+            assert!(free <= 2 * pending.taken().clamp(FIRST_PIECE, PIECE), "{free} beside {}", pending.taken());
+        }
+        assert!(pending.taken() > 4 * PIECE);
+        let filled: usize = pending.pieces.iter().map(Vec::len).sum();
+        let reserved: usize = pending.pieces.iter().map(Vec::capacity).sum();
+        assert_eq!(pending.bytes() - pending.taken(), reserved - filled);
+    }
 
     #[test]
     fn days_tile_a_range_and_never_go_back() {

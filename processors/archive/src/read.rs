@@ -7,12 +7,13 @@
 //!
 //! - `find`: the rows of a file that are asked for; `answers`: those that were found lately.
 //! - `fetch`: rows as entries or events.
-//! - `lane`: all of a lane, whoever's it is.
+//! - `lane`: all of a lane, whoever's it is; `piece`: what is read of it at a time.
 
 mod answers;
 mod fetch;
 mod find;
 mod lane;
+mod piece;
 #[cfg(test)]
 mod tests;
 

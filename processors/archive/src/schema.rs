@@ -113,7 +113,7 @@ pub static EVENTS: TableSpec = TableSpec {
     ],
     indexed: INDEXED,
     order: ORDER,
-    bloomed: &["run_id", "card_id"],
+    bloomed: &["run_id", "card_id", "trace_id"],
 };
 
 /// What each run did on each day: its summary is the sum of its days.

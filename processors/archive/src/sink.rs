@@ -32,7 +32,7 @@ use crate::table::{Change, CommitError, Move, NewFile, Operation, Table};
 pub struct ArchiveConfig {
     /// Records are published when the first of them has waited for so long.
     pub flush_interval: Duration,
-    /// Or when all that wait take so much memory, in bytes.
+    /// Or when all that wait fill so much memory, in bytes.
     pub flush_bytes: usize,
     /// The level of zstd, 1 to 22.
     pub zstd_level: i32,
@@ -93,7 +93,8 @@ impl ArchiveSink {
     }
 
     fn is_due(&self) -> bool {
-        self.pending() >= self.config.flush_bytes
+        // What lanes keep free for what comes next is no reason to publish: with many lanes that is much.
+        self.lanes.values().map(|lane| lane.pending.taken()).sum::<usize>() >= self.config.flush_bytes
             || self.lanes.values().any(|lane| lane.since.is_some_and(|at| at.elapsed() >= self.config.flush_interval))
     }
 

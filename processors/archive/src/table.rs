@@ -5,12 +5,15 @@
 //! here runs on a thread that may block.
 //!
 //! - `commit`: the compare-and-swap by which files and positions are published together.
-//! - `files`: what files there are, and choosing those to remove.
+//! - `files`: what files there are, and choosing those to remove; `bounds`: what the log says that a file's columns lie between.
+//! - `recorded`: positions, and what else is recorded beside the files.
 //! - `fault`: the kernel's errors, sorted.
 
+mod bounds;
 mod commit;
 mod fault;
 mod files;
+mod recorded;
 #[cfg(test)]
 mod tests;
 
@@ -34,9 +37,10 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 use url::Url;
 
+pub(crate) use self::bounds::Bounds;
 pub(crate) use self::commit::{Change, CommitError, Move, NewFile, Operation};
 use self::fault::sort;
-pub(crate) use self::files::{ActiveFile, Bounds, FileList};
+pub(crate) use self::files::{ActiveFile, FileList};
 use crate::error::ArchiveError;
 use crate::schema::{DATE, TableSpec};
 
@@ -257,17 +261,6 @@ impl Version {
     /// Its number.
     pub(crate) fn number(&self) -> u64 {
         self.snapshot.version()
-    }
-
-    /// What is recorded under these names.
-    pub(crate) async fn recorded(&self, table: &Table, names: Vec<String>) -> Result<Vec<Option<i64>>, ArchiveError> {
-        let snapshot = self.snapshot.clone();
-        table
-            .blocking(move |table| {
-                let find = |name: &String| snapshot.get_app_id_version(name, &table.inner.engine).map_err(sort);
-                names.iter().map(find).collect()
-            })
-            .await
     }
 }
 

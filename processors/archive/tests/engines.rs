@@ -7,7 +7,7 @@ use std::process::Command;
 use agentworks_archive::{Archive, ArchiveConfig, ArchiveSink, MaintainConfig, Maintenance};
 use agentworks_kafka::BatchBuilder;
 use agentworks_objects::Objects;
-use agentworks_processors::erasure::{Erasure, Target};
+use agentworks_processors::erasure::{Clearing, Erasure, Target};
 use agentworks_processors::sink::{Flush, Sink};
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_event};
 use agentworks_schemas::text::JsonObject;
@@ -114,7 +114,8 @@ async fn engines_agree_on_what_was_written_merged_and_erased() {
     assert!(keeper.compact().await.unwrap().removed > 100);
     assert_eq!(ask(&entries), expected(all()));
     let upto: Cursor = [(LANE, 0, 1000)].into_iter().collect();
-    keeper.erase(&Erasure::new("ws", Target::Run("run-4".into()), upto, "tests")).await.unwrap();
+    let erasure = Erasure::new("ws", Target::Run("run-4".into()), upto, "tests");
+    keeper.erase(&erasure, &mut Clearing::default()).await.unwrap();
     assert_eq!(ask(&entries), expected(all().filter(|offset| *offset >= 1000 || offset % 9 != 4)));
     assert_eq!(keeper.verify().await.unwrap().problems, Vec::<String>::new());
 }

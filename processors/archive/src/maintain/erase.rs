@@ -1,12 +1,13 @@
 //! Rewriting files without what was erased.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agentworks_processors::erasure::{Erasure, Target};
+use agentworks_processors::erasure::{Clearing, Erasure, Target};
 use arrow_array::{BooleanArray, RecordBatch};
 
+use super::damage::PassedOver;
 use super::rewrite::{Keep, Rewrite, rewrite, touches};
+use super::rollup::Day;
 use super::{Changed, Maintenance};
 use crate::decode::{Positions, texts};
 use crate::error::ArchiveError;
@@ -14,7 +15,7 @@ use crate::lanes;
 use crate::open::Footers;
 use crate::table::{ActiveFile, Change, CommitError, Operation, Table};
 
-/// How often a file is tried that others keep rewriting.
+/// How often what others keep changing is tried before whoever asked is told.
 const TRIES: usize = 10;
 
 impl Maintenance {
@@ -34,55 +35,91 @@ impl Maintenance {
         Ok(true)
     }
 
-    /// Rewrites every file that has rows which an erasure covers, and the runs of those days. When this returns no current
-    /// version of the tables has any of them; the old files are gone once [`Maintenance::vacuum`] finds their grace over.
+    /// Rewrites every file that has rows which an erasure covers, and the runs of those days. When this succeeds no current
+    /// version of the tables has any of them; the old files, which `clearing` names, are gone once [`Maintenance::vacuum`]
+    /// finds their grace over. What was done before a fault is named, too, and stays.
     ///
     /// Wait for [`Maintenance::has_passed`] first.
-    pub async fn erase(&self, erasure: &Erasure) -> Result<Changed, ArchiveError> {
-        let mut changed = Changed::default();
-        let mut dates = BTreeSet::new();
+    ///
+    /// # Errors
+    /// The service's; that a file is damaged, after all that are whole have been rewritten; or that others kept changing the
+    /// same. It may be tried again.
+    pub async fn erase(&self, erasure: &Erasure, clearing: &mut Clearing) -> Result<(), ArchiveError> {
         let keep: Keep = {
             let erasure = erasure.clone();
             Arc::new(move |batch| not_erased(&erasure, batch))
         };
+        let mut passed = PassedOver::default();
         for (table, footers) in self.logs() {
-            for _ in 0..TRIES {
-                let (done, is_done) = self.erase_from(table, footers, erasure, &keep, &mut dates).await?;
-                changed += done;
-                if is_done {
-                    break;
-                }
-            }
+            self.erase_from(table, footers, erasure, &keep, &mut passed, clearing).await?;
         }
-        for date in dates {
-            self.roll_up_day(&date, false).await?;
-        }
-        Ok(changed)
+        self.erase_from_runs(erasure, &mut passed, clearing).await?;
+        passed.end(())
     }
 
-    /// Rewrites what a table has now. Returns whether nothing came between.
+    /// Rewrites the files of a table, until it has none that has to be.
     async fn erase_from(
         &self,
         table: &Table,
         footers: &Footers,
         erasure: &Erasure,
         keep: &Keep,
-        dates: &mut BTreeSet<String>,
-    ) -> Result<(Changed, bool), ArchiveError> {
-        let (mut changed, mut is_done) = (Changed::default(), true);
-        let files = table.version().await?.files(table).await?;
-        for file in files.into_iter().filter(|file| may_have(file, erasure)) {
-            let date = file.date.clone();
-            match self.without(table, footers, file, keep.clone()).await? {
-                Some(done) if done.rows > 0 => {
-                    changed += done;
-                    dates.insert(date);
+        passed: &mut PassedOver,
+        clearing: &mut Clearing,
+    ) -> Result<(), ArchiveError> {
+        for _ in 0..TRIES {
+            let mut is_done = true;
+            let files = table.version().await?.files(table).await?;
+            for file in files.into_iter().filter(|file| may_have(file, erasure)) {
+                let name = name(table, &file);
+                let done = self.without(table, footers, file, keep.clone()).await;
+                match passed.unless_damaged(self, table, done)? {
+                    Some(Some(done)) if done.rows > 0 => clearing.replaced(done.rows, name),
+                    Some(None) => is_done = false,
+                    _ => {}
                 }
-                Some(_) => {}
-                None => is_done = false,
+            }
+            if is_done {
+                return Ok(());
             }
         }
-        Ok((changed, is_done))
+        Err(ArchiveError::Unavailable(format!("others keep rewriting files of {}", table.spec().name)))
+    }
+
+    /// Writes the runs of days anew that may have been made of what was erased: of all whose files have changed since. It
+    /// isn't enough to look for rows of the erasure, for somebody may just be making some of files of before; he fails, as
+    /// the day has been made since he looked.
+    async fn erase_from_runs(
+        &self,
+        erasure: &Erasure,
+        passed: &mut PassedOver,
+        clearing: &mut Clearing,
+    ) -> Result<(), ArchiveError> {
+        let table = &self.archive.runs;
+        for _ in 0..TRIES {
+            let (mut is_done, open) = (true, self.open_day()?);
+            for day in self.days().await?.into_iter().filter(Day::is_stale) {
+                let has_some = self.has_runs_of(&day, erasure).await?;
+                if !has_some && (!day.has_files() || (day.before.is_none() && day.date >= open)) {
+                    continue;
+                }
+                let done = self.roll_up_day(&day).await;
+                // A day that has none of it is told, and in nobody's way.
+                let mut others = PassedOver::default();
+                let passed = if has_some { &mut *passed } else { &mut others };
+                match passed.unless_damaged(self, table, done)? {
+                    Some(Some(_)) if has_some => {
+                        day.runs.iter().for_each(|file| clearing.replaced(0, name(table, file)))
+                    }
+                    Some(None) => is_done = false,
+                    _ => {}
+                }
+            }
+            if is_done {
+                return Ok(());
+            }
+        }
+        Err(ArchiveError::Unavailable("others keep making the runs of its days".into()))
     }
 
     /// Replaces a file by one without some rows, if it has any of them. `None` if it has gone meanwhile.
@@ -115,7 +152,13 @@ impl Maintenance {
     }
 }
 
-fn may_have(file: &ActiveFile, erasure: &Erasure) -> bool {
+/// A file's name below the archive.
+fn name(table: &Table, file: &ActiveFile) -> String {
+    format!("{}/{}", table.spec().name, file.path)
+}
+
+/// Whether a file may have rows of what an erasure is of, by what the log knows.
+pub(super) fn may_have(file: &ActiveFile, erasure: &Erasure) -> bool {
     file.rows > 0
         && file.bounds.may_have("workspace_id", &erasure.workspace)
         && match &erasure.target {

@@ -69,10 +69,10 @@ impl Maintenance {
     /// [`ArchiveError::Refused`] if the log no longer has all of it. What was restored in a table before stays so.
     pub async fn rebuild(&self, log: &dyn Log, erased: Arc<View>, dry_run: bool) -> Result<Vec<Rebuilt>, ArchiveError> {
         let lanes = log.lanes().await?;
-        let mut rebuilt = Vec::new();
+        let (mut rebuilt, mut dates) = (Vec::new(), BTreeSet::new());
         for table in self.archive.logs() {
             for _ in 0..TRIES {
-                match self.rebuild_table(table, log, &lanes, &erased, dry_run).await? {
+                match self.rebuild_table(table, log, &lanes, &erased, dry_run, &mut dates).await? {
                     Tried::Whole => break,
                     Tried::Done(done) => {
                         rebuilt.push(done);
@@ -82,6 +82,8 @@ impl Maintenance {
                 }
             }
         }
+        // Now that both tables' files of those days are whole.
+        self.roll_up_dates(&dates).await?;
         Ok(rebuilt)
     }
 
@@ -92,10 +94,11 @@ impl Maintenance {
         lanes: &[LogLane],
         erased: &Arc<View>,
         dry_run: bool,
+        dates: &mut BTreeSet<String>,
     ) -> Result<Tried, ArchiveError> {
         let version = table.version().await?;
         let mark = version.recorded(table, vec![MARK.to_owned()]).await?[0];
-        let damage = plan::look(table, &version, lanes).await?;
+        let damage = plan::look(table, &version).await?;
         if damage.files.is_empty() && damage.missing.is_empty() {
             return Ok(Tried::Whole);
         }
@@ -106,7 +109,7 @@ impl Maintenance {
         }
         let restored = restore::restore(self, table, log, erased, &damage.missing).await?;
         (done.added, done.rows) = (restored.files.len() as u64, restored.rows);
-        let dates: BTreeSet<_> = damage.files.iter().map(|(file, _)| file.date.clone()).collect();
+        let replaced: Vec<_> = damage.files.iter().map(|(file, _)| file.date.clone()).collect();
         let change = Change {
             operation: Operation::Append,
             add: restored.files,
@@ -121,9 +124,7 @@ impl Maintenance {
             Err(CommitError::Gone(_) | CommitError::Moved(_)) => return Ok(Tried::Overtaken),
             Err(CommitError::Fault(error)) => return Err(error),
         }
-        for date in dates {
-            self.roll_up_day(&date, false).await?;
-        }
+        dates.extend(replaced);
         Ok(Tried::Done(done))
     }
 }

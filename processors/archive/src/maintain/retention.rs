@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentworks_schemas::{Timestamp, TopicPartition};
 use arrow_array::BooleanArray;
 
+use super::damage::PassedOver;
 use super::rewrite::Keep;
 use super::{Changed, Maintenance};
 use crate::decode::texts;
@@ -24,15 +25,18 @@ pub(super) fn first_kept(days: u32) -> i32 {
 impl Maintenance {
     /// Takes the rows of workspaces that are older than these are kept out of the tables. What readers may rely on for
     /// such a workspace moves up first, so that none sees half a day.
+    ///
+    /// # Errors
+    /// The service's; or that a file is damaged, after the rows have been taken out of all others.
     pub async fn retain(&self) -> Result<Changed, ArchiveError> {
-        let mut changed = Changed::default();
+        let (mut changed, mut passed) = (Changed::default(), PassedOver::default());
         for (workspace, days) in self.config.retention.clone() {
             let first = day(first_kept(days))?.to_string();
             for (table, footers) in self.logs() {
-                changed += self.retain_from(table, footers, &workspace, &first).await?;
+                changed += self.retain_from(table, footers, &workspace, &first, &mut passed).await?;
             }
         }
-        Ok(changed)
+        passed.end(changed)
     }
 
     /// Takes a workspace's rows of before the day `first` out of a table.
@@ -42,16 +46,19 @@ impl Maintenance {
         footers: &Footers,
         workspace: &str,
         first: &str,
+        passed: &mut PassedOver,
     ) -> Result<Changed, ArchiveError> {
         let version = table.version().await?;
-        let mut old = version.files(table).await?;
-        old.retain(|file| file.date.as_str() < first);
+        let mut old = Vec::new();
         let mut lows: BTreeMap<(TopicPartition, u32), i64> = BTreeMap::new();
-        for file in &old {
-            for claim in footers.claims(table, file).await?.iter() {
+        for file in version.files(table).await?.into_iter().filter(|file| file.date.as_str() < first) {
+            let claims = passed.unless_damaged(self, table, footers.claims(table, &file).await)?;
+            let Some(claims) = claims else { continue };
+            for claim in claims.iter() {
                 let low = lows.entry((claim.lane(), claim.epoch)).or_insert(claim.to);
                 *low = claim.to.max(*low);
             }
+            old.push(file);
         }
         let names: Vec<_> = lows.keys().map(|(lane, epoch)| lanes::low_of(*lane, *epoch, workspace)).collect();
         let known = version.recorded(table, names.clone()).await?;
@@ -82,7 +89,8 @@ impl Maintenance {
         let mut changed = Changed::default();
         for file in old.into_iter().filter(|file| file.rows > 0 && file.bounds.may_have("workspace_id", workspace)) {
             // One that others have rewritten meanwhile is left to the next round.
-            changed += self.without(table, footers, file, keep.clone()).await?.unwrap_or_default();
+            let done = self.without(table, footers, file, keep.clone()).await;
+            changed += passed.unless_damaged(self, table, done)?.flatten().unwrap_or_default();
         }
         Ok(changed)
     }

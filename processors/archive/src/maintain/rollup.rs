@@ -4,134 +4,32 @@
 //! has forgotten the runs, and never says other than they do. A day is written as a whole, in place of what was there.
 //! Beside it is recorded of which files it was made: where they are the same still, it is left as it is, and of two
 //! processes that make the same day one finds it made.
+//!
+//! - `days`: of which files each day is, and its runs were made.
+//! - `run`: what a run did, counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod days;
+mod run;
 
-use agentworks_schemas::{RunEventKind, Timestamp};
-use arrow_array::types::{Float64Type, Int32Type};
-use arrow_array::{Array, RecordBatch};
+use std::collections::BTreeSet;
+
+use agentworks_processors::erasure::Erasure;
+use arrow_array::RecordBatch;
 use futures_util::TryStreamExt;
 use parquet::arrow::ProjectionMask;
 
+pub(super) use self::days::Day;
+use self::run::{ENTRY_COLUMNS, Runs, count_entries, count_events};
+use super::damage::PassedOver;
+use super::erase::may_have;
 use super::verify::verify_file;
 use super::{Changed, Maintenance};
-use crate::decode::{instants, longs, millis, numbers, texts};
+use crate::decode::{longs, texts};
 use crate::error::ArchiveError;
-use crate::files::{FileWriter, days};
+use crate::files::{FileWriter, days as number_of};
 use crate::open::{Footers, guarded, rows};
-use crate::rows::{RowBuilder, hash};
+use crate::rows::RowBuilder;
 use crate::table::{ActiveFile, Change, CommitError, Move, Operation, Table};
-
-const ENTRY_COLUMNS: [&str; 7] = ["workspace_id", "card_id", "run_id", "record_time", "timestamp", "level", "agent_id"];
-
-/// Workspace, card, run.
-type Owner = (String, String, String);
-type Runs = BTreeMap<Owner, Run>;
-
-/// An event that began or ended a run: recorded, own time, kind, exit code, reason.
-type Status = (Timestamp, Timestamp, RunEventKind, Option<i32>, Option<String>);
-
-/// What a run did on a day.
-#[derive(Clone, Debug, Default)]
-struct Run {
-    recorded: Option<(Timestamp, Timestamp)>,
-    time: Option<(Timestamp, Timestamp)>,
-    levels: [i64; 5],
-    /// The agent first named, and when.
-    agent: Option<(Timestamp, String)>,
-    started: Option<Timestamp>,
-    /// The last event that began or ended it.
-    status: Option<Status>,
-    cost: Option<f64>,
-    tokens: [Option<i64>; 2],
-}
-
-impl Run {
-    fn see(&mut self, recorded: Timestamp, time: Timestamp, agent: Option<&str>) {
-        let widen = |range: Option<(Timestamp, Timestamp)>, at: Timestamp| {
-            Some(range.map_or((at, at), |(first, last)| (first.min(at), last.max(at))))
-        };
-        self.recorded = widen(self.recorded, recorded);
-        self.time = widen(self.time, time);
-        if let Some(agent) = agent
-            && self.agent.as_ref().is_none_or(|(first, _)| recorded < *first)
-        {
-            self.agent = Some((recorded, agent.to_owned()));
-        }
-    }
-
-    fn write(&self, (workspace, card, run): &Owner, row: &mut RowBuilder) {
-        for text in [workspace, card, run] {
-            row.text(Some(text));
-        }
-        for range in [self.recorded, self.time] {
-            row.instant(range.map(|range| range.0));
-            row.instant(range.map(|range| range.1));
-        }
-        row.long(Some(self.levels.iter().sum()));
-        self.levels.iter().for_each(|count| row.long(Some(*count)));
-        row.text(self.agent.as_ref().map(|(_, agent)| agent.as_str()));
-        row.instant(self.started);
-        let status = self.status.as_ref();
-        row.text(status.map(|(_, _, kind, ..)| kind.as_str()));
-        row.instant(status.map(|(_, at, ..)| *at));
-        row.int(status.and_then(|(_, _, _, code, _)| *code));
-        row.text(status.and_then(|(.., reason)| reason.as_deref()));
-        row.double(self.cost);
-        self.tokens.iter().for_each(|tokens| row.long(*tokens));
-        row.end();
-    }
-}
-
-fn owned(rows: &RecordBatch) -> Result<impl Fn(usize) -> Owner + '_, ArchiveError> {
-    let (workspaces, cards, runs) = (texts(rows, "workspace_id")?, texts(rows, "card_id")?, texts(rows, "run_id")?);
-    Ok(move |row| (workspaces.value(row).into(), cards.value(row).into(), runs.value(row).into()))
-}
-
-fn count_entries(runs: &mut Runs, rows: &RecordBatch) -> Result<(), ArchiveError> {
-    let owner = owned(rows)?;
-    let (recorded, times) = (instants(rows, "record_time")?, instants(rows, "timestamp")?);
-    let (levels, agents) = (texts(rows, "level")?, texts(rows, "agent_id")?);
-    for row in 0..rows.num_rows() {
-        let run = runs.entry(owner(row)).or_default();
-        run.see(millis(recorded, row), millis(times, row), agents.is_valid(row).then(|| agents.value(row)));
-        let level: agentworks_schemas::Level =
-            levels.value(row).parse().map_err(|error| ArchiveError::Corrupt(format!("{error}")))?;
-        run.levels[level as usize] += 1;
-    }
-    Ok(())
-}
-
-fn count_events(runs: &mut Runs, rows: &RecordBatch) -> Result<(), ArchiveError> {
-    let owner = owned(rows)?;
-    let (recorded, times) = (instants(rows, "record_time")?, instants(rows, "timestamp")?);
-    let (kinds, agents, reasons) = (texts(rows, "kind")?, texts(rows, "agent_id")?, texts(rows, "reason")?);
-    let (costs, codes) = (numbers::<Float64Type>(rows, "cost")?, numbers::<Int32Type>(rows, "exit_code")?);
-    let tokens = [longs(rows, "input_tokens")?, longs(rows, "output_tokens")?];
-    for row in 0..rows.num_rows() {
-        let run = runs.entry(owner(row)).or_default();
-        let (at, time) = (millis(recorded, row), millis(times, row));
-        run.see(at, time, agents.is_valid(row).then(|| agents.value(row)));
-        let kind: RunEventKind = kinds.value(row).parse().map_err(|error| ArchiveError::Corrupt(format!("{error}")))?;
-        if kind == RunEventKind::Started {
-            run.started = Some(run.started.map_or(time, |started| started.min(time)));
-        }
-        if kind != RunEventKind::Usage && run.status.as_ref().is_none_or(|(last, ..)| *last <= at) {
-            let code = codes.is_valid(row).then(|| codes.value(row));
-            let reason = reasons.is_valid(row).then(|| reasons.value(row).to_owned());
-            run.status = Some((at, time, kind, code, reason));
-        }
-        if costs.is_valid(row) {
-            *run.cost.get_or_insert(0.0) += costs.value(row);
-        }
-        for (sum, tokens) in run.tokens.iter_mut().zip(tokens) {
-            if tokens.is_valid(row) {
-                *sum = Some(sum.unwrap_or(0).saturating_add(tokens.value(row)));
-            }
-        }
-    }
-    Ok(())
-}
 
 /// Gives every batch of a file's columns to `each`; all columns if none are named.
 async fn scan<S: Send + 'static>(
@@ -160,28 +58,11 @@ async fn scan<S: Send + 'static>(
     .await
 }
 
-/// A number for a set of files, none of which ever changes.
-fn fingerprint<'a>(files: impl Iterator<Item = &'a ActiveFile>) -> i64 {
-    let mut paths: Vec<_> = files.map(|file| file.path.as_str()).collect();
-    paths.sort_unstable();
-    let [a, b, c, d, e, f, g, h, ..] = hash(paths.join("\n").as_bytes());
-    i64::from_be_bytes([a, b, c, d, e, f, g, h]) & i64::MAX
-}
-
 impl Maintenance {
     /// Writes the runs of all days that are over and of which entries or events have come or gone since.
     pub async fn roll_up(&self) -> Result<Changed, ArchiveError> {
         let open = self.open_day()?;
-        let mut dates = BTreeSet::new();
-        for table in self.archive.logs() {
-            let files = table.version().await?.files(table).await?;
-            dates.extend(files.into_iter().map(|file| file.date).filter(|date| *date < open));
-        }
-        let mut changed = Changed::default();
-        for date in dates {
-            changed += self.roll_up_day(&date, false).await?;
-        }
-        Ok(changed)
+        self.roll_up_days(|day| day.has_files() && day.date < open && day.is_stale()).await
     }
 
     /// Writes the runs of days anew, from the entries and events that the archive has: of all that have been written
@@ -200,43 +81,47 @@ impl Maintenance {
                 Err(_) => drop(dates.insert(file.date)),
             }
         }
-        let mut changed = Changed::default();
-        for date in dates {
-            changed += self.roll_up_day(&date, true).await?;
-        }
-        // Those that have just been written are left as they are.
-        if all {
-            changed += self.roll_up().await?;
-        }
-        Ok(changed)
+        let open = self.open_day()?;
+        let is_due = |day: &Day| all && day.has_files() && day.date < open && day.is_stale();
+        self.roll_up_days(|day| dates.contains(&day.date) || is_due(day)).await
     }
 
-    /// Writes the runs of one day, if it was written before or is over; where they are of the same files as before, only
-    /// if `anew` says so.
-    pub(super) async fn roll_up_day(&self, date: &str, anew: bool) -> Result<Changed, ArchiveError> {
+    /// Writes the runs of the days of these dates that have been written before or are over, if they are of other files.
+    pub(super) async fn roll_up_dates(&self, dates: &BTreeSet<String>) -> Result<Changed, ArchiveError> {
+        let open = self.open_day()?;
+        self.roll_up_days(|day| {
+            dates.contains(&day.date) && day.is_stale() && (day.before.is_some() || day.date < open)
+        })
+        .await
+    }
+
+    /// Writes the runs of those days that are chosen.
+    async fn roll_up_days(&self, is_chosen: impl Fn(&Day) -> bool) -> Result<Changed, ArchiveError> {
+        let (mut changed, mut passed) = (Changed::default(), PassedOver::default());
+        for day in self.days().await?.into_iter().filter(is_chosen) {
+            let done = passed.unless_damaged(self, &self.archive.runs, self.roll_up_day(&day).await)?;
+            // Where somebody else made it, maybe of more, the next round sees.
+            changed += done.flatten().unwrap_or_default();
+        }
+        passed.end(changed)
+    }
+
+    /// All days, as they are now.
+    pub(super) async fn days(&self) -> Result<Vec<Day>, ArchiveError> {
+        days::days(&self.archive).await
+    }
+
+    /// Writes the runs of a day. `None` if somebody else has since it was looked at.
+    pub(super) async fn roll_up_day(&self, day: &Day) -> Result<Option<Changed>, ArchiveError> {
         let table = &self.archive.runs;
-        let name = format!("runs/{date}");
-        let version = table.version().await?;
-        let before = version.recorded(table, vec![name.clone()]).await?[0];
-        if before.is_none() && *date >= *self.open_day()? {
-            return Ok(Changed::default());
-        }
-        let mut inputs = Vec::new();
-        for (logs, footers) in self.logs() {
-            let files = logs.version().await?.files(logs).await?;
-            inputs.push((logs, footers, files.into_iter().filter(|file| file.date == date).collect::<Vec<_>>()));
-        }
-        let made_of = fingerprint(inputs.iter().flat_map(|(.., files)| files));
-        if before == Some(made_of) && !anew {
-            return Ok(Changed::default());
-        }
         let mut runs = Runs::new();
-        for (index, (logs, footers, files)) in inputs.into_iter().enumerate() {
-            for file in files {
-                runs = match index {
-                    0 => scan(logs, footers, &file, &ENTRY_COLUMNS, runs, count_entries).await?,
-                    _ => scan(logs, footers, &file, &[], runs, count_events).await?,
+        for (index, (logs, footers)) in self.logs().into_iter().enumerate() {
+            for file in &day.inputs[index] {
+                let counted = match index {
+                    0 => scan(logs, footers, file, &ENTRY_COLUMNS, runs, count_entries).await,
+                    _ => scan(logs, footers, file, &[], runs, count_events).await,
                 };
+                runs = counted.map_err(|error| error.at(logs.spec().name))?;
             }
         }
         let mut writer = FileWriter::new(table, self.format())?;
@@ -250,21 +135,39 @@ impl Maintenance {
         if !row.is_empty() {
             writer.write(&row.build()?)?;
         }
-        let old = version.files(table).await?.into_iter().filter(|file| file.date == date);
-        let remove: Vec<_> = old.map(|file| file.path).collect();
+        let remove: Vec<_> = day.runs.iter().map(|file| file.path.clone()).collect();
         let removed = remove.len() as u64;
         let add = match runs.is_empty() {
             true => Vec::new(),
-            false => vec![writer.finish(days(date)?, &[])?.upload(table).await?],
+            false => vec![writer.finish(number_of(&day.date)?, &[])?.upload(table).await?],
         };
         let added = add.len() as u64;
-        let moves = vec![Move { name, from: before, to: made_of }];
+        let moves = vec![Move { name: days::name(&day.date), from: day.before, to: day.made_of() }];
         match table.commit(Change { operation: Operation::Append, add, remove, moves, record: Vec::new() }).await {
-            Ok(_) => Ok(Changed { removed, added, rows: 0 }),
-            // Somebody else made it, maybe of more: the next round sees.
-            Err(CommitError::Moved(_) | CommitError::Gone(_)) => Ok(Changed::default()),
+            Ok(_) => Ok(Some(Changed { removed, added, rows: 0 })),
+            Err(CommitError::Moved(_) | CommitError::Gone(_)) => Ok(None),
             Err(CommitError::Fault(error)) => Err(error),
         }
+    }
+
+    /// Whether a day's runs have a row of what an erasure is of, which may be made of what came later. What can't be read
+    /// may be anything.
+    pub(super) async fn has_runs_of(&self, day: &Day, erasure: &Erasure) -> Result<bool, ArchiveError> {
+        let (table, footers) = (&self.archive.runs, Footers::default());
+        for file in day.runs.iter().filter(|file| may_have(file, erasure)) {
+            let erasure = erasure.clone();
+            let look = move |found: &mut bool, rows: &RecordBatch| {
+                let (workspaces, runs) = (texts(rows, "workspace_id")?, texts(rows, "run_id")?);
+                *found |= (0..rows.num_rows()).any(|row| erasure.is_of(workspaces.value(row), runs.value(row)));
+                Ok(())
+            };
+            match scan(table, &footers, file, &["workspace_id", "run_id"], false, look).await {
+                Ok(false) => {}
+                Ok(true) | Err(ArchiveError::Corrupt(_)) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// Gives the workspace and the entries of each run of each day that is rolled up.

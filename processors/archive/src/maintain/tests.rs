@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
+mod damaged;
+mod erased;
+
 use agentworks_objects::Objects;
-use agentworks_processors::erasure::{Erasure, Target};
 use agentworks_processors::reader::{ColdRange, ReadFilter, Scope};
-use agentworks_schemas::{Cursor, Topic, TopicPartition};
+use agentworks_schemas::{Topic, TopicPartition};
 
 use super::*;
 use crate::read::ArchiveReader;
@@ -96,53 +98,6 @@ async fn who_merges_at_once_merges_once() {
     assert!(whole(&keeper).await.0 > rows);
     keeper.roll_up().await.unwrap();
     assert_eq!(archive.runs.version().await.unwrap().files(&archive.runs).await.unwrap().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_erased_is_in_no_file_and_in_no_sum() {
-    let (folder, objects) = folder();
-    let archive = filled(&objects, 4).await;
-    let keeper = self::keeper(&archive, MaintainConfig::default());
-    keeper.roll_up().await.unwrap();
-    let sum = async || keeper.workspaces().await.unwrap().into_values().map(|stats| stats.entries).sum::<u64>();
-    let rows = archive.entries.version().await.unwrap().files(&archive.entries).await.unwrap();
-    assert_eq!(sum().await, rows.iter().map(|file| file.rows).sum::<u64>());
-    let before = offsets(&archive, "ws-0", "card-0").await;
-    let upto: Cursor = [lane(0), lane(1), EVENTS].into_iter().map(|lane| (lane, 0, 100)).collect();
-    let run = Erasure::new("ws-0", Target::Run("run-4".into()), upto.clone(), "tests");
-    let changed = keeper.erase(&run).await.unwrap();
-    assert!(changed.rows > 0 && changed.added == changed.removed, "{changed:?}");
-    let hidden = |offset: &i64| offset % 7 == 4 && *offset < 100;
-    let expected: Vec<_> = before.iter().copied().filter(|offset| !hidden(offset)).collect();
-    assert_eq!(offsets(&archive, "ws-0", "card-0").await, expected);
-    assert_eq!(keeper.erase(&run).await.unwrap(), Changed::default());
-    let rows = archive.entries.version().await.unwrap().files(&archive.entries).await.unwrap();
-    assert_eq!(sum().await, rows.iter().map(|file| file.rows).sum::<u64>());
-    whole(&keeper).await;
-    let upto: Cursor = [lane(0), lane(1), EVENTS].into_iter().map(|lane| (lane, 0, 10_000)).collect();
-    keeper.erase(&Erasure::new("ws-0", Target::Workspace, upto, "tests")).await.unwrap();
-    assert!(offsets(&archive, "ws-0", "card-0").await.is_empty());
-    assert!(!offsets(&archive, "ws-1", "card-0").await.is_empty());
-    assert!(!keeper.workspaces().await.unwrap().contains_key("ws-0"));
-    whole(&keeper).await;
-    // The old files are there for a while, and then they aren't.
-    assert_eq!(keeper.vacuum().await.unwrap(), []);
-    let on_disk = || {
-        let folders = std::fs::read_dir(folder.path().join("archive/entries")).unwrap().map(|day| day.unwrap().path());
-        let days = folders.filter(|day| day.file_name().unwrap().to_string_lossy().starts_with("date="));
-        days.map(|day| std::fs::read_dir(day).unwrap().count()).sum::<usize>()
-    };
-    let current = archive.entries.version().await.unwrap().files(&archive.entries).await.unwrap().len();
-    assert!(on_disk() > current);
-    let later = Timestamp::now().millis() + 1000;
-    let would = vacuum::vacuum(&archive.entries, later, false).await.unwrap();
-    assert!(
-        !would.is_empty() && would[0].path.starts_with("entries/date=2025-12-02/") && would[0].bytes > 0,
-        "{would:?}"
-    );
-    assert_eq!(vacuum::vacuum(&archive.entries, later, true).await.unwrap(), would);
-    assert_eq!(on_disk(), current);
-    whole(&keeper).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,11 +45,15 @@ impl Maintenance {
     async fn clear(&self, delete: bool) -> Result<Vec<Unneeded>, ArchiveError> {
         let grace = i64::try_from(self.config.grace.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp::now().millis().saturating_sub(grace);
-        let mut files = Vec::new();
+        let (mut files, mut first) = (Vec::new(), None);
         for table in [&self.archive.entries, &self.archive.events, &self.archive.runs] {
-            files.extend(vacuum(table, before, delete).await?);
+            match vacuum(table, before, delete).await {
+                Ok(unneeded) => files.extend(unneeded),
+                // The others' files are deleted all the same, for somebody may have been told by when they are.
+                Err(error) => drop(first.get_or_insert(error)),
+            }
         }
-        Ok(files)
+        first.map_or(Ok(files), Err)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::decode::{Entries, Events, Positions, complete};
 use crate::error::ArchiveError;
 use crate::lanes;
 use crate::open::{Footers, guarded, rows};
-use crate::schema::RUNS;
+use crate::schema::{RUNS, TableSpec};
 use crate::sums::GroupSums;
 use crate::table::{ActiveFile, Table, Version};
 
@@ -78,7 +78,9 @@ impl Maintenance {
         let mut verified = Verified::default();
         for (table, footers) in self.logs() {
             let version = table.version().await?;
-            let mut lanes: BTreeMap<(TopicPartition, u32), Tiles> = BTreeMap::new();
+            // All that have a position, whether there are files of them or not.
+            let begun = lanes::begun(table, &version).await?;
+            let mut lanes: BTreeMap<_, _> = begun.into_iter().map(|lane| (lane, Tiles::new())).collect();
             for file in version.files(table).await? {
                 let claims = verified.look_at(table, footers, &file).await?;
                 for claim in claims.iter().flat_map(|claims| claims.iter()) {
@@ -131,7 +133,9 @@ async fn verify_lane(
         }
         next = next.max(to);
     }
-    if next != held.high {
+    if next < held.high {
+        verified.problem(format!("{lane}/{epoch} {next}..{} is in no file", held.high));
+    } else if next > held.high {
         verified.problem(format!("{lane}/{epoch} is held up to {}, and its files end at {next}", held.high));
     }
     Ok(())
@@ -157,6 +161,7 @@ pub(super) async fn verify_file(
             let mut sums = GroupSums::default();
             while let Some(batch) = batches.try_next().await? {
                 sums.add(&batch);
+                hold(&file, table.spec(), &batch)?;
                 if is_log {
                     let batch = complete(&batch, &schema)?;
                     verify_rows(&table, &batch)?;
@@ -178,6 +183,17 @@ pub(super) async fn verify_file(
         Ok((count, claims))
     })
     .await
+}
+
+/// Holds rows to what the log says that their file's columns lie between, by which it is passed over.
+fn hold(file: &ActiveFile, spec: &TableSpec, batch: &RecordBatch) -> Result<(), ArchiveError> {
+    for name in spec.indexed {
+        let Some(column) = batch.column_by_name(name) else { continue };
+        if !file.bounds.hold(name, column) {
+            return Err(ArchiveError::Corrupt(format!("it has other values of {name} than the log says")));
+        }
+    }
+    Ok(())
 }
 
 /// Counts the rows of each claim.

@@ -50,6 +50,19 @@ pub(super) async fn fetch<T: FromRows>(
     footer: Footer,
     wanted: Vec<u64>,
 ) -> Result<Vec<T>, ArchiveError> {
+    let entries = Vec::with_capacity(wanted.len());
+    each(table, file, footer, wanted, entries, |entries: &mut Vec<T>, entry| entries.push(entry)).await
+}
+
+/// Gives rows by their numbers, which ascend, one after another to `take`.
+pub(super) async fn each<T: FromRows, S: Send + 'static>(
+    table: &Table,
+    file: &Arc<ActiveFile>,
+    footer: Footer,
+    wanted: Vec<u64>,
+    mut state: S,
+    take: impl Fn(&mut S, T) + Send + 'static,
+) -> Result<S, ArchiveError> {
     let (table, file) = (table.clone(), file.clone());
     let path = file.path.clone();
     guarded(&path, async move {
@@ -77,16 +90,17 @@ pub(super) async fn fetch<T: FromRows>(
         let builder = rows(&table, &file, &footer).with_row_groups(groups).with_row_selection(selection);
         let schema = table.spec().arrow();
         let mut batches = builder.build()?;
-        let mut entries = Vec::with_capacity(wanted.len());
+        let mut found = 0;
         while let Some(batch) = batches.try_next().await? {
             let batch = complete(&batch, &schema)?;
-            entries.extend(T::all(&batch)?);
+            found += batch.num_rows();
+            T::all(&batch)?.into_iter().for_each(|row| take(&mut state, row));
         }
-        if entries.len() != wanted.len() {
-            let (found, wanted) = (entries.len(), wanted.len());
+        if found != wanted.len() {
+            let wanted = wanted.len();
             return Err(ArchiveError::Corrupt(format!("{found} of {wanted} rows could be read")));
         }
-        Ok(entries)
+        Ok(state)
     })
     .await
 }

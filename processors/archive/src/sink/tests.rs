@@ -87,6 +87,23 @@ async fn what_is_due_by_age_or_size_is_published() {
     assert!(ArchiveSink::new(archive, ArchiveConfig { zstd_level: 0, ..config() }, &mut Registry::default()).is_err());
 }
 
+/// Nor is much memory taken for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_lanes_of_which_little_waits_are_not_due_by_their_number() {
+    let (_folder, objects) = folder();
+    let archive = Archive::open(&objects).await.unwrap();
+    let config = ArchiveConfig { flush_bytes: 64 << 10, ..config() };
+    let mut sink = ArchiveSink::new(archive.clone(), config, &mut Registry::default()).unwrap();
+    for partition in (0..12).map(lane) {
+        sink.open(partition, 0, 0).await.unwrap();
+        sink.take(&batch(partition, 0, 3, NOON)).await.unwrap();
+    }
+    assert!(sink.pending() < 12 * (4 << 10), "{}", sink.pending());
+    assert!(sink.flush(Flush::Due).await.unwrap().is_empty());
+    sink.take(&batch(lane(0), 3, 600, NOON)).await.unwrap();
+    assert_eq!(sink.flush(Flush::Due).await.unwrap().len(), 12);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_overtaken_goes_on_behind_and_nothing_is_twice() {
     let (_folder, objects) = folder();

@@ -1,6 +1,6 @@
 //! The files of a table at one version.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -11,6 +11,7 @@ use delta_kernel::engine_data::FilteredEngineData;
 use delta_kernel::{KernelError, SnapshotRef};
 use serde_json::Value;
 
+use super::bounds::Bounds;
 use super::fault::sort;
 use super::{Table, Version};
 use crate::error::ArchiveError;
@@ -29,41 +30,6 @@ pub(crate) struct ActiveFile {
     pub(crate) rows: u64,
     /// What its columns lie between.
     pub(crate) bounds: Bounds,
-}
-
-/// The least and greatest values of a file's columns. Those of strings may be cut: they are bounds, and not values.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Bounds {
-    texts: BTreeMap<String, (Option<String>, Option<String>)>,
-    numbers: BTreeMap<String, (i64, i64)>,
-}
-
-impl Bounds {
-    fn parse(stats: &Value) -> Self {
-        let mut bounds = Bounds::default();
-        let (least, greatest) = (&stats["minValues"], &stats["maxValues"]);
-        for (name, low) in least.as_object().into_iter().flatten() {
-            let high = &greatest[name];
-            if let (Some(low), Some(high)) = (low.as_i64(), high.as_i64()) {
-                bounds.numbers.insert(name.clone(), (low, high));
-            } else if let Some(low) = low.as_str() {
-                bounds.texts.insert(name.clone(), (Some(low.to_owned()), high.as_str().map(str::to_owned)));
-            }
-        }
-        bounds
-    }
-
-    /// Whether a column may have this value.
-    pub(crate) fn may_have(&self, column: &str, value: &str) -> bool {
-        self.texts.get(column).is_none_or(|(low, high)| {
-            low.as_deref().is_none_or(|low| low <= value) && high.as_deref().is_none_or(|high| value <= high)
-        })
-    }
-
-    /// Whether a column may have a value of `from..to`.
-    pub(crate) fn may_meet(&self, column: &str, from: i64, to: i64) -> bool {
-        self.numbers.get(column).is_none_or(|(low, high)| from <= *high && *low < to)
-    }
 }
 
 impl Version {

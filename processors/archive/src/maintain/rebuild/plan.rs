@@ -83,7 +83,7 @@ struct Looked {
 }
 
 /// Reads all files of a version.
-pub(super) async fn look(table: &Table, version: &Version, log: &[LogLane]) -> Result<Damage, ArchiveError> {
+pub(super) async fn look(table: &Table, version: &Version) -> Result<Damage, ArchiveError> {
     let footers = Footers::default();
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for file in version.files(table).await? {
@@ -107,7 +107,7 @@ pub(super) async fn look(table: &Table, version: &Version, log: &[LogLane]) -> R
         good = stay;
         bad.extend::<Vec<_>>(go);
     }
-    let missing = missing(table, version, log, &good, &bad).await?;
+    let missing = missing(table, version, &good, &bad).await?;
     Ok(Damage { files: bad.into_iter().map(|looked| (looked.file, looked.reason)).collect(), missing })
 }
 
@@ -139,7 +139,6 @@ fn with_missing_parts(files: &[Looked]) -> BTreeSet<String> {
 async fn missing(
     table: &Table,
     version: &Version,
-    log: &[LogLane],
     good: &[Looked],
     bad: &[Looked],
 ) -> Result<Vec<Missing>, ArchiveError> {
@@ -147,8 +146,8 @@ async fn missing(
     let known = tiles(bad)?;
     let unknown = bad.iter().filter(|looked| looked.claims.is_none()).map(|looked| days(&looked.file.date));
     let unknown = unknown.collect::<Result<BTreeSet<i32>, _>>()?;
-    let of_log = log.iter().filter(|lane| has(table, lane.partition)).map(|lane| (lane.partition, lane.epoch));
-    let lanes: BTreeSet<Lane> = covered.keys().chain(known.keys()).copied().chain(of_log).collect();
+    let begun = lanes::begun(table, version).await?;
+    let lanes: BTreeSet<Lane> = covered.keys().chain(known.keys()).copied().chain(begun).collect();
     let mut found = BTreeSet::new();
     let none = Tiles::new();
     for (partition, epoch) in lanes {
@@ -173,11 +172,6 @@ async fn missing(
 
 fn least(a: Option<i32>, b: Option<i32>) -> Option<i32> {
     a.into_iter().chain(b).min()
-}
-
-fn has(table: &Table, partition: TopicPartition) -> bool {
-    let is_events = table.spec().name == crate::schema::EVENTS.name;
-    is_events == (partition.topic == agentworks_schemas::Topic::RunEvents)
 }
 
 fn of<'a>(tiles: &'a BTreeMap<Lane, Tiles>, partition: TopicPartition, epoch: u32, none: &'a Tiles) -> &'a Tiles {

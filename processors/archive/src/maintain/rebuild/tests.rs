@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use agentworks_objects::Objects;
-use agentworks_processors::erasure::{Erasure, Target};
+use agentworks_processors::erasure::{Clearing, Erasure, Target};
 use agentworks_processors::reader::{ColdRange, ReadFilter, Scope};
 use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 use async_trait::async_trait;
@@ -166,6 +166,59 @@ async fn a_damaged_file_is_found_named_and_restored() {
     assert_eq!(read(&archive, "ws-0").await.unwrap(), before);
 }
 
+/// As another engine's `DELETE FROM` leaves a table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_any_files_is_not_whole_and_is_restored() {
+    let (_folder, objects) = folder();
+    let (archive, log) = filled(&objects, 6).await;
+    let rows = whole(&archive).await;
+    for table in archive.logs() {
+        let change = Change {
+            operation: Operation::Delete,
+            add: Vec::new(),
+            remove: files(table).await,
+            moves: Vec::new(),
+            record: Vec::new(),
+        };
+        table.commit(change).await.unwrap();
+    }
+    let verified = verify(&archive).await;
+    assert_eq!((verified.files, verified.lanes), (0, 3));
+    let holes: Vec<_> = [lane(0), lane(1), EVENTS].map(|lane| format!("{lane}/0 0..300 is in no file")).into();
+    assert_eq!(verified.problems, holes);
+    let done = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+    assert_eq!(done.iter().map(|table| table.rows).sum::<u64>(), rows, "{done:?}");
+    assert_eq!(whole(&archive).await, rows);
+}
+
+/// Readers pass over files by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_lies_beyond_what_the_log_says_is_damaged_and_restored() {
+    for (said, forged) in [
+        (r#"\"offset\":49"#, r#"\"offset\":40"#),
+        (r#"\"run_id\":\"run-6\""#, r#"\"run_id\":\"run-5\""#),
+        (r#"\"record_time\":\"2025-12-02T12:00:00.049Z\""#, r#"\"record_time\":\"2025-12-02T12:00:00.040Z\""#),
+    ] {
+        let (folder, objects) = folder();
+        let (archive, log) = filled(&objects, 1).await;
+        let (rows, path) = (whole(&archive).await, files(&archive.entries).await.remove(0));
+        drop(archive);
+        for commit in fs::read_dir(folder.path().join("archive/entries/_delta_log")).unwrap() {
+            let commit = commit.unwrap().path();
+            if commit.extension().is_some_and(|extension| extension == "json") {
+                let text = fs::read_to_string(&commit).unwrap();
+                fs::write(&commit, text.replace(said, forged)).unwrap();
+            }
+        }
+        let archive = Archive::open(&objects).await.unwrap();
+        let verified = verify(&archive).await;
+        assert_eq!(verified.damaged, [format!("entries/{path}")], "{forged}: {verified:?}");
+        let done = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+        assert_eq!((done.len(), &done[0].replaced[0].path), (1, &path), "{forged}: {done:?}");
+        assert_eq!(whole(&archive).await, rows, "{forged}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_of_a_spread_range_is_restored_with_the_others() {
     let (folder, objects) = folder();
@@ -213,7 +266,7 @@ async fn what_was_erased_or_is_kept_no_longer_does_not_come_back() {
     let days = (Timestamp::now().millis().div_euclid(DAY) - (NOON + DAY).div_euclid(DAY)) as u32;
     let config = MaintainConfig { retention: [("ws-1".to_owned(), days)].into(), ..MaintainConfig::default() };
     let keeper = Maintenance::new(archive.clone(), config).unwrap();
-    keeper.erase(&erasure).await.unwrap();
+    keeper.erase(&erasure, &mut Clearing::default()).await.unwrap();
     keeper.retain().await.unwrap();
     let before = (whole(&archive).await, read(&archive, "ws-0").await.unwrap(), read(&archive, "ws-1").await.unwrap());
     for path in files(&archive.entries).await {
