@@ -12,11 +12,14 @@ use agentworks_objects::object_store::ObjectStoreExt;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::error::SearchError;
 use crate::split::{Split, SplitId, SplitMeta, object_name};
+
+/// How many splits are downloaded at once.
+const DOWNLOADS: usize = 4;
 
 /// How splits are kept at hand.
 #[derive(Clone, Debug)]
@@ -47,6 +50,7 @@ struct Shared {
     objects: Objects,
     config: CacheConfig,
     known: Mutex<Known>,
+    downloads: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -74,15 +78,19 @@ impl SplitCache {
         let mut known = Known::default();
         std::fs::create_dir_all(&config.folder).map_err(SearchError::scratch(&config.folder))?;
         adopt(&config.folder, &mut known).map_err(SearchError::scratch(&config.folder))?;
-        let cache = SplitCache { shared: Arc::new(Shared { objects, config, known: Mutex::new(known) }) };
+        let (known, downloads) = (Mutex::new(known), Semaphore::new(DOWNLOADS));
+        let cache = SplitCache { shared: Arc::new(Shared { objects, config, known, downloads }) };
         cache.shrink();
         Ok(cache)
     }
 
-    /// A split, opened if it isn't yet.
+    /// A split, opened if it isn't yet. Opening goes on if nobody waits for it any more.
     ///
     /// # Errors
     /// [`SearchError::Split`] if it is missing or damaged; the store's or the local disk's.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     pub async fn open(&self, meta: &Arc<SplitMeta>) -> Result<Split, SearchError> {
         let cell = {
             let mut known = self.shared.known.lock();
@@ -97,9 +105,17 @@ impl SplitCache {
             }
             cell
         };
-        let split = cell.get_or_try_init(|| self.load(meta)).await?.clone();
-        self.shrink();
-        Ok(split)
+        if let Some(split) = cell.get() {
+            return Ok(split.clone());
+        }
+        // Who asked may not wait that long: the next one finds it, or what there is of it, then.
+        let (cache, meta) = (self.clone(), meta.clone());
+        let opened = tokio::spawn(async move {
+            let opened = cell.get_or_try_init(|| cache.load(&meta)).await.cloned();
+            cache.shrink();
+            opened
+        });
+        opened.await?
     }
 
     /// How many splits are open, and how many bytes of copies there are.
@@ -121,17 +137,31 @@ impl SplitCache {
                 result => return result,
             }
         }
-        self.download(meta, &path).await?;
-        let result = open(meta.clone(), path).await;
-        if result.is_err() {
-            self.remove_copy(&meta.id);
-        }
-        result
+        let _turn = self.shared.downloads.acquire().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
+        // Another may download it, too, whose place was taken meanwhile.
+        let part = path.with_extension(format!("{}.part", uuid::Uuid::now_v7().simple()));
+        // What is open stays readable, whoever makes room for others from now on.
+        let opened = match self.download(meta, &part).await {
+            Ok(()) => open(meta.clone(), part.clone()).await,
+            Err(error) => Err(error),
+        };
+        let split = match opened {
+            Ok(split) => split,
+            Err(error) => {
+                // If it can't be removed, it is at the next start.
+                let _ = tokio::fs::remove_file(&part).await;
+                return Err(error);
+            }
+        };
+        tokio::fs::rename(&part, &path).await.map_err(SearchError::scratch(&part))?;
+        let mut known = self.shared.known.lock();
+        let clock = known.clock;
+        known.copies.insert(meta.id.clone(), (meta.bytes, clock));
+        Ok(split)
     }
 
-    async fn download(&self, meta: &Arc<SplitMeta>, path: &Path) -> Result<(), SearchError> {
+    async fn download(&self, meta: &Arc<SplitMeta>, part: &Path) -> Result<(), SearchError> {
         let Shared { objects, .. } = &*self.shared;
-        let part = path.with_extension("part");
         let result = match objects.store().get(&objects.path(&object_name(&meta.id))).await {
             Ok(result) => result,
             Err(agentworks_objects::object_store::Error::NotFound { .. }) => {
@@ -139,18 +169,13 @@ impl SplitCache {
             }
             Err(error) => return Err(objects.error()(error).into()),
         };
-        let mut file = tokio::fs::File::create(&part).await.map_err(SearchError::scratch(&part))?;
+        let mut file = tokio::fs::File::create(part).await.map_err(SearchError::scratch(part))?;
         let mut chunks = result.into_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(objects.error())?;
-            file.write_all(&chunk).await.map_err(SearchError::scratch(&part))?;
+            file.write_all(&chunk).await.map_err(SearchError::scratch(part))?;
         }
-        file.flush().await.map_err(SearchError::scratch(&part))?;
-        tokio::fs::rename(&part, path).await.map_err(SearchError::scratch(&part))?;
-        let mut known = self.shared.known.lock();
-        let clock = known.clock;
-        known.copies.insert(meta.id.clone(), (meta.bytes, clock));
-        Ok(())
+        file.flush().await.map_err(SearchError::scratch(part))
     }
 
     fn copy_of(&self, id: &SplitId) -> PathBuf {

@@ -28,7 +28,7 @@ mod top;
 
 use std::time::Instant;
 
-use agentworks_query::answer::{FacetCounts, Hit, MAX_VALUES};
+use agentworks_query::answer::{Hit, PAGE_BYTES};
 use agentworks_query::{PartialAnswer, SearchRequest};
 
 pub use error::ExecError;
@@ -78,6 +78,11 @@ impl Execute for ByTerms {
     }
 }
 
+/// How many hits' bodies are read before it is looked how much they are.
+const FETCHED: usize = 128;
+/// How many bytes the hits up to the end of a page may have that begins at an offset.
+pub(crate) const WINDOW_BYTES: usize = 64 << 20;
+
 /// How many blocks of documents are gone through before the clock is looked at.
 const BLOCKS_A_LOOK: usize = 32;
 
@@ -110,10 +115,24 @@ pub fn search_index(
     search.run()?;
     let Search { mut found, top, facets, .. } = search;
     for (facet, counts) in request.wanted.facets.iter().zip(facets) {
-        found.facets.insert(facet.field, FacetCounts::new(counts, MAX_VALUES));
+        found.facets.insert(facet.field, counts.finish());
     }
     let begun = Instant::now();
-    let top = top.into_sorted();
+    for part in top.into_sorted().chunks(FETCHED) {
+        fetch(index, part, &mut found, deadline)?;
+        match (found.cost.bytes as usize, request.offset) {
+            // No page has more.
+            (bytes, 0) if bytes >= PAGE_BYTES => break,
+            (bytes, _) if bytes >= WINDOW_BYTES => return Err(ExecError::Bytes { max: WINDOW_BYTES }),
+            _ => {}
+        }
+    }
+    found.cost.fetching += micros(begun);
+    Ok(found)
+}
+
+/// Adds hits with their bodies.
+fn fetch(index: &Opened, top: &[Candidate], found: &mut PartialAnswer, deadline: Instant) -> Result<(), ExecError> {
     let mut bodies = vec![Vec::new(); top.len()];
     // Those of one block after each other: it is unpacked once.
     let mut by_address: Vec<_> = top.iter().zip(&mut bodies).collect();
@@ -128,9 +147,8 @@ pub fn search_index(
             found.cost.bytes += hit.len() as u64;
         }
     }
-    found.hits.extend(top.into_iter().zip(bodies).map(|(candidate, body)| Hit { key: candidate.key, body }));
-    found.cost.fetching += micros(begun);
-    Ok(found)
+    found.hits.extend(top.iter().zip(bodies).map(|(candidate, body)| Hit { key: candidate.key, body }));
+    Ok(())
 }
 
 fn micros(begun: Instant) -> u64 {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use agentworks_query::{PartialAnswer, Scan, SearchRequest};
-use agentworks_schemas::{Position, codec::decode_entry_body};
+use agentworks_schemas::{Position, Timestamp, codec::decode_entry_body};
 
 use crate::error::SearchError;
 use crate::exec::{Opened, SegmentPlan};
@@ -43,6 +43,7 @@ impl Execute for LookAtAll {
         for (number, segment) in index.segment_readers().iter().enumerate() {
             let columns = segment.fast_fields();
             let (lanes, epochs, offsets) = (columns.u64("lane")?, columns.u64("epoch")?, columns.i64("offset")?);
+            let record_times = columns.i64("record_time")?;
             let mut bodies = index.bodies(number as u32).reader().map_err(SearchError::scratch("a split"))?;
             for doc in 0..segment.max_doc() {
                 if doc % 1024 == 0 && Instant::now() >= deadline {
@@ -54,6 +55,9 @@ impl Execute for LookAtAll {
                     Some(Position { partition, epoch, offset: offsets.first(doc)? })
                 };
                 let Some(position) = position() else { continue };
+                if record_times.first(doc).is_some_and(|at| !request.keeps(Timestamp(at))) {
+                    continue;
+                }
                 let body = bodies.get(doc).map_err(SearchError::scratch("a split"))?;
                 let entry = decode_entry_body(body)
                     .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;

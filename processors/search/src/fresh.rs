@@ -91,7 +91,7 @@ fn search_unit(
         if Instant::now() >= deadline {
             return Err(SearchError::Deadline);
         }
-        for (taken, body) in page.entries() {
+        for (taken, body) in page.entries().filter(|(taken, _)| request.keeps(taken.timestamp)) {
             let position = page.position(&taken);
             let entry = decode_entry_body(&body)
                 .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;

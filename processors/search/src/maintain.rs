@@ -18,6 +18,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub use erase::Erased;
 pub use plan::MergePolicy;
 pub use reindex::{LogSource, Reindexed};
 use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::cache::SplitCache;
 use crate::error::SearchError;
@@ -94,21 +95,55 @@ pub struct Round {
     pub deleted: Deleted,
 }
 
+/// Splits that turned out to be missing or damaged, which keep nobody from working on the others.
+#[derive(Default)]
+pub(super) struct Damage(BTreeMap<SplitId, String>);
+
+impl Damage {
+    /// A result, unless it is that a split is damaged, which is told and kept.
+    pub(super) fn of<T>(&mut self, result: Result<T, SearchError>) -> Result<Option<T>, SearchError> {
+        match result {
+            Err(error @ SearchError::Split { .. }) => {
+                error!(%error, "a split is left as it is: `agentworks reindex --split` makes it again");
+                if let SearchError::Split { id, reason } = error {
+                    self.0.insert(id, reason);
+                }
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
+    }
+
+    /// Whether a split is one of them.
+    pub(super) fn has(&self, id: &SplitId) -> bool {
+        self.0.contains_key(id)
+    }
+
+    /// # Errors
+    /// The first of them, if there is any.
+    pub(super) fn told(self) -> Result<(), SearchError> {
+        match self.0.into_iter().next() {
+            Some((id, reason)) => Err(SearchError::Split { id, reason }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Maintainer {
     /// Looks after the splits in `manifest`, which are opened through `cache`.
     pub fn new(manifest: Manifest, cache: SplitCache, config: MaintainConfig, erasures: Option<Erasures>) -> Self {
         Maintainer { manifest, cache, config, erasures }
     }
 
-    /// Does what is due, erasing apart, which is asked for: see [`Maintainer::erase`].
+    /// Does what is due, erasing apart, which is asked for: see [`Maintainer::erase`]. What fails keeps nothing else from
+    /// being done.
     ///
     /// # Errors
-    /// The first one; what was done before is done, and the next round goes on.
+    /// The first one, once all else is done; the next round tries again.
     pub async fn round(&self) -> Result<Round, SearchError> {
-        let expired = self.expire().await?;
-        let merged = self.merge().await?;
-        let deleted = self.manifest.clean(self.config.grace).await?;
-        Ok(Round { merged, expired, deleted })
+        let (expired, merged) = (self.expire().await, self.merge().await);
+        let deleted = self.manifest.clean(self.config.grace).await;
+        Ok(Round { expired: expired?, merged: merged?, deleted: deleted? })
     }
 
     /// Does what is due, again and again, about every so often. What fails is tried again in the next round.
@@ -124,21 +159,20 @@ impl Maintainer {
         }
     }
 
-    /// Makes the merges that are due. Returns how many.
+    /// Makes the merges that are due. Returns how many. Splits that are damaged are left as they are, and the others merged.
     ///
     /// # Errors
-    /// The store's or the local disk's; or that a split is damaged.
+    /// The store's or the local disk's; or that a split is damaged, once all else is merged.
     pub async fn merge(&self) -> Result<usize, SearchError> {
-        let mut merged = 0;
+        let (mut merged, mut damage) = (0, Damage::default());
         loop {
             let state = self.manifest.refresh().await?;
-            let planned = self.config.merge.plan(&state);
+            let planned = self.config.merge.plan(&state, |split| !damage.has(&split.id));
             let Some(splits) = planned.into_iter().find(|splits| (self.config.is_mine)(&splits[0].id)) else {
+                damage.told()?;
                 return Ok(merged);
             };
-            if self.merge_splits(splits).await? {
-                merged += 1;
-            }
+            merged += usize::from(damage.of(self.merge_splits(splits).await)?.unwrap_or_default());
         }
     }
 }

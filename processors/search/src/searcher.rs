@@ -21,16 +21,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_processors::erasure::{Erasures, Target};
+use agentworks_processors::lane::Retention;
 use agentworks_query::answer::Answer;
 use agentworks_query::request::Hidden;
 use agentworks_query::{PartialAnswer, SearchRequest};
-use agentworks_schemas::Cursor;
+use agentworks_schemas::{Cursor, Timestamp};
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use ends::Ends;
 pub use plan::{SearchPlan, SplitPlan};
-pub use tail::{LogTail, SeekTail};
+pub use tail::{Lanes, LogTail, SeekTail};
 
 use crate::cache::SplitCache;
 use crate::error::SearchError;
@@ -47,11 +48,13 @@ pub struct SearcherConfig {
     pub concurrency: usize,
     /// How long a manifest that was read is good: what was published since is asked of the indexers.
     pub manifest_age: Duration,
-    /// How old the log's end may be that is known. What was in the log so long ago an indexer that answers must have, or
-    /// the log is read: so one that is behind, or doesn't know yet that it has lost a lane, hides nothing.
+    /// How old the log's end may be that is known. What was in the log so long ago is found: an indexer that answers must
+    /// have it, or the log is read. So one that is behind, or doesn't know yet that it has lost a lane, hides nothing.
     pub end_age: Duration,
     /// How many records of the log a search looks at itself, at most.
     pub tail: u64,
+    /// How long entries are found, by their record timestamps; `None` as long as they are there.
+    pub retention: Option<Retention>,
 }
 
 impl Default for SearcherConfig {
@@ -63,6 +66,7 @@ impl Default for SearcherConfig {
             manifest_age: Duration::from_secs(1),
             end_age: Duration::from_millis(500),
             tail: 200_000,
+            retention: None,
         }
     }
 }
@@ -128,10 +132,13 @@ impl Searcher {
         tokio::time::timeout_at(deadline.into(), search).await.map_err(|_| SearchError::Deadline)?
     }
 
-    /// A request that may be asked, without what is erased, and until when it must be answered.
+    /// A request that may be asked, without what is erased or has expired, and until when it must be answered.
     async fn begin(&self, mut request: SearchRequest) -> Result<(Arc<SearchRequest>, Instant), SearchError> {
         request.check()?;
         self.hide(&mut request).await?;
+        if let Some(retention) = &self.shared.config.retention {
+            request.kept_from = Some(retention.bound(&request.workspace, Timestamp::now()));
+        }
         Ok((Arc::new(request), Instant::now() + self.shared.config.deadline))
     }
 

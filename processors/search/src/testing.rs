@@ -87,9 +87,9 @@ pub(crate) fn packed(folder: &Path, parts: &[Entries]) -> (Packed, SplitMeta) {
         let mut segment = SegmentWriter::new(50 << 20, Vec::new()).unwrap();
         for (position, time, body) in entries {
             let document = EntryDocument::new(body.clone().into(), *position, *time).unwrap();
-            let one = WorkspaceMeta::of(document.entry().timestamp, *time);
-            let name = document.entry().workspace_id.to_string();
-            workspaces.entry(name).and_modify(|known| *known = known.with(one)).or_insert(one);
+            let (name, at) = (document.entry().workspace_id.to_string(), document.entry().timestamp);
+            let known = workspaces.entry(name).and_modify(|known| known.add(at, *time));
+            known.or_insert_with(|| WorkspaceMeta::of(at, *time));
             segment.add(document).unwrap();
             docs += 1;
         }
@@ -98,7 +98,7 @@ pub(crate) fn packed(folder: &Path, parts: &[Entries]) -> (Packed, SplitMeta) {
     let packed = writer.pack().unwrap();
     let lanes = LaneRange::union(parts.iter().map(|(range, _)| *range));
     let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
-    (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes, workspaces })
+    (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes, workspaces, apart: Default::default() })
 }
 
 /// A log whose records are those of [`batch`], up to an end for each partition.
@@ -127,6 +127,11 @@ impl crate::maintain::LogSource for FakeLog {
 
 #[async_trait::async_trait]
 impl crate::searcher::LogTail for FakeLog {
+    async fn others(&self, known: &crate::searcher::Lanes) -> Result<crate::searcher::Lanes, SearchError> {
+        let all = self.ends.keys().map(|partition| (at(*partition, 0).partition, (0, 0)));
+        Ok(all.filter(|(partition, _)| !known.contains_key(partition)).collect())
+    }
+
     async fn ends(
         &self,
         partitions: &[TopicPartition],

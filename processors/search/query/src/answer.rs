@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use agentworks_schemas::{Level, Source, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-pub use facets::{FacetCounts, FacetField, MAX_VALUES};
-pub use hit::{Hit, SortKey};
+pub use facets::{FacetCounts, FacetField, MAX_VALUES, Tally};
+pub(crate) use hit::cut;
+pub use hit::{Hit, PAGE_BYTES, SortKey};
 
 use crate::request::{After, SearchRequest};
 
@@ -56,7 +57,8 @@ pub struct Cost {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PartialAnswer {
-    /// The first hits, in the order asked for, as many as [`SearchRequest::window`] at most.
+    /// The first hits, in the order asked for, as many as [`SearchRequest::window`] at most, and no more than a page of
+    /// [`PAGE_BYTES`] can have.
     pub hits: Vec<Hit>,
     /// How many entries there are in all; 0 if nothing was to be counted.
     pub count: u64,
@@ -89,6 +91,7 @@ impl PartialAnswer {
     /// The answer of both parts.
     pub fn merge(mut self, other: PartialAnswer, request: &SearchRequest) -> PartialAnswer {
         self.hits = hit::merge(self.hits, other.hits, request.sort, request.window());
+        cut(&mut self.hits, request.offset);
         self.count += other.count;
         add(&mut self.levels, &other.levels);
         add(&mut self.sources, &other.sources);
@@ -107,12 +110,19 @@ impl PartialAnswer {
         self
     }
 
-    /// The page that was asked for.
+    /// The bytes of the hits' bodies.
+    pub fn body_bytes(&self) -> usize {
+        self.hits.iter().map(|hit| hit.body.len()).sum()
+    }
+
+    /// The page that was asked for, or what of it takes [`PAGE_BYTES`].
     pub fn finish(mut self, request: &SearchRequest) -> Answer {
         let skipped = request.offset.min(self.hits.len());
         self.hits.drain(..skipped);
         self.hits.truncate(request.limit);
-        let last = self.hits.last().filter(|_| self.hits.len() == request.limit);
+        cut(&mut self.hits, 0);
+        let is_full = self.hits.len() == request.limit || self.body_bytes() >= PAGE_BYTES;
+        let last = self.hits.last().filter(|_| is_full);
         let next = last.map(|hit| After { sort: request.sort, key: hit.key });
         Answer { found: self, next }
     }

@@ -66,6 +66,8 @@ pub enum Test {
 /// By how many edits (a letter more, less, another one, or two neighbours exchanged) a word may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fuzziness {
+    /// None: it is the word itself.
+    Zero,
     /// One.
     One,
     /// Two.
@@ -79,6 +81,7 @@ impl Fuzziness {
     /// How many edits there may be from this word.
     pub fn edits(self, word: &str) -> u8 {
         match self {
+            Fuzziness::Zero => 0,
             Fuzziness::One => 1,
             Fuzziness::Two => 2,
             Fuzziness::Auto if word.chars().any(char::is_numeric) => 0,

@@ -2,21 +2,32 @@
 //!
 //! It means exactly what the index means: the same tokens, the same leaves of `data`, the same comparisons.
 //!
-//! A *score* here is the sum of the boosts of the clauses that find the entry, of those that are not under a `NOT`. It knows
-//! no frequencies, as the index does: entries that are not in the index yet are among the others by how much of the
-//! query they fit, not by how rare its words are.
+//! A *score* is the sum of the boosts of the clauses that find the entry, of those that are not under a `NOT`; a word that is
+//! only near the one that was asked for counts [`NEAR`], a range of time nothing. It knows no frequencies, and neither does
+//! the index: those differ from one part of it to the next, and tell what other workspaces write. So an entry has the same
+//! score wherever it lies, and pages neither lose nor repeat one that moves meanwhile.
 
 mod cache;
 mod clause;
 
 use agentworks_schemas::LogEntry;
 
-use crate::ast::{Query, QueryError};
+use crate::ast::{Fuzziness, Query, QueryError, Test};
 use cache::Cache;
 use clause::Clause;
 
 /// The longest value of a keyword that is found, in bytes: the index's longest term.
 pub const MAX_KEYWORD: usize = 65_530;
+
+/// What a word counts that is only near the one that was asked for.
+pub const NEAR: f32 = 0.5;
+
+/// A score without what the order of adding up may make of its last digits: a multiple of 1/4096, if it isn't very large.
+pub fn rounded(score: f32) -> f32 {
+    const GRAIN: f32 = 4096.0;
+    let rounded = (score * GRAIN).round() / GRAIN;
+    if rounded.is_finite() { rounded } else { score }
+}
 
 /// A query made ready. It keeps buffers, so that it allocates little for an entry.
 #[derive(Debug)]
@@ -29,6 +40,8 @@ pub struct Evaluator {
 enum Node {
     All,
     Clause(Clause),
+    /// Words near one, and that word.
+    Near(Clause, Clause),
     Not(Box<Node>),
     And(Vec<Node>),
     Or(Vec<Node>),
@@ -55,7 +68,16 @@ impl Evaluator {
     pub fn score(&mut self, entry: &LogEntry<'_>) -> Option<f32> {
         self.cache.begin();
         let found = self.node.matches(entry, &mut self.cache);
-        found.then(|| self.node.score(entry, &mut self.cache))
+        found.then(|| rounded(self.node.score(entry, &mut self.cache)))
+    }
+}
+
+/// Of a test of words near one, that for the word itself; `None` of all others.
+pub fn exactly(test: &Test) -> Option<Test> {
+    match test {
+        Test::Fuzzy(_, Fuzziness::Zero) => None,
+        Test::Fuzzy(word, _) => Some(Test::Fuzzy(word.clone(), Fuzziness::Zero)),
+        _ => None,
     }
 }
 
@@ -63,7 +85,13 @@ impl Node {
     fn new(query: &Query) -> Node {
         match query {
             Query::All => Node::All,
-            Query::Match(field, test) => Clause::new(field, test).map_or(Node::All, Node::Clause),
+            Query::Match(field, test) => match (Clause::new(field, test), exactly(test)) {
+                (None, _) => Node::All,
+                (Some(near), Some(exact)) => {
+                    Clause::new(field, &exact).map_or(Node::All, |exact| Node::Near(near, exact))
+                }
+                (Some(clause), None) => Node::Clause(clause),
+            },
             Query::Not(query) => Node::Not(Box::new(Node::new(query))),
             Query::And(queries) => Node::And(queries.iter().map(Node::new).collect()),
             Query::Or(queries) => Node::Or(queries.iter().map(Node::new).collect()),
@@ -74,7 +102,7 @@ impl Node {
     fn matches(&self, entry: &LogEntry<'_>, cache: &mut Cache) -> bool {
         match self {
             Node::All => true,
-            Node::Clause(clause) => clause.matches(entry, cache),
+            Node::Clause(clause) | Node::Near(clause, _) => clause.matches(entry, cache),
             Node::Not(node) => !node.matches(entry, cache),
             Node::And(nodes) => nodes.iter().all(|node| node.matches(entry, cache)),
             Node::Or(nodes) => nodes.iter().any(|node| node.matches(entry, cache)),
@@ -84,8 +112,18 @@ impl Node {
 
     fn score(&self, entry: &LogEntry<'_>, cache: &mut Cache) -> f32 {
         match self {
-            Node::All | Node::Not(_) => 0.0,
+            Node::All | Node::Not(_) | Node::Clause(Clause::Times(_)) => 0.0,
+            Node::Near(near, _) if !near.matches(entry, cache) => 0.0,
+            Node::Near(_, exact) => {
+                if exact.matches(entry, cache) {
+                    1.0
+                } else {
+                    NEAR
+                }
+            }
             Node::Clause(clause) => f32::from(u8::from(clause.matches(entry, cache))),
+            // Of what must all fit nothing counts if not all does.
+            Node::And(_) if !self.matches(entry, cache) => 0.0,
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().map(|node| node.score(entry, cache)).sum(),
             Node::Boost(node, factor) => node.score(entry, cache) * factor,
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use convert::{ConvertError, from_protocol, positioned, to_protocol};
 pub use cursor::{After, CursorError};
-pub use timeline::{MAX_BUCKETS, bucket, interval_for};
+pub use timeline::{MAX_BUCKETS, bucket, buckets, coarser, interval_for};
 
 use crate::answer::{FacetField, SortKey};
 use crate::ast::{Query, QueryError};
@@ -90,7 +90,8 @@ impl Wanted {
     }
 }
 
-/// A search. What limits it to what its bearer may see is not in the query but beside it: `workspace`, `cards`, `hidden`.
+/// A search. What limits it to what its bearer may see is not in the query but beside it: `workspace`, `cards`, `hidden`,
+/// `kept_from`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRequest {
     /// The workspace of the bearer's token.
@@ -99,6 +100,9 @@ pub struct SearchRequest {
     pub cards: Option<Vec<String>>,
     /// What is erased.
     pub hidden: Vec<Hidden>,
+    /// What has a record timestamp before this has expired, if anything has.
+    #[serde(default)]
+    pub kept_from: Option<Timestamp>,
     /// What is looked for.
     pub query: Query,
     /// The first instant of an entry, included.
@@ -155,6 +159,7 @@ impl SearchRequest {
             workspace: workspace.into(),
             cards: None,
             hidden: Vec::new(),
+            kept_from: None,
             query,
             from: None,
             to: None,
@@ -208,6 +213,11 @@ impl SearchRequest {
             && !self.hidden.iter().any(|hidden| {
                 hidden.run.as_ref().is_none_or(|run| entry.run_id == run.as_str()) && hidden.before.has_passed(position)
             })
+    }
+
+    /// Whether an entry of this record timestamp hasn't expired.
+    pub fn keeps(&self, record_time: Timestamp) -> bool {
+        self.kept_from.is_none_or(|bound| record_time >= bound)
     }
 
     /// Whether a hit comes after the cursor.

@@ -1,11 +1,10 @@
 //! Answering a search by looking at each entry: for those that no index has yet.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 
 use agentworks_schemas::{LogEntry, Position};
 
-use crate::answer::{FacetCounts, Hit, MAX_VALUES, PartialAnswer, SortKey};
+use crate::answer::{Hit, PAGE_BYTES, PartialAnswer, SortKey, Tally, cut};
 use crate::evaluate::Evaluator;
 use crate::request::{RequestError, SearchRequest, SortBy, bucket};
 
@@ -15,7 +14,9 @@ pub struct Scan<'r> {
     request: &'r SearchRequest,
     evaluator: Evaluator,
     found: PartialAnswer,
-    facets: Vec<HashMap<String, u64>>,
+    /// The bytes of bodies that were kept since it was looked how many there are.
+    bytes: usize,
+    facets: Vec<Tally>,
 }
 
 impl<'r> Scan<'r> {
@@ -26,8 +27,8 @@ impl<'r> Scan<'r> {
     pub fn new(request: &'r SearchRequest) -> Result<Self, RequestError> {
         request.check()?;
         let evaluator = Evaluator::new(&request.query)?;
-        let facets = vec![HashMap::new(); request.wanted.facets.len()];
-        Ok(Scan { request, evaluator, found: PartialAnswer::default(), facets })
+        let facets = request.wanted.facets.iter().map(|_| Tally::default()).collect();
+        Ok(Scan { request, evaluator, found: PartialAnswer::default(), bytes: 0, facets })
     }
 
     /// Looks at an entry. Its body is asked for only if it is among the hits.
@@ -64,10 +65,7 @@ impl<'r> Scan<'r> {
         }
         for (facet, counts) in wanted.facets.iter().zip(&mut self.facets) {
             let Some(value) = facet.field.of(entry) else { continue };
-            match counts.get_mut(value) {
-                Some(count) => *count += 1,
-                None => drop(counts.insert(value.to_owned(), 1)),
-            }
+            counts.add(value, 1);
         }
     }
 
@@ -78,15 +76,21 @@ impl<'r> Scan<'r> {
         if hits.len() == window && hits.last().is_none_or(before) {
             return;
         }
-        let at = hits.partition_point(before);
-        hits.insert(at, Hit { key, body: body() });
+        let (at, body) = (hits.partition_point(before), body());
+        self.bytes += body.len();
+        hits.insert(at, Hit { key, body });
         hits.truncate(window);
+        if self.bytes >= 2 * PAGE_BYTES {
+            cut(hits, self.request.offset);
+            self.bytes = self.found.body_bytes();
+        }
     }
 
     /// The answer.
     pub fn finish(mut self) -> PartialAnswer {
+        cut(&mut self.found.hits, self.request.offset);
         for (facet, counts) in self.request.wanted.facets.iter().zip(self.facets) {
-            self.found.facets.insert(facet.field, FacetCounts::new(counts, MAX_VALUES));
+            self.found.facets.insert(facet.field, counts.finish());
         }
         self.found
     }

@@ -14,6 +14,7 @@ use crate::schema::lane_of;
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     times: OnceLock<Column<i64>>,
+    record_times: OnceLock<Column<i64>>,
     positions: OnceLock<Positions>,
     texts: [OnceLock<Option<Texts>>; FacetField::ALL.len()],
 }
@@ -22,6 +23,11 @@ impl Columns {
     /// The entries' own instants.
     pub(super) fn times(&self, segment: &SegmentReader) -> Result<&Column<i64>, ExecError> {
         once(&self.times, || Ok(segment.fast_fields().i64("timestamp")?))
+    }
+
+    /// The entries' record timestamps.
+    pub(super) fn record_times(&self, segment: &SegmentReader) -> Result<&Column<i64>, ExecError> {
+        once(&self.record_times, || Ok(segment.fast_fields().i64("record_time")?))
     }
 
     /// Where the entries lie.

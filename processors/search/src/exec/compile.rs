@@ -5,16 +5,17 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use agentworks_query::ast::{Ends, Field, Keyword, Number, Query, Test};
+use agentworks_query::evaluate::{NEAR, exactly};
 use agentworks_query::tokens::tokenize;
 use agentworks_schemas::Timestamp;
+use tantivy::query::Query as IndexQuery;
 use tantivy::query::{
     AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EnableScoring, Occur, PhraseQuery, RangeQuery,
 };
-use tantivy::query::{Query as IndexQuery, TermQuery};
-use tantivy::schema::{IndexRecordOption, Term};
+use tantivy::schema::Term;
 use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN, DocSet, SegmentReader};
 
-use super::fixed::{Fixed, OfTerm};
+use super::fixed::{Fixed, OfTerm, Unscored};
 use super::terms::{Found, Space};
 use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits};
 use crate::schema::fields;
@@ -48,6 +49,11 @@ pub(super) type Compiled = Result<Plan, ExecError>;
 impl Plan {
     pub(super) fn of(query: impl IndexQuery) -> Plan {
         Plan::Some(Box::new(query))
+    }
+
+    /// What a query finds, each of which counts so much.
+    fn scored(query: Box<dyn IndexQuery>, score: f32) -> Plan {
+        Plan::of(ConstScoreQuery::new(Box::new(Unscored(query)), score))
     }
 
     /// What all find.
@@ -126,22 +132,24 @@ impl<'a> Compiler<'a> {
             plans.push(self.documents(&space, space.word(value)?));
         }
         Ok(match Plan::or(plans) {
-            Plan::Some(query) if self.scored => Plan::of(ConstScoreQuery::new(query, 0.0)),
+            Plan::Some(query) if self.scored => Plan::scored(query, 0.0),
             plan => plan,
         })
     }
 
-    /// A query. Times that it demands of every hit are left out if `within`: whoever goes through the hits sees to those.
+    /// A query, in which each clause counts what [`evaluate`](agentworks_query::evaluate) says. Times that it demands of every hit are left out if `within`: whoever goes through the hits sees to those.
     pub(super) fn query(&self, query: &Query, within: bool) -> Compiled {
         self.deadline.check()?;
         Ok(match query {
             Query::All => Plan::All,
             Query::Match(_, Test::Times(_)) if within => Plan::All,
+            Query::Match(field, test) if self.scored => self.scored(field, test)?,
             Query::Match(field, test) => self.clause(field, test)?,
             Query::Not(query) => match self.query(query, false)? {
                 Plan::All => Plan::None,
                 Plan::None => Plan::All,
                 Plan::Some(query) => Plan::Except(self.set(query)?),
+                Plan::Except(query) if self.scored => Plan::scored(query, 0.0),
                 Plan::Except(query) => Plan::Some(query),
             },
             Query::And(queries) => {
@@ -162,7 +170,12 @@ impl<'a> Compiler<'a> {
             Query::Or(queries) => {
                 let plans: Result<Vec<Plan>, ExecError> =
                     queries.iter().map(|query| self.query(query, false)).collect();
-                Plan::or(plans?)
+                let kept = |plan| match plan {
+                    // The others count, all the same.
+                    Plan::All if self.scored => Plan::scored(Box::new(AllQuery), 0.0),
+                    plan => plan,
+                };
+                Plan::or(plans?.into_iter().map(kept))
             }
             Query::Boost(query, factor) => match self.query(query, within)? {
                 Plan::Some(query) if self.scored => Plan::of(BoostQuery::new(query, *factor)),
@@ -171,12 +184,30 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    /// A clause that counts.
+    fn scored(&self, field: &Field, test: &Test) -> Compiled {
+        let counts = |plan, score| match plan {
+            Plan::All => Plan::scored(Box::new(AllQuery), score),
+            Plan::Some(query) => Plan::scored(query, score),
+            plan => plan,
+        };
+        let plan = self.clause(field, test)?;
+        match (test, exactly(test)) {
+            (Test::Times(_), _) => Ok(plan),
+            _ if is_always(field, test) => Ok(plan),
+            (_, Some(exact)) if !matches!(plan, Plan::None) => {
+                Ok(Plan::or([counts(plan, NEAR), counts(self.clause(field, &exact)?, 1.0 - NEAR)]))
+            }
+            _ => Ok(counts(plan, 1.0)),
+        }
+    }
+
     /// What a query finds as a set, unless it is a single term.
     ///
     /// The library's exclusion seeks in what it excludes even if that stands beyond already, which phrases, and what is made
     /// of them, aren't made for.
     fn set(&self, query: Box<dyn IndexQuery>) -> Result<Box<dyn IndexQuery>, ExecError> {
-        if query.is::<TermQuery>() || query.is::<OfTerm>() || query.is::<Fixed>() {
+        if query.is::<OfTerm>() || query.is::<Fixed>() {
             return Ok(query);
         }
         let weight = query.weight(EnableScoring::disabled_from_schema(&fields().schema))?;
@@ -202,8 +233,7 @@ impl<'a> Compiler<'a> {
         let index = fields();
         let text = |field| Space::of_field(self.segment, field);
         match (field, test) {
-            (Field::Any | Field::Message | Field::Component | Field::Timestamp, Test::Exists) => Ok(Plan::All),
-            (Field::Keyword(keyword), Test::Exists) if keyword.is_required() => Ok(Plan::All),
+            _ if is_always(field, test) => Ok(Plan::All),
             (_, Test::Times(ends)) => Ok(times(ends)),
             (Field::Message, _) => self.words(&text(index.message)?, field, test),
             (Field::Component, _) => self.words(&text(index.component)?, field, test),
@@ -256,7 +286,7 @@ impl<'a> Compiler<'a> {
             Test::Fuzzy(word, fuzziness) => {
                 let word = tokenize(word).pop().unwrap_or_default();
                 match fuzziness.edits(&word) {
-                    0 => Ok(self.term(space, space.word(&word)?)),
+                    0 => Ok(self.documents(space, space.word(&word)?)),
                     edits => self.near(space, &word, edits, field, test),
                 }
             }
@@ -273,11 +303,11 @@ impl<'a> Compiler<'a> {
             return Ok(words);
         }
         let number = match Number::parse(text) {
-            Some(number) => self.term(space, space.number(number)?),
+            Some(number) => self.documents(space, space.number(number)?),
             None => Plan::None,
         };
         let truth = match text.parse() {
-            Ok(truth) => self.term(space, space.truth(truth)?),
+            Ok(truth) => self.documents(space, space.truth(truth)?),
             Err(_) => Plan::None,
         };
         Ok(Plan::or([words, number, truth]))
@@ -286,19 +316,12 @@ impl<'a> Compiler<'a> {
     pub(super) fn phrase(&self, space: &Space, words: &[String]) -> Compiled {
         let Some(mut terms) = space.all(words)? else { return Ok(Plan::None) };
         Ok(match terms.len() {
-            0 | 1 => self.term(space, terms.pop()),
+            0 | 1 => self.documents(space, terms.pop()),
             _ => Plan::of(PhraseQuery::new(terms.into_iter().map(|found| found.term).collect())),
         })
     }
 
-    pub(super) fn term(&self, space: &Space, found: Option<Found>) -> Plan {
-        match found {
-            Some(found) if self.scored => Plan::of(TermQuery::new(found.term, IndexRecordOption::WithFreqs)),
-            found => self.documents(space, found),
-        }
-    }
-
-    /// The documents of a term, none of which counts more than another.
+    /// The documents of a term.
     fn documents(&self, space: &Space, found: Option<Found>) -> Plan {
         match found {
             None => Plan::None,
@@ -340,26 +363,21 @@ impl<'a> Compiler<'a> {
                 Keyword::Level => index.level,
             },
         )?;
-        let plan = match test {
-            Test::Text(text) => self.term(&space, space.word(text)?),
+        Ok(match test {
+            Test::Text(text) => self.documents(&space, space.word(text)?),
             Test::OneOf(texts) => {
                 let plans: Result<Vec<Plan>, ExecError> =
-                    texts.iter().map(|text| Ok(self.term(&space, space.word(text)?))).collect();
+                    texts.iter().map(|text| Ok(self.documents(&space, space.word(text)?))).collect();
                 Plan::or(plans?)
             }
             Test::Prefix(prefix) => self.beginning(&space, prefix, field, test)?,
             Test::Wildcard(pattern) => self.pattern(&space, pattern, field, test)?,
             Test::Fuzzy(word, fuzziness) => match fuzziness.edits(word) {
-                0 => self.term(&space, space.word(word)?),
+                0 => self.documents(&space, space.word(word)?),
                 edits => self.near(&space, word, edits, field, test)?,
             },
             Test::Exists => self.exists(&space)?,
             Test::Numbers(_) | Test::Times(_) => Plan::None,
-        };
-        Ok(match plan {
-            // Words that all of an entry's kind share say nothing about how well it fits.
-            Plan::Some(query) if self.scored => Plan::of(ConstScoreQuery::new(query, 1.0)),
-            plan => plan,
         })
     }
 
@@ -373,6 +391,15 @@ pub(super) fn fixed(docs: BitSet) -> Plan {
         0 => Plan::None,
         len if len == docs.max_value() as usize => Plan::All,
         _ => Plan::of(Fixed(Arc::new(docs))),
+    }
+}
+
+/// Whether every entry is so.
+fn is_always(field: &Field, test: &Test) -> bool {
+    match (field, test) {
+        (Field::Any | Field::Message | Field::Component | Field::Timestamp, Test::Exists) => true,
+        (Field::Keyword(keyword), Test::Exists) => keyword.is_required(),
+        _ => false,
     }
 }
 

@@ -35,6 +35,12 @@ pub enum ExecError {
         /// How many there may be.
         max: usize,
     },
+    /// What lies before the offset, and the page, are too much.
+    #[error("the entries up to the end of this page take more than {} MiB; go on with the cursor of the last page", .max >> 20)]
+    Bytes {
+        /// How many bytes they may have.
+        max: usize,
+    },
     /// A column that isn't there, or holds what it can't.
     #[error("the index is damaged: {0}")]
     Damaged(String),

@@ -8,6 +8,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{BitSet, DocId, DocSet, InvertedIndexReader, Score, SegmentReader};
 
 use super::terms::Found;
+use crate::schema::fields;
 
 /// These documents. It is asked of the segment alone that it was made for.
 #[derive(Clone)]
@@ -32,6 +33,27 @@ impl Weight for Fixed {
 
     fn explain(&self, _: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
         Ok(Explanation::new("Fixed", if self.0.contains(doc) { 1.0 } else { 0.0 }))
+    }
+}
+
+/// What a query finds, without how well each fits, which the library would reckon even if nobody asks.
+pub(super) struct Unscored(pub(super) Box<dyn Query>);
+
+impl Clone for Unscored {
+    fn clone(&self) -> Self {
+        Unscored(self.0.box_clone())
+    }
+}
+
+impl fmt::Debug for Unscored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Query for Unscored {
+    fn weight(&self, _: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
+        self.0.weight(EnableScoring::disabled_from_schema(&fields().schema))
     }
 }
 

@@ -4,17 +4,13 @@ use agentworks_query::ast::{Field, Pattern, Query, Test, prefix_words};
 use agentworks_query::near::automaton;
 use tantivy::BitSet;
 use tantivy::postings::TermInfo;
-use tantivy::query::{BoostQuery, PhrasePrefixQuery};
+use tantivy::query::PhrasePrefixQuery;
 
 use super::ExecError;
 use super::compile::{Compiled, Compiler, Plan, fixed};
 use super::terms::Space;
 use crate::schema::fields;
 
-/// Of so few words that are near one, each counts by how rare it is; of more they all count the same.
-const SCORED_WORDS: usize = 64;
-/// How much less a word counts that is only near the one that was asked for.
-const NEAR_FACTOR: f32 = 0.5;
 /// How many words' documents are gone through before the clock is looked at.
 const WORDS_A_LOOK: usize = 64;
 
@@ -53,8 +49,7 @@ impl Compiler<'_> {
     /// What begins so.
     pub(super) fn beginning(&self, space: &Space, start: &str, field: &Field, test: &Test) -> Compiled {
         let mut expansion = self.expansion();
-        space
-            .words(start, &self.deadline, |_, info| self.expand(space, info, &mut expansion, field, test).map(drop))?;
+        space.words(start, &self.deadline, |_, info| self.expand(space, info, &mut expansion, field, test))?;
         Ok(fixed(expansion.docs))
     }
 
@@ -75,25 +70,9 @@ impl Compiler<'_> {
     }
 
     pub(super) fn near(&self, space: &Space, word: &str, edits: u8, field: &Field, test: &Test) -> Compiled {
-        let (mut expansion, mut found) = (self.expansion(), Vec::new());
-        space.near(automaton(word, edits), |word, info| {
-            if self.expand(space, info, &mut expansion, field, test)? {
-                found.push(word.to_vec());
-            }
-            Ok(())
-        })?;
+        let mut expansion = self.expansion();
+        space.near(automaton(word, edits), |info| self.expand(space, info, &mut expansion, field, test))?;
         self.deadline.check()?;
-        if self.scored && found.len() <= SCORED_WORDS {
-            let mut plans = Vec::new();
-            for near in &found {
-                let Some(near) = std::str::from_utf8(near).ok() else { continue };
-                plans.push(match self.term(space, space.word(near)?) {
-                    Plan::Some(query) if near != word => Plan::of(BoostQuery::new(query, NEAR_FACTOR)),
-                    plan => plan,
-                });
-            }
-            return Ok(Plan::or(plans));
-        }
         Ok(fixed(expansion.docs))
     }
 
@@ -109,7 +88,7 @@ impl Compiler<'_> {
         expansion: &mut Expansion,
         field: &Field,
         test: &Test,
-    ) -> Result<bool, ExecError> {
+    ) -> Result<(), ExecError> {
         expansion.seen += 1;
         if expansion.seen.is_multiple_of(WORDS_A_LOOK) {
             self.deadline.check()?;
@@ -119,7 +98,7 @@ impl Compiler<'_> {
             None => space.add(info, &mut expansion.docs).map(|()| true)?,
         };
         expansion.count += usize::from(is_own);
-        if expansion.count > self.limits.expansions { Err(self.too_many(field, test)) } else { Ok(is_own) }
+        if expansion.count > self.limits.expansions { Err(self.too_many(field, test)) } else { Ok(()) }
     }
 
     fn too_many(&self, field: &Field, test: &Test) -> ExecError {

@@ -1,9 +1,9 @@
 //! Going through the segments of an index.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
-use agentworks_query::answer::{FacetField, SortKey};
+use agentworks_query::answer::{FacetField, SortKey, Tally};
+use agentworks_query::evaluate::rounded;
 use agentworks_query::request::{Order, SortBy, bucket};
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::{Level, Source, Timestamp};
@@ -13,6 +13,7 @@ use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocAddress, DocId, SegmentReader, TERMIN
 
 use super::columns::{Columns, Counter, Positions, Texts};
 use super::compile::{Compiler, Plan};
+use super::fixed::OfTerm;
 use super::top::Top;
 use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits, Opened, micros};
 use crate::schema::fields;
@@ -27,7 +28,7 @@ pub(super) struct Search<'a> {
     to: Option<Timestamp>,
     pub(super) found: PartialAnswer,
     pub(super) top: Top,
-    pub(super) facets: Vec<HashMap<String, u64>>,
+    pub(super) facets: Vec<Tally>,
 }
 
 /// A segment, and its entries' own instants.
@@ -57,7 +58,7 @@ impl<'a> Search<'a> {
             to,
             found: PartialAnswer::default(),
             top: Top::new(request.window(), request.sort),
-            facets: vec![HashMap::new(); request.wanted.facets.len()],
+            facets: request.wanted.facets.iter().map(|_| Tally::default()).collect(),
         })
     }
 
@@ -141,6 +142,8 @@ impl<'a> Search<'a> {
             true => EnableScoring::enabled_from_searcher(self.index),
             false => EnableScoring::disabled_from_searcher(self.index),
         };
+        // What is counted without a look at any document.
+        let at_once = every || query.is::<OfTerm>();
         let weight = query.weight(scoring)?;
         self.found.cost.planning += micros(begun);
         self.found.cost.segments += 1;
@@ -148,8 +151,11 @@ impl<'a> Search<'a> {
         let begun = Instant::now();
         let mut pass = Pass::new(self, segment, hits)?;
         if pass.only_counts() {
-            // The library counts without visiting, where it can.
-            let count = if every { segment.reader.num_docs() } else { weight.count(segment.reader)? };
+            let count = match at_once {
+                _ if every => segment.reader.num_docs(),
+                true => weight.count(segment.reader)?,
+                false => pass.count(self, weight.scorer(segment.reader, 1.0)?.as_mut())?,
+            };
             self.found.count += u64::from(count);
             let one = wanted.timeline.filter(|_| count > 0);
             if let Some(interval) = one {
@@ -178,6 +184,8 @@ struct Pass<'s, 'a> {
     buckets: Vec<u64>,
     positions: Option<&'a Positions>,
     runs: Option<&'a Texts>,
+    /// The record timestamps, if some have expired.
+    record_times: Option<&'a Column<i64>>,
     levels: Option<Counter<'a>>,
     sources: Option<Counter<'a>>,
     facets: Vec<Counter<'a>>,
@@ -197,6 +205,10 @@ impl<'s, 'a> Pass<'s, 'a> {
         let one = bucket_of(segment.first) == bucket_of(segment.last);
         let timeline = wanted.timeline.filter(|_| !one);
         let spread = timeline.map_or(0, |interval| segment.last.0.saturating_sub(segment.first.0) / interval + 2);
+        let record_times = match request.kept_from {
+            Some(bound) => Some(columns.record_times(reader)?).filter(|times| times.min_value() < bound.millis()),
+            None => None,
+        };
         let counter = |field| columns.texts(reader, field).map(Counter::of);
         let distributions = |field| if wanted.distributions { counter(field).map(Some) } else { Ok(None) };
         Ok(Pass {
@@ -208,6 +220,7 @@ impl<'s, 'a> Pass<'s, 'a> {
             buckets: vec![0; if spread <= DENSE_BUCKETS { spread as usize } else { 0 }],
             positions: if hits || hides { Some(columns.positions(reader)?) } else { None },
             runs: if hides { columns.texts(reader, FacetField::Run)? } else { None },
+            record_times,
             levels: distributions(FacetField::Level)?,
             sources: distributions(FacetField::Source)?,
             facets: wanted.facets.iter().map(|facet| counter(facet.field)).collect::<Result<_, _>>()?,
@@ -222,9 +235,27 @@ impl<'s, 'a> Pass<'s, 'a> {
             && !self.narrow
             && self.timeline.is_none()
             && self.runs.is_none()
+            && self.record_times.is_none()
             && self.positions.is_none()
             && self.levels.is_none()
             && self.facets.is_empty()
+    }
+
+    /// How many documents there are.
+    fn count(&self, search: &Search<'_>, scorer: &mut dyn Scorer) -> Result<u32, ExecError> {
+        let (mut docs, mut count) = ([0; COLLECT_BLOCK_BUFFER_LEN], 0);
+        for block in 1.. {
+            let len = scorer.fill_buffer(&mut docs);
+            let alive = self.segment.reader.alive_bitset();
+            count += docs[..len].iter().filter(|doc| alive.is_none_or(|alive| alive.is_alive(**doc))).count() as u32;
+            if len < docs.len() {
+                break;
+            }
+            if block % BLOCKS_A_LOOK == 0 {
+                search.deadline.check()?;
+            }
+        }
+        Ok(count)
     }
 
     fn run(&mut self, search: &mut Search<'_>, scorer: &mut dyn Scorer) -> Result<(), ExecError> {
@@ -263,6 +294,10 @@ impl<'s, 'a> Pass<'s, 'a> {
             self.read_times(&docs[..len]);
             let times = &self.times;
             len = retain(docs, scores, len, |index, _| Ok(times[index].is_some_and(|at| (from..=to).contains(&at))))?;
+        }
+        if let Some(times) = self.record_times {
+            let is_kept = |doc| times.first(doc).is_none_or(|at| search.request.keeps(Timestamp(at)));
+            len = retain(docs, scores, len, |_, doc| Ok(is_kept(doc)))?;
         }
         if !search.request.hidden.is_empty() {
             len = retain(docs, scores, len, |_, doc| Ok(!self.is_hidden(search.request, doc)?))?;
@@ -309,7 +344,7 @@ impl<'s, 'a> Pass<'s, 'a> {
             let Some(at) = self.times[index] else {
                 return Err(ExecError::Damaged(format!("document {doc} has no timestamp")));
             };
-            let (timestamp, score) = (Timestamp(at), if scored { scores[index] } else { 0.0 });
+            let (timestamp, score) = (Timestamp(at), if scored { rounded(scores[index]) } else { 0.0 });
             let may = match (scored, search.top.last(), search.request.sort.order) {
                 (false, ..) => search.top.may_take(timestamp),
                 (true, Some(last), Order::Desc) => score >= last.score,
@@ -369,10 +404,7 @@ impl<'s, 'a> Pass<'s, 'a> {
             })?;
         }
         for (counter, counts) in self.facets.into_iter().zip(&mut search.facets) {
-            counter.finish(|value, count| match counts.get_mut(value) {
-                Some(known) => *known += count,
-                None => drop(counts.insert(value.to_owned(), count)),
-            })?;
+            counter.finish(|value, count| counts.add(value, count))?;
         }
         Ok(())
     }

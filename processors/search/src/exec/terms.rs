@@ -174,17 +174,17 @@ impl Space {
         Ok(())
     }
 
-    /// Calls `with` for the words that are near another: the word, and where its documents are.
+    /// Calls `with` for the words that are near another: where the documents of each are.
     pub(super) fn near(
         &self,
         dfa: DFA,
-        mut with: impl FnMut(&[u8], &TermInfo) -> Result<(), ExecError>,
+        mut with: impl FnMut(&TermInfo) -> Result<(), ExecError>,
     ) -> Result<(), ExecError> {
         let start = self.key(Type::Str, b"");
         let automaton = After { start: &start, dfa };
         let mut stream = self.index().terms().search(&automaton).ge(&start).into_stream()?;
-        while let Some((key, info)) = stream.next() {
-            with(&key[start.len()..], info)?;
+        while let Some((_, info)) = stream.next() {
+            with(info)?;
         }
         Ok(())
     }

@@ -106,10 +106,12 @@ impl Making {
         let document = EntryDocument::new(body, position, time)
             .map_err(|reject| SearchError::Entry { position, reason: reject.to_string() })?;
         let entry = document.entry();
-        let one = WorkspaceMeta::of(entry.timestamp, time);
         match self.workspaces.get_mut(entry.workspace_id.as_str()) {
-            Some(known) => *known = known.with(one),
-            None => drop(self.workspaces.insert(entry.workspace_id.to_string(), one)),
+            Some(known) => known.add(entry.timestamp, time),
+            None => {
+                let one = WorkspaceMeta::of(entry.timestamp, time);
+                self.workspaces.insert(entry.workspace_id.to_string(), one);
+            }
         }
         segment.add(document)?;
         self.docs += 1;

@@ -162,7 +162,10 @@ impl SearchSink {
         let split = contents.map(|Contents { packed, docs, workspaces }| {
             let ranges = LaneRange::union(lanes.values().map(|(range, _)| *range));
             let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
-            (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes: ranges, workspaces })
+            (
+                packed,
+                SplitMeta { id, bytes, footer, docs, tier: 0, lanes: ranges, workspaces, apart: Default::default() },
+            )
         });
         (self.since, self.is_preparing) = (None, false);
         let dropped = std::mem::take(&mut self.dropped);

@@ -7,7 +7,7 @@ use tantivy::Term;
 use tantivy::schema::IndexRecordOption;
 use tokio::task::spawn_blocking;
 
-use super::Maintainer;
+use super::{Damage, Maintainer};
 use crate::error::SearchError;
 use crate::schema::fields;
 use crate::split::{Split, SplitMeta};
@@ -26,7 +26,8 @@ impl Maintainer {
     /// Takes what an erasure covers out of all splits. It must be known to the erasures that this was made with.
     ///
     /// # Errors
-    /// The store's or the local disk's; or that a split is damaged. What was done before is done.
+    /// The store's or the local disk's, what was done before is done; or that a split that may have some of it is damaged,
+    /// once all others are done.
     pub async fn erase(&self, erasure: &Erasure) -> Result<Erased, SearchError> {
         let state = self.manifest.refresh().await?;
         for (partition, epoch, next) in erasure.upto.iter() {
@@ -35,20 +36,22 @@ impl Maintainer {
                 return Ok(Erased::NotYet);
             }
         }
-        let mut rewritten = 0;
+        let (mut rewritten, mut damage) = (0, Damage::default());
         loop {
             let state = self.manifest.refresh().await?;
             let mut affected = Vec::new();
-            for split in state.splits.values().filter(|split| may_have(split, erasure)) {
-                if self.has(split, erasure).await? {
-                    affected.push(split.clone());
+            let may_have = |split: &&Arc<SplitMeta>| may_have(split, erasure) && !damage.has(&split.id);
+            for split in state.splits.values().filter(may_have).cloned().collect::<Vec<_>>() {
+                if damage.of(self.has(&split, erasure).await)?.unwrap_or_default() {
+                    affected.push(split);
                 }
             }
             if affected.is_empty() {
+                damage.told()?;
                 return Ok(Erased::Done(rewritten));
             }
             // Some may be merged by others meanwhile: what that makes is looked at again.
-            rewritten += self.rewrite("erase", affected).await?;
+            rewritten += self.rewrite("erase", affected, &mut damage).await?;
         }
     }
 

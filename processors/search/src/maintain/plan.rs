@@ -12,7 +12,7 @@ use crate::split::SplitMeta;
 pub struct MergePolicy {
     /// How many are merged into one.
     pub factor: usize,
-    /// Splits with as many entries or more are merged no further.
+    /// No merge makes a split of more entries.
     pub max_docs: u64,
     /// Those below this many count as being of one size.
     pub min_docs: u64,
@@ -27,12 +27,12 @@ impl Default for MergePolicy {
 }
 
 impl MergePolicy {
-    /// The groups of splits to merge, oldest first; none has a split in common with another.
-    pub(super) fn plan(&self, state: &State) -> Vec<Vec<Arc<SplitMeta>>> {
+    /// The groups of splits to merge, of those that `may_be` merged, oldest first; none has a split in common with another.
+    pub(super) fn plan(&self, state: &State, may_be: impl Fn(&SplitMeta) -> bool) -> Vec<Vec<Arc<SplitMeta>>> {
         let factor = self.factor.max(2);
         // Splits of one workspace are merged with each other: that they are by themselves is to stay.
         let mut by_owner = BTreeMap::<Option<&str>, Vec<&Arc<SplitMeta>>>::new();
-        for split in state.splits.values().filter(|split| split.docs < self.max_docs) {
+        for split in state.splits.values().filter(|split| split.docs < self.max_docs && may_be(split)) {
             let mut workspaces = split.workspaces.keys();
             let own = workspaces.next().filter(|_| split.tier > 0 && workspaces.next().is_none());
             by_owner.entry(own.map(String::as_str)).or_default().push(split);
@@ -43,6 +43,14 @@ impl MergePolicy {
             let mut open = BTreeMap::<u32, Vec<Arc<SplitMeta>>>::new();
             for split in splits {
                 let group = open.entry(self.size(split.docs)).or_default();
+                let docs: u64 = group.iter().map(|split| split.docs).sum();
+                if docs + split.docs > self.max_docs {
+                    // One that is as large as may be, or nearly: half of what it may have is worth a merge.
+                    let full = std::mem::take(group);
+                    if full.len() > 1 && docs > self.max_docs / 2 {
+                        groups.push(full);
+                    }
+                }
                 group.push(split.clone());
                 if group.len() == factor {
                     groups.push(std::mem::take(group));
@@ -72,9 +80,10 @@ mod tests {
 
     fn split(time: i64, docs: u64, tier: u8, workspaces: &[&str]) -> Arc<SplitMeta> {
         let part = WorkspaceMeta { docs, ..WorkspaceMeta::of(Timestamp(time), Timestamp(time)) };
-        let workspaces: BTreeMap<_, _> = workspaces.iter().map(|name| ((*name).to_owned(), part)).collect();
+        let workspaces: BTreeMap<_, _> = workspaces.iter().map(|name| ((*name).to_owned(), part.clone())).collect();
         let id = SplitId::new();
-        Arc::new(SplitMeta { id, bytes: 1, footer: String::new(), docs, tier, lanes: Vec::new(), workspaces })
+        let (footer, lanes, apart) = Default::default();
+        Arc::new(SplitMeta { id, bytes: 1, footer, docs, tier, lanes, workspaces, apart })
     }
 
     fn state(splits: &[Arc<SplitMeta>]) -> State {
@@ -90,11 +99,23 @@ mod tests {
         let done: Vec<_> = (0..9).map(|n| split(n, 1000, 1, &["a", "b"])).collect();
         let own: Vec<_> = (0..3).map(|n| split(n, 6, 1, &["a"])).collect();
         let all: Vec<_> = small.iter().rev().chain(&large).chain(&done).chain(&own).cloned().collect();
-        let groups = policy.plan(&state(&all));
+        let groups = policy.plan(&state(&all), |_| true);
         assert_eq!(groups.len(), 3);
         assert!(groups.contains(&small[..3].to_vec()) && groups.contains(&small[3..6].to_vec()));
         assert!(groups.contains(&own));
-        assert!(policy.plan(&state(&small[..2])).is_empty());
+        assert!(policy.plan(&state(&small[..2]), |_| true).is_empty());
+    }
+
+    #[test]
+    fn no_merge_makes_more_than_may_be() {
+        let policy = MergePolicy { factor: 8, max_docs: 1000, min_docs: 10, own_docs: u64::MAX };
+        let splits: Vec<_> = (0..8).map(|n| split(n, 300, 1, &["a", "b"])).collect();
+        let groups = policy.plan(&state(&splits), |_| true);
+        assert_eq!(groups, [splits[..3].to_vec(), splits[3..6].to_vec()]);
+        let large: Vec<_> = (0..8).map(|n| split(n, 600, 1, &["a", "b"])).collect();
+        assert!(policy.plan(&state(&large), |_| true).is_empty());
+        let spared = policy.plan(&state(&splits), |split| split.id != splits[0].id);
+        assert_eq!(spared, [splits[1..4].to_vec(), splits[4..7].to_vec()]);
     }
 
     #[test]
@@ -103,7 +124,7 @@ mod tests {
         let (mut splits, mut written) = (Vec::new(), 0);
         for n in 0..2000 {
             splits.push(split(n, 10, 0, &["a", "b"]));
-            while let Some(group) = policy.plan(&state(&splits)).into_iter().next() {
+            while let Some(group) = policy.plan(&state(&splits), |_| true).into_iter().next() {
                 let docs = group.iter().map(|split| split.docs).sum();
                 written += docs;
                 splits.retain(|split| !group.contains(split));

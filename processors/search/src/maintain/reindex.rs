@@ -113,6 +113,12 @@ impl Maintainer {
         let make = move || {
             making.index(&pages)?;
             let Some((contents, _)) = making.seal()? else { return Ok(None) };
+            let mut workspaces = contents.workspaces;
+            for (name, workspace) in &mut workspaces {
+                if let Some(before) = meta.workspaces.get(name) {
+                    workspace.lanes.clone_from(&before.lanes);
+                }
+            }
             let all = SplitMeta {
                 id: contents.packed.id.clone(),
                 bytes: contents.packed.bytes,
@@ -120,12 +126,16 @@ impl Maintainer {
                 docs: contents.docs,
                 tier: meta.tier,
                 lanes: meta.lanes.clone(),
-                workspaces: contents.workspaces,
+                workspaces,
+                apart: meta.apart.clone(),
             };
             let all = Split::open(Arc::new(all), contents.packed.path())?;
             rebuild(&[all], meta.lanes.iter().copied(), meta.tier, &scratch, &mut |found: &Found<'_>| {
-                // The same ranges may lie in other splits, too, with entries of other workspaces.
-                meta.workspaces.contains_key(found.workspace) && keep.keeps(found)
+                // The same ranges may lie in other splits, too: with entries of other workspaces, or of this one.
+                let own = meta.ranges_of(found.workspace);
+                meta.workspaces.contains_key(found.workspace)
+                    && own.iter().any(|range| range.contains(found.position))
+                    && keep.keeps(found)
             })
         };
         let made: Vec<_> = spawn_blocking(make).await??.into_iter().collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentworks_schemas::Timestamp;
 
-use super::Maintainer;
+use super::{Damage, Maintainer};
 use crate::error::SearchError;
 use crate::manifest::Change;
 use crate::split::SplitMeta;
@@ -13,18 +13,17 @@ use crate::split::SplitMeta;
 const SHARE: u64 = 4;
 
 impl Maintainer {
-    /// Drops splits of which everything has expired, and rewrites those of which a good part has. Returns how many.
+    /// Drops splits of which everything has expired, and rewrites those of which a good part has. Returns how many. No
+    /// search finds what has expired, written or not: see [`SearchRequest::kept_from`](agentworks_query::SearchRequest).
     ///
     /// # Errors
-    /// The store's or the local disk's; or that a split is damaged.
+    /// The store's or the local disk's; or that a split is damaged, once the others are done.
     pub async fn expire(&self) -> Result<usize, SearchError> {
         let Some(retention) = &self.config.retention else { return Ok(0) };
         let now = Timestamp::now();
         let state = self.manifest.refresh().await?;
         let expired = |split: &Arc<SplitMeta>| -> u64 {
-            let is_old = |name: &String, last: Timestamp| {
-                now.since(last) > *retention.workspaces.get(name).unwrap_or(&retention.default)
-            };
+            let is_old = |name: &String, last: Timestamp| last < retention.bound(name, now);
             let old = split.workspaces.iter().filter(|(name, part)| is_old(name, part.record_times.last));
             old.map(|(_, part)| part.docs).sum()
         };
@@ -39,6 +38,9 @@ impl Maintainer {
             }
         }
         let mixed = rest.into_iter().filter(|split| expired(split) * SHARE >= split.docs).cloned().collect();
-        Ok(gone.len() + self.rewrite("expire", mixed).await?)
+        let mut damage = Damage::default();
+        let rewritten = self.rewrite("expire", mixed, &mut damage).await?;
+        damage.told()?;
+        Ok(gone.len() + rewritten)
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentworks_processors::erasure::View;
+use agentworks_processors::lane::Retention;
 use agentworks_schemas::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::Maintainer;
+use super::{Damage, Maintainer};
 use crate::error::SearchError;
 use crate::manifest::Change;
 use crate::split::{Found, Packed, Split, SplitMeta, object_name, rebuild};
@@ -17,22 +18,21 @@ use crate::split::{Found, Packed, Split, SplitMeta, object_name, rebuild};
 #[derive(Clone, Default)]
 pub(super) struct Keep {
     erased: Arc<View>,
-    /// Record timestamps below which a workspace's entries have expired; those of all others, too.
-    expired: BTreeMap<String, Timestamp>,
-    expired_others: Option<Timestamp>,
+    /// How long entries are kept, as of an instant.
+    retention: Option<(Retention, Timestamp)>,
 }
 
 impl Keep {
     pub(super) fn keeps(&self, found: &Found<'_>) -> bool {
-        let expired = self.expired.get(found.workspace).copied().or(self.expired_others);
-        expired.is_none_or(|bound| found.record_time >= bound)
-            && !self.erased.hides(found.workspace, found.run, found.position)
+        let is_kept =
+            |(retention, now): &(Retention, Timestamp)| found.record_time >= retention.bound(found.workspace, *now);
+        self.retention.as_ref().is_none_or(is_kept) && !self.erased.hides(found.workspace, found.run, found.position)
     }
 }
 
 /// Entries that get a split of their own: those of one workspace, or of all but some.
 #[derive(Clone, Debug)]
-enum Group {
+pub(super) enum Group {
     Own(String),
     Others(Vec<String>),
 }
@@ -56,16 +56,8 @@ impl Maintainer {
             Some(erasures) => erasures.view().await?,
             None => Arc::default(),
         };
-        let mut keep = Keep { erased, ..Keep::default() };
-        if let Some(retention) = &self.config.retention {
-            let now = Timestamp::now().millis();
-            let bound = |kept: std::time::Duration| {
-                Timestamp(now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)))
-            };
-            keep.expired = retention.workspaces.iter().map(|(name, kept)| (name.clone(), bound(*kept))).collect();
-            keep.expired_others = Some(bound(retention.default));
-        }
-        Ok(keep)
+        let retention = self.config.retention.clone().map(|retention| (retention, Timestamp::now()));
+        Ok(Keep { erased, retention })
     }
 
     /// Merges splits. Returns whether they were still there to be replaced.
@@ -80,16 +72,29 @@ impl Maintainer {
         self.replace("merge", splits, groups).await
     }
 
-    /// Writes splits anew, each by itself, without what mustn't stay. Returns how many were still there to be replaced.
-    pub(super) async fn rewrite(&self, why: &str, splits: Vec<Arc<SplitMeta>>) -> Result<usize, SearchError> {
+    /// Writes splits anew, each by itself, without what mustn't stay, but for those that are damaged. Returns how many were
+    /// still there to be replaced.
+    pub(super) async fn rewrite(
+        &self,
+        why: &str,
+        splits: Vec<Arc<SplitMeta>>,
+        damage: &mut Damage,
+    ) -> Result<usize, SearchError> {
         let mut rewritten = 0;
         for split in splits {
-            rewritten += usize::from(self.replace(why, vec![split], vec![Group::Others(Vec::new())]).await?);
+            let replaced = damage.of(self.replace(why, vec![split], vec![Group::Others(Vec::new())]).await)?;
+            rewritten += usize::from(replaced.unwrap_or_default());
         }
         Ok(rewritten)
     }
 
-    async fn replace(&self, why: &str, from: Vec<Arc<SplitMeta>>, groups: Vec<Group>) -> Result<bool, SearchError> {
+    /// Writes splits anew, grouped so. Returns whether they were still there to be replaced.
+    pub(super) async fn replace(
+        &self,
+        why: &str,
+        from: Vec<Arc<SplitMeta>>,
+        groups: Vec<Group>,
+    ) -> Result<bool, SearchError> {
         let keep = self.keep().await?;
         let mut open = Vec::with_capacity(from.len());
         for split in &from {
@@ -139,7 +144,13 @@ fn make(
     for group in groups {
         let lanes = open.iter().flat_map(|split| split.meta().lanes.iter().copied());
         let mut keeps = |found: &Found<'_>| group.has(found.workspace) && keep.keeps(found);
-        made.extend(rebuild(open, lanes, tier, scratch, &mut keeps)?);
+        let rebuilt = rebuild(open, lanes, tier, scratch, &mut keeps)?;
+        made.extend(rebuilt.map(|(packed, mut meta)| {
+            if let Group::Others(own) = group {
+                meta.apart.extend(own.iter().cloned());
+            }
+            (packed, meta)
+        }));
     }
     Ok(made)
 }

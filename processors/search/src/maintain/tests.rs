@@ -8,6 +8,7 @@ use agentworks_processors::erasure::{Erasure, Target};
 use agentworks_schemas::{Cursor, Timestamp};
 use agentworks_store::{EmbeddedStore, Store};
 
+use super::rewrite::Group;
 use super::*;
 use crate::cache::CacheConfig;
 
@@ -180,6 +181,70 @@ async fn what_was_erased_goes_and_nothing_else() {
     let splits: Vec<_> = world.manifest.refresh().await.unwrap().splits.values().cloned().collect();
     maintainer.merge_splits(splits).await.unwrap();
     assert!(world.positions().await.iter().all(|offset| !is_of(&ahead, *offset)));
+}
+
+/// Where a large workspace has its own split of some ranges, and not of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_made_again_is_only_what_was_there() {
+    let world = World::new();
+    for from in [0, 30] {
+        publish(&world.manifest, &[entries(0, from..from + 30)]).await;
+    }
+    let maintainer = world.maintainer(world.config(), None);
+    let splits = async || {
+        let state = world.manifest.refresh().await.unwrap();
+        state.splits.values().cloned().collect::<Vec<_>>()
+    };
+    // One workspace is large at first, and then it isn't.
+    let own = "workspace-1".to_owned();
+    let groups = vec![Group::Own(own.clone()), Group::Others(vec![own.clone()])];
+    assert!(maintainer.replace("merge", splits().await, groups).await.unwrap());
+    publish(&world.manifest, &[entries(0, 60..90)]).await;
+    let others = splits().await.into_iter().filter(|split| split.workspaces.len() > 1).collect();
+    assert!(maintainer.merge_splits(others).await.unwrap());
+    let state = world.manifest.refresh().await.unwrap();
+    let merged = state.splits.values().find(|split| split.workspaces.len() == 3).unwrap();
+    let lengths = |name| merged.ranges_of(name).iter().map(|range| range.to - range.from).sum::<i64>();
+    assert_eq!((lengths("workspace-0"), lengths("workspace-1"), lengths("workspace-2")), (90, 30, 90));
+    assert_eq!(world.positions().await, (0..90).collect());
+    let log = FakeLog { ends: BTreeMap::from([(0, 90)]), is_away: false };
+    for _ in 0..2 {
+        let named: Vec<_> = splits().await.iter().map(|split| split.id.clone()).collect();
+        let done = maintainer.reindex(&log, &named, None).await.unwrap();
+        assert!(done.iter().all(|done| done.docs.0 == done.docs.1), "{done:?}");
+        assert_eq!(world.positions().await, (0..90).collect());
+    }
+}
+
+/// One that is damaged keeps nobody from merging, expiring and erasing the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_split_stands_in_nobodys_way() {
+    let world = World::new();
+    for from in (0..120).step_by(10) {
+        publish(&world.manifest, &[entries(0, from..from + 10)]).await;
+    }
+    let state = world.manifest.refresh().await.unwrap();
+    let damaged = state.splits.keys().nth(1).unwrap().clone();
+    world.manifest.objects().delete(&object_name(&damaged)).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(world.folder.path().join("store")).unwrap());
+    let upto: Cursor = [(at(0, 0).partition, 0, 120)].into_iter().collect();
+    let erasure = Erasure::new("workspace-1", Target::Workspace, upto, "tests");
+    erase(&*store, &erasure).await;
+    let maintainer = world.maintainer(world.config(), Some(Erasures::follow(store)));
+    let is_told = |error: SearchError| matches!(error, SearchError::Split { id, .. } if id == damaged);
+    assert!(is_told(maintainer.round().await.unwrap_err()));
+    let state = world.manifest.refresh().await.unwrap();
+    assert_eq!(state.splits.len(), 3, "the damaged one, and the eleven others merged by fours");
+    assert!(is_told(maintainer.erase(&erasure).await.unwrap_err()));
+    let state = world.manifest.refresh().await.unwrap();
+    let of_workspace = state.splits_of("workspace-1", None).map(|split| split.id.clone());
+    assert_eq!(of_workspace.collect::<Vec<_>>(), std::slice::from_ref(&damaged));
+    // Once it is made again, all is well.
+    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    maintainer.reindex(&log, std::slice::from_ref(&damaged), None).await.unwrap();
+    assert!(matches!(maintainer.erase(&erasure).await.unwrap(), Erased::Done(_)));
+    maintainer.round().await.unwrap();
+    assert_eq!(world.positions().await, (0..120).filter(|offset| offset % 3 != 1).collect());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,8 @@ fn split(lanes: &[LaneRange]) -> SplitMeta {
     let workspaces =
         BTreeMap::from([("w".into(), WorkspaceMeta { docs, ..WorkspaceMeta::of(Timestamp(1), Timestamp(2)) })]);
     let footer = String::new();
-    SplitMeta { id: SplitId::new(), bytes: 1, footer, docs, tier: 0, lanes: lanes.to_vec(), workspaces }
+    let (id, apart) = (SplitId::new(), Default::default());
+    SplitMeta { id, bytes: 1, footer, docs, tier: 0, lanes: lanes.to_vec(), workspaces, apart }
 }
 
 fn advance(partition: i32, from: i64, to: i64) -> Change {

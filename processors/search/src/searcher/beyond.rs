@@ -11,7 +11,7 @@ use agentworks_schemas::{Position, TopicPartition};
 use futures_util::future::join_all;
 
 use super::ends::End;
-use super::{LogTail, Searcher, positions};
+use super::{Lanes, LogTail, Searcher, positions};
 use crate::error::SearchError;
 use crate::fresh::covered;
 use crate::manifest::State;
@@ -28,16 +28,21 @@ impl Searcher {
         let beyond = Arc::new(positions(state));
         let sources = self.shared.fresh.read().clone();
         let asked = sources.iter().map(|source| source.search(request.clone(), beyond.clone(), deadline));
-        let (begun, lanes) = (Instant::now(), state.lanes.keys().copied().collect::<Vec<_>>());
+        let mut incomplete = Vec::new();
+        let mut lanes: Lanes =
+            state.lanes.iter().map(|(partition, lane)| (*partition, (lane.epoch, lane.high))).collect();
         let ends = async {
-            match &self.shared.tail {
-                Some(tail) => self.shared.ends.lately(&lanes, self.shared.config.end_age, &**tail).await,
-                None => HashMap::new(),
+            let Some(tail) = &self.shared.tail else { return HashMap::new() };
+            // Such as nobody has ever indexed.
+            match tail.others(&lanes).await {
+                Ok(others) => lanes.extend(others),
+                Err(error) => incomplete.push(format!("which partitions the log has: {error}")),
             }
+            let partitions: Vec<_> = lanes.keys().copied().collect();
+            self.shared.ends.lately(&partitions, self.shared.config.end_age, tail).await
         };
         let (asked, ends) = futures_util::join!(join_all(asked), ends);
         let mut answers = Vec::new();
-        let mut incomplete = Vec::new();
         for (source, answer) in sources.iter().zip(asked) {
             match answer {
                 Ok(answer) => answers.push(answer),
@@ -51,52 +56,36 @@ impl Searcher {
         }
         let mut answer = choose(answers).into_iter().fold(PartialAnswer::default(), |all, one| all.merge(one, request));
         if let Some(tail) = &self.shared.tail {
-            let ends = self.fresh_ends(ends, &answer.covered, begun, &**tail).await;
-            let rest = self.rest(state, &answer.covered, &ends, &mut incomplete);
+            self.shared.ends.seen(&lanes, &answer.covered);
+            let rest = self.rest(&lanes, &answer.covered, &ends, &mut incomplete);
             answer = answer.merge(scan(&**tail, rest, request.clone(), &mut incomplete).await?, request);
         }
         answer.incomplete.extend(incomplete);
         Ok(answer)
     }
 
-    /// The ends as they were when the search began, of lanes that nobody has answered for.
-    async fn fresh_ends(
-        &self,
-        mut ends: HashMap<TopicPartition, End>,
-        answered: &[Covered],
-        begun: Instant,
-        tail: &dyn LogTail,
-    ) -> HashMap<TopicPartition, End> {
-        let is_old = |lane: &TopicPartition, end: &End| {
-            end.as_ref().is_ok_and(|(_, at)| *at < begun) && !answered.iter().any(|range| range.partition == *lane)
-        };
-        let old: Vec<_> = ends.iter().filter_map(|(lane, end)| is_old(lane, end).then_some(*lane)).collect();
-        ends.extend(self.shared.ends.now(&old, tail).await);
-        ends
-    }
-
     /// The ranges that nobody has answered for, as many records as may be looked at.
     fn rest(
         &self,
-        state: &State,
+        lanes: &Lanes,
         answered: &[Covered],
         ends: &HashMap<TopicPartition, End>,
         incomplete: &mut Vec<String>,
     ) -> Vec<LaneRange> {
         let (mut rest, mut room) = (Vec::new(), self.shared.config.tail);
-        for (partition, lane) in &state.lanes {
-            let own = answered.iter().filter(|range| (range.partition, range.epoch) == (*partition, lane.epoch));
+        for (partition, (epoch, high)) in lanes {
+            let own = answered.iter().filter(|range| (range.partition, range.epoch) == (*partition, *epoch));
             // It may have more than the log had a moment ago.
-            let held = own.map(|range| range.to).max().unwrap_or(lane.high);
+            let held = own.map(|range| range.to).max().unwrap_or(*high);
             let end = match ends.get(partition) {
-                Some(Ok((end, _))) => held.max(*end),
+                Some(Ok(end)) => held.max(*end),
                 Some(Err(error)) => {
                     incomplete.push(format!("{partition} beyond {held}: {error}"));
                     held
                 }
                 None => held,
             };
-            let whole = LaneRange { partition: *partition, epoch: lane.epoch, from: lane.high, to: end };
+            let whole = LaneRange { partition: *partition, epoch: *epoch, from: *high, to: end };
             for mut gap in gaps(whole, answered) {
                 let records = gap.to.abs_diff(gap.from);
                 if records > room {
@@ -184,7 +173,9 @@ async fn scan(
 
 fn look(batch: &Batch, range: LaneRange, request: &SearchRequest) -> Result<PartialAnswer, SearchError> {
     let mut scan = Scan::new(request)?;
-    for record in batch.records().iter().filter(|record| (range.from..range.to).contains(&record.offset)) {
+    let is_in = |offset| (range.from..range.to).contains(&offset);
+    let records = batch.records().iter();
+    for record in records.filter(|record| is_in(record.offset) && request.keeps(record.timestamp)) {
         if let Content::Entry(entry) = &record.content {
             let position = Position { partition: batch.partition, epoch: batch.epoch, offset: record.offset };
             scan.add(position, entry, || record.body.to_vec());

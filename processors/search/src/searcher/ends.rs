@@ -1,50 +1,103 @@
 //! Where the log ends, as of a moment ago.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use agentworks_query::answer::Covered;
 use agentworks_schemas::TopicPartition;
 use parking_lot::Mutex;
 
-use super::LogTail;
+use super::{Lanes, LogTail};
 use crate::error::SearchError;
 
-/// The ends that were asked for last.
-#[derive(Debug, Default)]
-pub(super) struct Ends(Mutex<HashMap<TopicPartition, (i64, Instant)>>);
+/// The ends that were asked for last. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ends {
+    known: Arc<Mutex<HashMap<TopicPartition, (i64, Instant)>>>,
+    /// Whether somebody is asking ahead.
+    asking: Arc<AtomicBool>,
+}
 
-/// An end, and when it was that.
-pub(super) type End = Result<(i64, Instant), SearchError>;
+/// An end, or why it isn't known.
+pub(super) type End = Result<i64, SearchError>;
 
 impl Ends {
-    /// The ends of some lanes, none older than `age`; those that are not known are asked for at once.
+    /// The ends of some lanes, none older than `age`; those that are not known are asked for at once. Once they are half as
+    /// old, they are asked for beside the search: while many search, none waits for the brokers.
     pub(super) async fn lately(
         &self,
         lanes: &[TopicPartition],
         age: Duration,
-        tail: &dyn LogTail,
+        tail: &Arc<dyn LogTail>,
     ) -> HashMap<TopicPartition, End> {
-        let mut ends = HashMap::with_capacity(lanes.len());
+        let (mut ends, mut oldest) = (HashMap::with_capacity(lanes.len()), Duration::ZERO);
         {
-            let known = self.0.lock();
-            let recent = |lane: &TopicPartition| known.get(lane).copied().filter(|(_, at)| at.elapsed() < age);
-            ends.extend(lanes.iter().filter_map(|lane| Some((*lane, Ok(recent(lane)?)))));
+            let known = self.known.lock();
+            for lane in lanes {
+                let Some((end, since)) = known.get(lane).map(|(end, at)| (*end, at.elapsed())) else { continue };
+                if since < age {
+                    ends.insert(*lane, Ok(end));
+                    oldest = oldest.max(since);
+                }
+            }
         }
         let unknown: Vec<_> = lanes.iter().filter(|lane| !ends.contains_key(lane)).copied().collect();
-        ends.extend(self.now(&unknown, tail).await);
+        if !unknown.is_empty() {
+            ends.extend(self.ask(&unknown, &**tail).await);
+        } else if oldest > age / 2 && !self.asking.swap(true, Ordering::AcqRel) {
+            let (own, lanes, tail) = (self.clone(), lanes.to_vec(), tail.clone());
+            tokio::spawn(async move {
+                own.ask(&lanes, &*tail).await;
+                own.asking.store(false, Ordering::Release);
+            });
+        }
         ends
     }
 
-    /// The ends of some lanes now.
-    pub(super) async fn now(&self, lanes: &[TopicPartition], tail: &dyn LogTail) -> HashMap<TopicPartition, End> {
-        if lanes.is_empty() {
-            return HashMap::new();
+    /// Somebody has answered for these: what was found once is found if nobody answers a moment later.
+    pub(super) fn seen(&self, lanes: &Lanes, answered: &[Covered]) {
+        let mut known = self.known.lock();
+        for range in answered {
+            let is_current = lanes.get(&range.partition).is_some_and(|(epoch, _)| *epoch == range.epoch);
+            if let Some((end, _)) = known.get_mut(&range.partition).filter(|_| is_current) {
+                *end = range.to.max(*end);
+            }
         }
+    }
+
+    async fn ask(&self, lanes: &[TopicPartition], tail: &dyn LogTail) -> HashMap<TopicPartition, End> {
         // What is written while they are asked for may be before them or beyond.
         let asked = Instant::now();
         let ends = tail.ends(lanes).await;
-        let mut known = self.0.lock();
+        let mut known = self.known.lock();
         known.extend(ends.iter().filter_map(|(lane, end)| Some((*lane, (*end.as_ref().ok()?, asked)))));
-        ends.into_iter().map(|(lane, end)| (lane, end.map(|end| (end, asked)))).collect()
+        ends.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::testing::{FakeLog, at};
+
+    /// What was found in an indexer is found in the log, if the indexer is dead a moment later.
+    #[tokio::test]
+    async fn what_was_answered_for_counts_as_known() {
+        let tail: Arc<dyn LogTail> = Arc::new(FakeLog { ends: BTreeMap::from([(0, 20)]), is_away: false });
+        let (ends, lane) = (Ends::default(), at(0, 0).partition);
+        let end = async |age| ends.lately(&[lane], Duration::from_secs(age), &tail).await[&lane].as_ref().ok().copied();
+        assert_eq!(end(3600).await, Some(20));
+        let answered = |epoch, to| [Covered { partition: lane, epoch, from: 0, to }];
+        let lanes = Lanes::from([(lane, (3, 0))]);
+        ends.seen(&lanes, &answered(2, 90));
+        ends.seen(&lanes, &answered(3, 10));
+        assert_eq!(end(3600).await, Some(20));
+        ends.seen(&lanes, &answered(3, 50));
+        assert_eq!(end(3600).await, Some(50));
+        assert_eq!(end(0).await, Some(20), "the brokers know better, where they are asked anew");
     }
 }

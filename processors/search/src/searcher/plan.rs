@@ -87,7 +87,8 @@ impl Searcher {
         request: Arc<SearchRequest>,
         deadline: Instant,
     ) -> Result<SplitPlan, SearchError> {
-        let WorkspaceMeta { docs: documents, times: Times { first, last }, .. } = meta.workspaces[&request.workspace];
+        let WorkspaceMeta { docs: documents, times: Times { first, last }, .. } = &meta.workspaces[&request.workspace];
+        let (documents, first, last) = (*documents, *first, *last);
         let explain = move |execute: &dyn Execute, index: &Opened| execute.explain(index, &request, deadline);
         let segments = self.with_split(&meta, explain).await?;
         Ok(SplitPlan { split: meta.id.clone(), documents, first, last, segments })

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Damage, Searcher};
 use crate::error::SearchError;
-use crate::exec::Opened;
+use crate::exec::{ExecError, Opened, WINDOW_BYTES};
 use crate::execute::Execute;
 use crate::manifest::State;
 use crate::split::{SplitMeta, Times};
@@ -52,7 +52,12 @@ impl Searcher {
                 }
             });
             let answers: Vec<_> = searches.buffer_unordered(wave.len()).try_collect().await?;
-            answer = answers.into_iter().fold(answer, |all, one| all.merge(one, request));
+            for one in answers {
+                answer = answer.merge(one, request);
+                if answer.body_bytes() >= WINDOW_BYTES {
+                    return Err(ExecError::Bytes { max: WINDOW_BYTES }.into());
+                }
+            }
         }
         Ok(answer)
     }
@@ -65,7 +70,10 @@ impl Searcher {
         if first > last {
             return Vec::new();
         }
-        let mut splits: Vec<_> = state.splits_of(&request.workspace, Some(Times { first, last })).cloned().collect();
+        let of_time = state.splits_of(&request.workspace, Some(Times { first, last }));
+        // All that it has of the workspace may have expired.
+        let is_kept = |split: &&Arc<SplitMeta>| request.keeps(split.workspaces[&request.workspace].record_times.last);
+        let mut splits: Vec<_> = of_time.filter(is_kept).cloned().collect();
         let own = |split: &Arc<SplitMeta>| split.workspaces[&request.workspace].times;
         match request.sort.order {
             Order::Desc => splits.sort_by_key(|split| std::cmp::Reverse(own(split).last)),
@@ -86,15 +94,16 @@ impl Searcher {
         Ok(answer)
     }
 
-    /// Opens a split, and does something with its index that blocks, when there is a turn for it.
+    /// Opens a split, and does something with its index that blocks, when there is a turn for it: those who wait for a
+    /// download take nobody's.
     pub(super) async fn with_split<T: Send + 'static>(
         &self,
         meta: &Arc<SplitMeta>,
         work: impl FnOnce(&dyn Execute, &Opened) -> Result<T, SearchError> + Send + 'static,
     ) -> Result<T, SearchError> {
+        let split = self.shared.cache.open(meta).await?;
         let permits = self.shared.permits.clone();
         let permit = permits.acquire_owned().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
-        let split = self.shared.cache.open(meta).await?;
         let execute = self.shared.execute.clone();
         let work = move || {
             let _permit = permit;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agentworks_kafka::{Batch, KafkaError, SeekPool, SeekRequest};
+use agentworks_processors::reader::LogReader;
 use agentworks_schemas::TopicPartition;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -12,9 +13,18 @@ use crate::error::SearchError;
 use crate::maintain::LogSource;
 use crate::split::LaneRange;
 
+/// Partitions, the epoch of each, and an offset in it.
+pub type Lanes = BTreeMap<TopicPartition, (u32, i64)>;
+
 /// The log, as searchers read it.
 #[async_trait]
 pub trait LogTail: LogSource {
+    /// The partitions that entries lie in, beside those that are `known`, and where the log of each begins.
+    ///
+    /// # Errors
+    /// If the brokers or the store can't be asked.
+    async fn others(&self, known: &Lanes) -> Result<Lanes, SearchError>;
+
     /// The offset after the last record of each of these partitions, or why the brokers can't be asked.
     async fn ends(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, Result<i64, SearchError>>;
 }
@@ -23,15 +33,23 @@ pub trait LogTail: LogSource {
 #[derive(Clone, Debug)]
 pub struct SeekTail {
     pool: SeekPool,
+    /// Knows which partitions there are.
+    reader: Option<LogReader>,
 }
 
 /// How many batches wait for whoever reads.
 const READY: usize = 4;
 
 impl SeekTail {
-    /// Reads through `pool`.
+    /// Reads through `pool`. It knows of no partitions but those that it is asked for.
     pub fn new(pool: SeekPool) -> Self {
-        SeekTail { pool }
+        SeekTail { pool, reader: None }
+    }
+
+    /// Reads all partitions that `reader` knows of.
+    #[must_use]
+    pub fn with_lanes_of(self, reader: LogReader) -> Self {
+        SeekTail { reader: Some(reader), ..self }
     }
 }
 
@@ -58,6 +76,12 @@ impl LogSource for SeekTail {
 
 #[async_trait]
 impl LogTail for SeekTail {
+    async fn others(&self, known: &Lanes) -> Result<Lanes, SearchError> {
+        let Some(reader) = &self.reader else { return Ok(Lanes::new()) };
+        let others = reader.other_lanes(&|partition| known.contains_key(partition)).await;
+        others.map_err(|error| SearchError::Log { is_transient: error.is_transient(), reason: error.to_string() })
+    }
+
     async fn ends(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, Result<i64, SearchError>> {
         let ends = self.pool.ends(partitions.iter().copied()).await;
         ends.into_iter().map(|(partition, end)| (partition, end.map_err(fault))).collect()

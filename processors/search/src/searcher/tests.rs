@@ -18,7 +18,7 @@ use crate::cache::CacheConfig;
 use crate::execute::LookAtAll;
 use crate::fresh::LocalFresh;
 use crate::indexer::{IndexerConfig, indexer};
-use crate::testing::{FakeLog, at, batch, erase};
+use crate::testing::{FakeLog, at, batch, erase, record_time};
 
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -233,6 +233,54 @@ async fn what_is_erased_or_anothers_is_not_found() {
     let none =
         searcher.search(SearchRequest::new("workspace", language::parse("*", Timestamp(0)).unwrap())).await.unwrap();
     assert!(none.found.hits.is_empty());
+}
+
+/// On a new installation, or where partitions were added, and no indexer runs yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_nobody_has_indexed_are_looked_at() {
+    let world = World::new();
+    let log = || FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), is_away: false };
+    check(&world.searcher(Some(log()), None, SearcherConfig::default()), &[(0, 50), (1, 15)]).await;
+    let (mut sink, fresh) = world.indexer("a");
+    sink.open(at(0, 0).partition, 0, 0).await.unwrap();
+    sink.take(&batch(0, 0..20)).await.unwrap();
+    let searcher = world.searcher(Some(log()), None, SearcherConfig::default());
+    searcher.set_fresh(vec![fresh]);
+    check(&searcher, &[(0, 50), (1, 15)]).await;
+}
+
+/// What is past its retention is not found, whether or not it is still in a split.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_expired_is_not_found() {
+    let world = World::new();
+    let (mut sink, fresh) = world.indexer("a");
+    let lane = at(0, 0).partition;
+    sink.open(lane, 0, 0).await.unwrap();
+    for from in [0, 40] {
+        sink.take(&batch(0, from..from + 40)).await.unwrap();
+        sink.flush(Flush::Partition(lane)).await.unwrap();
+    }
+    sink.take(&batch(0, 80..100)).await.unwrap();
+    let log = || FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    let found = async |request: SearchRequest, config| {
+        let searcher = world.searcher(Some(log()), None, config);
+        searcher.set_fresh(vec![fresh.clone()]);
+        let wanted = Wanted { count: true, ..Wanted::default() };
+        let found = searcher.partial(SearchRequest { wanted, limit: 1000, ..request }).await.unwrap();
+        assert_eq!(found.count, found.hits.len() as u64);
+        found.hits.iter().map(|hit| hit.key.position.offset).collect::<Vec<_>>()
+    };
+    for first in [0, 20, 60, 90, 110] {
+        let expected: Vec<_> = (first..120).rev().filter(|offset| offset % 3 == 1).collect();
+        let request = SearchRequest { kept_from: Some(record_time(first)), ..request("*") };
+        assert_eq!(found(request, SearcherConfig::default()).await, expected);
+    }
+    for (days, count) in [(1, 0), (365 * 100, 40)] {
+        let of = Duration::from_secs(days * 86_400);
+        let retention = Retention { default: of / 2, workspaces: [("workspace-1".to_owned(), of)].into() };
+        let config = SearcherConfig { retention: Some(retention), ..SearcherConfig::default() };
+        assert_eq!(found(request("*"), config).await.len(), count);
+    }
 }
 
 /// An indexer that answers may be behind, or not know yet that others go on with its lane: the log has the rest.

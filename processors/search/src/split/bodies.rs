@@ -13,21 +13,23 @@
 //! Numbers are little-endian. The dictionary is some of the bodies themselves, a byte of zero before them so that they
 //! aren't taken for a trained one. Training makes it no more than a twentieth better, and takes as long as compressing.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
 use agentworks_processors::blocks::varint;
 use tantivy::DocId;
 use tantivy::directory::OwnedBytes;
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::bulk::Compressor;
 use zstd::dict::DecoderDictionary;
+use zstd::zstd_safe::{DCtx, get_error_name};
 
 const MAGIC: &[u8; 8] = b"AWBODY01";
 const TRAILER: usize = 16;
 const ENTRY: usize = 16;
 
 /// How many bytes of bodies are compressed together: each hit reads one such block.
-const BLOCK: usize = 32 << 10;
+const BLOCK: usize = 16 << 10;
 /// How long a dictionary is at most; see [`dictionary`].
 const DICTIONARY: usize = 112 << 10;
 /// A dictionary has at most this share of what it is made of, or it would cost more than it saves.
@@ -234,9 +236,9 @@ impl Bodies {
     /// # Errors
     /// If the dictionary is damaged.
     pub fn reader(&self) -> io::Result<BodiesReader<'_>> {
-        let decompressor = match (self.packed_dictionary.is_empty(), self.dictionary.get()) {
-            (true, _) => Decompressor::new()?,
-            (false, Some(known)) => Decompressor::with_prepared_dictionary(known)?,
+        let dictionary = match (self.packed_dictionary.is_empty(), self.dictionary.get()) {
+            (true, _) => None,
+            (false, Some(known)) => Some(known),
             (false, None) => {
                 let unpacked = zstd::bulk::decompress(&self.packed_dictionary, DICTIONARY)?;
                 // What began otherwise would be taken for a trained one.
@@ -244,10 +246,10 @@ impl Bodies {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "the dictionary of bodies is none"));
                 }
                 let made = DecoderDictionary::copy(&unpacked);
-                Decompressor::with_prepared_dictionary(self.dictionary.get_or_init(|| made))?
+                Some(self.dictionary.get_or_init(|| made))
             }
         };
-        Ok(BodiesReader { bodies: self, decompressor, block: None, unpacked: Vec::new(), at: 0, next: 0 })
+        Ok(BodiesReader { bodies: self, dictionary, block: None, unpacked: Vec::new(), at: 0, next: 0 })
     }
 }
 
@@ -257,10 +259,15 @@ impl std::fmt::Debug for Bodies {
     }
 }
 
+thread_local! {
+    /// What unpacks. To make one asks the processor what it can, which in a virtual machine takes as long as a block.
+    static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+}
+
 /// Reads bodies; it keeps the last block unpacked.
 pub struct BodiesReader<'b> {
     bodies: &'b Bodies,
-    decompressor: Decompressor<'b>,
+    dictionary: Option<&'b DecoderDictionary<'static>>,
     block: Option<usize>,
     unpacked: Vec<u8>,
     /// Where in the block the body of the document `next` begins.
@@ -299,7 +306,11 @@ impl BodiesReader<'_> {
         self.unpacked.clear();
         self.unpacked.reserve(unpacked);
         let packed = &self.bodies.blocks[start as usize..end as usize];
-        self.decompressor.decompress_to_buffer(packed, &mut self.unpacked)?;
+        let unpacking = CONTEXT.with_borrow_mut(|context| match self.dictionary {
+            Some(known) => context.decompress_using_ddict(&mut self.unpacked, packed, known.as_ddict()),
+            None => context.decompress(&mut self.unpacked, packed),
+        });
+        unpacking.map_err(|code| io::Error::new(io::ErrorKind::InvalidData, get_error_name(code)))?;
         (self.block, self.at, self.next) = (Some(number), 0, DocId::MAX);
         Ok(())
     }

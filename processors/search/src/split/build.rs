@@ -84,8 +84,20 @@ pub fn rebuild(
     let _ = std::fs::remove_dir_all(&folder);
     let packed = result?;
     let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
-    let meta = SplitMeta { id, bytes, footer, docs, tier, lanes: LaneRange::union(lanes), workspaces };
+    let lanes = LaneRange::union(lanes);
+    for (name, workspace) in &mut workspaces {
+        let own = ranges_of(parts, name);
+        workspace.lanes = if own == lanes { Vec::new() } else { own };
+    }
+    let apart = parts.iter().flat_map(|part| &part.meta().apart);
+    let apart = apart.filter(|name| !workspaces.contains_key(*name)).cloned().collect();
+    let meta = SplitMeta { id, bytes, footer, docs, tier, lanes, workspaces, apart };
     Ok(Some((packed, meta)))
+}
+
+/// The ranges of which no other splits than these have entries of a workspace.
+fn ranges_of(parts: &[Split], workspace: &str) -> Vec<LaneRange> {
+    LaneRange::union(parts.iter().flat_map(|part| part.meta().ranges_of(workspace).iter().copied()))
 }
 
 fn alive_bits(kept: &[DocId], max_doc: DocId) -> Result<AliveBitSet, SearchError> {
@@ -176,10 +188,9 @@ fn keep(
         let position = columns.position(doc)?;
         if keeps(&Found { position, workspace, run, record_time }) {
             kept.push(doc);
-            let one = WorkspaceMeta::of(time, record_time);
             match workspaces.get_mut(workspace) {
-                Some(known) => *known = known.with(one),
-                None => drop(workspaces.insert(workspace.to_owned(), one)),
+                Some(known) => known.add(time, record_time),
+                None => drop(workspaces.insert(workspace.to_owned(), WorkspaceMeta::of(time, record_time))),
             }
         }
     }

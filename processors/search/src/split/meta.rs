@@ -1,6 +1,6 @@
 //! What the manifest says of a split.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -133,7 +133,7 @@ impl fmt::Display for LaneRange {
 }
 
 /// What a split has of a workspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkspaceMeta {
     /// How many entries.
     pub docs: u64,
@@ -141,21 +141,22 @@ pub struct WorkspaceMeta {
     pub times: Times,
     /// Their record timestamps.
     pub record_times: Times,
+    /// The lanes' ranges that they are of, if these are fewer than the split's; see [`SplitMeta::ranges_of`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneRange>,
 }
 
 impl WorkspaceMeta {
     /// One entry.
     pub fn of(time: Timestamp, record_time: Timestamp) -> Self {
-        WorkspaceMeta { docs: 1, times: Times::at(time), record_times: Times::at(record_time) }
+        WorkspaceMeta { docs: 1, times: Times::at(time), record_times: Times::at(record_time), lanes: Vec::new() }
     }
 
-    /// Both together.
-    pub fn with(self, other: WorkspaceMeta) -> Self {
-        WorkspaceMeta {
-            docs: self.docs + other.docs,
-            times: self.times.with(other.times),
-            record_times: self.record_times.with(other.record_times),
-        }
+    /// Counts one entry more.
+    pub fn add(&mut self, time: Timestamp, record_time: Timestamp) {
+        self.docs += 1;
+        self.times = self.times.with(Times::at(time));
+        self.record_times = self.record_times.with(Times::at(record_time));
     }
 }
 
@@ -178,9 +179,22 @@ pub struct SplitMeta {
     pub lanes: Vec<LaneRange>,
     /// The workspaces in it.
     pub workspaces: BTreeMap<String, WorkspaceMeta>,
+    /// Workspaces whose entries of these ranges lie in other splits: those of others that aren't in it had none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub apart: BTreeSet<String>,
 }
 
 impl SplitMeta {
+    /// The lanes' ranges of which no other split has entries of a workspace. A workspace that merging has given a split of
+    /// its own for some ranges, and not for others, has fewer here than the split has.
+    pub fn ranges_of(&self, workspace: &str) -> &[LaneRange] {
+        match self.workspaces.get(workspace) {
+            Some(own) if !own.lanes.is_empty() => &own.lanes,
+            None if self.apart.contains(workspace) => &[],
+            _ => &self.lanes,
+        }
+    }
+
     /// The span of its entries' own timestamps; `None` if it has none.
     pub fn times(&self) -> Option<Times> {
         self.workspaces.values().map(|workspace| workspace.times).reduce(Times::with)

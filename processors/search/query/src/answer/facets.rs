@@ -1,6 +1,6 @@
 //! How often each value of a field was found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use agentworks_schemas::LogEntry;
@@ -70,8 +70,8 @@ impl fmt::Display for FacetField {
 
 /// The values of a field, each with how many entries have it.
 ///
-/// Exact, unless a part of the answer found more than [`MAX_VALUES`] different ones: the rarest of that part are then left
-/// out, and it is told how much that is at most.
+/// Exact, unless there are more than [`MAX_VALUES`] different ones: the rarest are then left out, and it is told how much
+/// that is at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FacetCounts {
     /// By value.
@@ -86,13 +86,7 @@ impl FacetCounts {
     /// The counts of one part, of which the `max` most frequent are kept.
     pub fn new(counts: impl IntoIterator<Item = (String, u64)>, max: usize) -> Self {
         let mut counts: Vec<(String, u64)> = counts.into_iter().filter(|(_, count)| *count > 0).collect();
-        let (mut omitted, mut error) = (0, 0);
-        if counts.len() > max {
-            counts.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
-            let rest = counts.split_off(max);
-            omitted = rest.iter().map(|(_, count)| count).sum();
-            error = rest.first().map_or(0, |(_, count)| *count);
-        }
+        let (omitted, error) = keep_most(&mut counts, max);
         FacetCounts { counts: counts.into_iter().collect(), omitted, error }
     }
 
@@ -103,6 +97,12 @@ impl FacetCounts {
         }
         self.omitted += other.omitted;
         self.error += other.error;
+        if self.counts.len() > 2 * MAX_VALUES {
+            let kept = FacetCounts::new(std::mem::take(&mut self.counts), MAX_VALUES);
+            self.counts = kept.counts;
+            self.omitted += kept.omitted;
+            self.error += kept.error;
+        }
     }
 
     /// The `n` most frequent values, the most frequent first; of those that are as frequent, by value.
@@ -114,9 +114,73 @@ impl FacetCounts {
     }
 }
 
+/// Leaves the `max` most frequent; returns how many entries have the others, and the most of any of those.
+fn keep_most(counts: &mut Vec<(String, u64)>, max: usize) -> (u64, u64) {
+    if counts.len() <= max {
+        return (0, 0);
+    }
+    counts.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+    let rest = counts.split_off(max);
+    (rest.iter().map(|(_, count)| count).sum(), rest.first().map_or(0, |(_, count)| *count))
+}
+
+/// Counts values, of which it keeps no more than memory has room for.
+#[derive(Debug, Default)]
+pub struct Tally {
+    counts: HashMap<String, u64>,
+    omitted: u64,
+    error: u64,
+}
+
+impl Tally {
+    /// So many entries more that have a value.
+    pub fn add(&mut self, value: &str, count: u64) {
+        if let Some(known) = self.counts.get_mut(value) {
+            *known += count;
+            return;
+        }
+        self.counts.insert(value.to_owned(), count);
+        if self.counts.len() > 2 * MAX_VALUES {
+            let mut counts = std::mem::take(&mut self.counts).into_iter().collect();
+            let (omitted, error) = keep_most(&mut counts, MAX_VALUES);
+            self.counts.extend(counts);
+            self.omitted += omitted;
+            self.error += error;
+        }
+    }
+
+    /// What was counted.
+    pub fn finish(self) -> FacetCounts {
+        let mut counts = FacetCounts::new(self.counts, MAX_VALUES);
+        counts.omitted += self.omitted;
+        counts.error += self.error;
+        counts
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_bounded_and_the_most_frequent_stay() {
+        let (mut tally, mut whole) = (Tally::default(), FacetCounts::default());
+        let values = 3 * MAX_VALUES as u64;
+        for number in 0..values {
+            tally.add(&number.to_string(), 1 + number % 2);
+        }
+        tally.add("often", 9);
+        let counts = tally.finish();
+        assert_eq!(counts.counts.len(), MAX_VALUES);
+        assert_eq!(counts.counts.values().sum::<u64>() + counts.omitted, values / 2 * 3 + 9);
+        assert_eq!(counts.top(1), [("often", 9)]);
+        for part in 0..4u64 {
+            let of_part = (0..MAX_VALUES as u64).map(|number| (format!("{part}-{number}"), 1));
+            whole.add(FacetCounts::new(of_part, MAX_VALUES));
+        }
+        assert!(whole.counts.len() <= 2 * MAX_VALUES);
+        assert_eq!(whole.counts.len() as u64 + whole.omitted, 4 * MAX_VALUES as u64);
+    }
 
     #[test]
     fn what_is_left_out_is_told() {

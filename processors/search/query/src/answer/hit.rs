@@ -56,6 +56,22 @@ impl Hit {
     }
 }
 
+/// Where a page ends of itself: with the hit whose body takes it past so many bytes.
+pub const PAGE_BYTES: usize = 8 << 20;
+
+/// Leaves of hits, which are sorted, those that one page may have. Of a page that begins at an offset they are all left: which
+/// of them it begins with isn't known before all parts are merged.
+pub(crate) fn cut(hits: &mut Vec<Hit>, offset: usize) {
+    let mut bytes = 0;
+    let last = hits.iter().position(|hit| {
+        bytes += hit.body.len();
+        bytes >= PAGE_BYTES
+    });
+    if let Some(last) = last.filter(|_| offset == 0) {
+        hits.truncate(last + 1);
+    }
+}
+
 /// Merges hits. One that comes twice, which is a fault of whoever asked for overlapping parts, is shown once.
 pub(super) fn merge(mut left: Vec<Hit>, right: Vec<Hit>, sort: Sort, window: usize) -> Vec<Hit> {
     left.extend(right);

@@ -62,6 +62,7 @@ fn write_test(f: &mut Formatter<'_>, test: &Test) -> fmt::Result {
                 escaped(f, character, index == 0)?;
             }
             f.write_str(match fuzziness {
+                Fuzziness::Zero => "~0",
                 Fuzziness::One => "~1",
                 Fuzziness::Two => "~2",
                 Fuzziness::Auto => "~",

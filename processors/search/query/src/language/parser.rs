@@ -146,7 +146,7 @@ impl<'t> Parser<'t> {
             return self.value(&Field::Any);
         }
         let start = self.at;
-        let name = self.word(true)?;
+        let name = self.word(Some(':'))?;
         if !self.eat(':') {
             self.at = start;
             return self.value(&Field::Any);
@@ -204,7 +204,7 @@ impl<'t> Parser<'t> {
     }
 
     fn word_test(&mut self, field: &Field) -> Parsed<Test> {
-        let word = self.word(false)?;
+        let word = self.word(None)?;
         if word.parts.is_empty() {
             return Err(
                 self.error(self.at, format!("a value of `{field}` was expected here; in quotes it may be anything"))
@@ -232,6 +232,7 @@ impl<'t> Parser<'t> {
         let digits = self.rest().find(|c: char| !c.is_ascii_digit()).unwrap_or(self.rest().len());
         let fuzziness = match &self.rest()[..digits] {
             "" => Fuzziness::Auto,
+            "0" => Fuzziness::Zero,
             "1" => Fuzziness::One,
             "2" => Fuzziness::Two,
             _ => {
@@ -281,14 +282,14 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Up to a delimiter; a colon is one only where a field's name may be.
-    pub(super) fn word(&mut self, name: bool) -> Parsed<Word> {
+    /// Up to a delimiter, or to `end`: a colon ends a field's name alone, and a comma the member of a set.
+    pub(super) fn word(&mut self, end: Option<char>) -> Parsed<Word> {
         let at = self.at;
         let mut parts = Vec::new();
         while let Some(character) = self.peek() {
             match character {
                 '(' | ')' | '[' | ']' | '{' | '}' | '"' | '^' | '~' => break,
-                ':' if name => break,
+                _ if end == Some(character) => break,
                 _ if character.is_whitespace() => break,
                 '\\' => {
                     let escape = self.at;

@@ -74,6 +74,8 @@ fn values_of_every_kind() {
     means("level:(error OR fatal)", "level:error OR level:fatal");
     means("level:IN [error, fatal]", "level:IN [error fatal]");
     means("card:IN [a,b \"c d\"]", "card:IN [a b \"c d\"]");
+    means(r"card:IN [a\,b,c\, d]", r#"card:IN ["a,b" "c," d]"#);
+    means(r#"card:IN ["a,b",\"c]"#, r#"card:IN ["a,b" "\"c"]"#);
     means("level:>=warn", "level:IN [warn error fatal]");
     means("message:(a NOT \"b c\")", "message:a AND NOT message:\"b c\"");
     means("data.x:[1 TO 5]", "data.x:[1 TO 5]");

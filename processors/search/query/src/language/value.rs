@@ -62,7 +62,7 @@ impl Parser<'_> {
         if self.peek() == Some('"') {
             return Ok(Some((self.quoted()?, at)));
         }
-        let word = self.word(false)?;
+        let word = self.word(None)?;
         match word.text() {
             Some(text) if !text.is_empty() => Ok(Some((text, at))),
             None if word.parts.len() == 1 && word.parts[0] == crate::ast::Part::Any => Ok(None),
@@ -125,15 +125,9 @@ impl Parser<'_> {
             self.clause()?;
             let text = match self.peek() {
                 Some('"') => self.quoted()?,
-                _ => match self.word(false)?.text() {
-                    // A comma ends a member, but may be within one in quotes.
-                    Some(text) => match text.split_once(',') {
-                        Some((text, _)) => {
-                            self.at = at + self.text[at..].find(',').unwrap_or_default();
-                            text.to_owned()
-                        }
-                        None => text,
-                    },
+                // A comma ends a member, but may be within one in quotes, or after a backslash.
+                _ => match self.word(Some(','))?.text() {
+                    Some(text) => text,
                     None => return Err(self.error(at, "the members of a set have no wildcards; use `(a* OR b*)`")),
                 },
             };

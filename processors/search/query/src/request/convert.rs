@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agentworks_schemas::codec::Reject;
-use agentworks_schemas::protocol::{LogSearchQuery, LogSearchResult, PositionedEntry, TimelinePoint};
+use agentworks_schemas::protocol::{LogSearchQuery, LogSearchResult, PositionedEntry, SearchCounts, TimelinePoint};
 use agentworks_schemas::{Cursor, Level, Source, Timestamp};
 
 use super::{
@@ -45,7 +45,7 @@ pub enum ConvertError {
 }
 
 /// The search that a client asks for, with the reference's defaults: 100 hits, the newest first, with the distributions
-/// of levels and sources and a timeline. `workspace` and `cards` are those of its token.
+/// of levels and sources and a timeline, unless it does without counts. `workspace` and `cards` are those of its token.
 ///
 /// `text` is found if each of its words is, in the message (which counts double), the component or a value of `data`; words of
 /// letters alone may differ by [`Fuzziness::Auto`]. Of `level`, `source` and `tags` any one must fit.
@@ -95,9 +95,11 @@ pub fn from_protocol(
     request.limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     request.offset = query.offset.unwrap_or(0);
     request.after = query.cursor.as_deref().map(str::parse).transpose()?;
-    let (from, to) = request.times();
-    let interval = interval_for(from, to.or(from.map(|_| now)));
-    request.wanted = Wanted { count: true, distributions: true, timeline: Some(interval), facets: Vec::new() };
+    if query.counts != Some(false) {
+        let (from, to) = request.times();
+        let interval = interval_for(from, to.or(from.map(|_| now)));
+        request.wanted = Wanted { count: true, distributions: true, timeline: Some(interval), facets: Vec::new() };
+    }
     request.check()?;
     Ok(request)
 }
@@ -154,14 +156,17 @@ pub fn to_protocol<'a>(
     let by_name = |names: Vec<&str>, counts: &[u64]| -> BTreeMap<String, u64> {
         names.into_iter().map(str::to_owned).zip(counts.iter().copied()).filter(|(_, count)| *count > 0).collect()
     };
-    Ok(LogSearchResult {
-        logs: logs?,
+    let counts = request.wanted.count.then(|| SearchCounts {
         total_count: found.count,
-        query,
-        execution_time: time,
         level_distribution: by_name(Level::ALL.map(Level::as_str).to_vec(), &found.levels),
         source_distribution: by_name(Source::ALL.map(Source::as_str).to_vec(), &found.sources),
         timeline_data: timeline(&found.timeline, request.wanted.timeline),
+    });
+    Ok(LogSearchResult {
+        logs: logs?,
+        counts,
+        query,
+        execution_time: time,
         cursor: answer.next.map(|after| after.to_string()),
         incomplete: found.incomplete.clone(),
     })

@@ -14,9 +14,8 @@ use crate::answer::SortKey;
 /// The last hit of a page; the next page begins after it.
 ///
 /// Clients see an opaque word: a version, the order that it belongs to, the hit's score, instant and position, all of fixed
-/// width, and a check sum, in URL-safe base64. Whether a hit comes after it doesn't depend on what was found meanwhile: pages
-/// by time neither lose nor repeat one. Pages by relevance do as well as long as the scores stay: an index that has been
-/// merged counts words anew.
+/// width, and a check sum, in URL-safe base64. Whether a hit comes after it doesn't depend on what was found meanwhile, and
+/// an entry's score doesn't on where it lies: pages neither lose nor repeat one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct After {
     /// The order of the search.

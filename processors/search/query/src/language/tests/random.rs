@@ -54,7 +54,7 @@ fn test() -> impl Strategy<Value = Test> {
         4 => text().prop_map(Test::Text),
         1 => text().prop_map(Test::Prefix),
         1 => pattern().prop_map(Test::Wildcard),
-        1 => (text(), select(vec![Fuzziness::One, Fuzziness::Two, Fuzziness::Auto]))
+        1 => (text(), select(vec![Fuzziness::Zero, Fuzziness::One, Fuzziness::Two, Fuzziness::Auto]))
             .prop_filter("a word", |(word, _)| !word.is_empty())
             .prop_map(|(word, fuzziness)| Test::Fuzzy(word, fuzziness)),
         1 => ends(number()).prop_map(Test::Numbers),

@@ -40,6 +40,7 @@ fn every_filter_becomes_a_clause() {
         sort_by: Some("relevance".into()),
         sort_order: Some("asc".into()),
         cursor: None,
+        counts: None,
     };
     let request = from(query).unwrap();
     assert_eq!(
@@ -107,14 +108,25 @@ fn a_timeline_has_its_empty_buckets() {
         ..PartialAnswer::default()
     };
     let mut request = SearchRequest::new("w", Query::All);
-    request.wanted.timeline = Some(10);
+    (request.wanted.count, request.wanted.timeline) = (true, Some(10));
     let answer = found.finish(&request);
     let result = to_protocol(&answer, &request, LogSearchQuery::default(), 12).unwrap();
     assert_eq!(
         serde_json::to_string(&result).unwrap(),
-        r#"{"logs":[],"totalCount":3,"query":{},"executionTime":12,"levelDistribution":{"error":1,"info":2},"sourceDistribution":{"agent":3},"timelineData":[{"timestamp":"1970-01-01T00:00:00.010Z","count":1},{"timestamp":"1970-01-01T00:00:00.020Z","count":0},{"timestamp":"1970-01-01T00:00:00.030Z","count":0},{"timestamp":"1970-01-01T00:00:00.040Z","count":2}]}"#
+        r#"{"logs":[],"totalCount":3,"levelDistribution":{"error":1,"info":2},"sourceDistribution":{"agent":3},"timelineData":[{"timestamp":"1970-01-01T00:00:00.010Z","count":1},{"timestamp":"1970-01-01T00:00:00.020Z","count":0},{"timestamp":"1970-01-01T00:00:00.030Z","count":0},{"timestamp":"1970-01-01T00:00:00.040Z","count":2}],"query":{},"executionTime":12}"#
     );
     request.wanted.timeline = None;
     let sparse = to_protocol(&answer, &request, LogSearchQuery::default(), 12).unwrap();
-    assert_eq!(sparse.timeline_data.len(), 2);
+    assert_eq!(sparse.counts.unwrap().timeline_data.len(), 2);
+}
+
+#[test]
+fn a_page_may_do_without_counts() {
+    let request = from(LogSearchQuery { counts: Some(false), ..LogSearchQuery::default() }).unwrap();
+    assert!(!request.wanted.is_any());
+    let answer = PartialAnswer::default().finish(&request);
+    let result = to_protocol(&answer, &request, LogSearchQuery::default(), 12).unwrap();
+    assert_eq!(serde_json::to_string(&result).unwrap(), r#"{"logs":[],"query":{},"executionTime":12}"#);
+    let request = from(LogSearchQuery { counts: Some(true), ..LogSearchQuery::default() }).unwrap();
+    assert!(request.wanted.count && request.wanted.distributions && request.wanted.timeline.is_some());
 }
