@@ -57,6 +57,7 @@ use crate::Gateway;
 use asked::{Asked, Id, asked};
 
 pub use asked::authorised;
+pub(crate) use error::damage;
 pub use error::{ApiError, recover};
 
 /// All routes of this module. What they don't know is rejected, for other routes to take; what a token doesn't allow is

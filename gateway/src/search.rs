@@ -8,6 +8,7 @@
 //! - [`fault`]: why a search has no answer.
 //! - [`popular`]: which queries a workspace asks most.
 //! - [`analytics`]: a card's, or a workspace's, logs over time.
+//! - [`timeline`]: how many buckets those may have.
 //! - `turns`: how many searches go on.
 
 pub(crate) mod analytics;
@@ -18,15 +19,14 @@ pub(crate) mod popular;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod timeline;
 mod turns;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use agentworks_query::Answer;
-use agentworks_query::request::{
-    After, Facet, MAX_BUCKETS, SearchRequest, from_protocol, interval_for, positioned, to_protocol,
-};
+use agentworks_query::request::{After, Facet, SearchRequest, from_protocol, interval_for, positioned, to_protocol};
+use agentworks_query::{Answer, Query};
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::access::Claims;
 use agentworks_schemas::protocol::{LogSearchQuery, LogSearchResult, PositionedEntry};
@@ -73,6 +73,8 @@ struct Shared {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asking {
     pub(crate) query: LogSearchQuery,
+    /// What every hit must be like, too.
+    pub(crate) also: Option<Query>,
     /// Further bounds of time, either alone.
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
@@ -89,6 +91,8 @@ pub(crate) struct Found {
     pub(crate) query: LogSearchQuery,
     pub(crate) request: SearchRequest,
     pub(crate) answer: Answer,
+    /// From when to when the buckets of its timeline are all told, if since some time.
+    pub(crate) range: Option<timeline::Range>,
     /// How long it took, in milliseconds.
     pub(crate) time: u64,
 }
@@ -103,14 +107,20 @@ impl Search {
     /// Searches what the bearer of these claims may see.
     pub(crate) async fn find(&self, asking: Asking, claims: &Claims) -> Result<Found, SearchFault> {
         let now = Timestamp::now();
-        let request = asking.request(claims, now)?;
+        let mut request = asking.request(claims, now)?;
         let began = Instant::now();
-        let answer = self.ask(request.clone()).await?;
+        let mut answer = self.ask(request.clone()).await?;
         let time = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if self.shared.config.popular && !asking.forget {
             self.shared.popular.note(claims, &asking.query, now);
         }
-        Ok(Found { query: asking.query, request, answer, time })
+        let (counts, range) = (&mut answer.found.timeline, range(&request, now));
+        match (asking.interval, &mut request.wanted.timeline) {
+            (Some(chosen), _) => timeline::check_found(counts, range, chosen)?,
+            (None, Some(interval)) => *interval = timeline::fit(counts, range, *interval),
+            (None, None) => {}
+        }
+        Ok(Found { query: asking.query, request, answer, range, time })
     }
 
     /// Searches, in its turn among the others of the workspace.
@@ -139,38 +149,31 @@ impl Asking {
             return Err(SearchFault::Invalid(message));
         }
         let mut request = from_protocol(&self.query, &claims.workspace, claims.cards.clone(), now)?;
+        let queries = [std::mem::replace(&mut request.query, Query::All)].into_iter().chain(self.also.clone());
+        request.query = Query::and(queries.filter(|query| *query != Query::All));
         request.from = request.from.max(self.since);
         request.to = [request.to, self.until].into_iter().flatten().min();
         let (from, to) = request.times();
         let to = to.or(from.map(|_| now));
-        request.wanted.timeline = Some(match self.interval {
-            None => interval_for(from, to),
-            Some(interval) => checked_interval(interval, from, to)?,
-        });
+        request.wanted.timeline = match (self.interval, request.wanted.count) {
+            (None, true) => Some(interval_for(from, to)),
+            (None, false) => None,
+            (Some(interval), true) => Some(timeline::checked(interval, from, to)?),
+            (Some(_), false) => {
+                let message = "interval: without counts there is no timeline; leave one of them out";
+                return Err(SearchFault::Invalid(message.to_owned()));
+            }
+        };
         request.wanted.facets.clone_from(&self.facets);
         request.check().map_err(|error| SearchFault::Invalid(error.to_string()))?;
         Ok(request)
     }
 }
 
-/// An interval that doesn't make more buckets than anybody wants to see.
-fn checked_interval(interval: i64, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<i64, SearchFault> {
-    if interval < 1 {
-        return Err(SearchFault::Invalid(format!("interval: {interval} ms is not a length of time")));
-    }
-    let (Some(from), Some(to)) = (from, to) else {
-        let message = "interval: it needs a range of time; give since, too, or leave it out";
-        return Err(SearchFault::Invalid(message.to_owned()));
-    };
-    let buckets = to.0.saturating_sub(from.0) / interval;
-    if buckets >= MAX_BUCKETS as i64 {
-        let message = format!(
-            "interval: {interval} ms make {buckets} buckets of this range, and there are at most {MAX_BUCKETS}; take a \
-             longer one, or a shorter range"
-        );
-        return Err(SearchFault::Invalid(message));
-    }
-    Ok(interval)
+/// The range that a search is asked to count: an open end is now.
+fn range(request: &SearchRequest, now: Timestamp) -> Option<timeline::Range> {
+    let (from, to) = request.times();
+    from.map(|from| (from.0, to.unwrap_or(now).0))
 }
 
 impl Found {

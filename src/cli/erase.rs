@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use agentworks_processors::erasure::{Receipt, Target};
+use agentworks_processors::erasure::{Receipt, Replaced, Target, TierState};
 use agentworks_schemas::Timestamp;
 use anyhow::Context;
 use clap::Parser;
@@ -14,7 +14,8 @@ use super::client::{Failure, GatewayArgs, finish, http};
 ///
 /// When this command returns, nobody can read through AgentWorks what the run or the workspace had on the log and in any
 /// tier; it takes some seconds. Then the tiers are cleared. The receipt says for each since when it is unreadable, and by
-/// when it is physically gone; `agentworks erase --list` shows how far that is. What is written afterwards is not erased.
+/// when it is physically gone; `agentworks erase --list` shows how far that is, with `--json` also which of the archive's
+/// files were replaced. What is written afterwards is not erased.
 /// It takes a token with the role operator.
 #[derive(Debug, Parser)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["workspace", "run", "list"]))]
@@ -93,6 +94,17 @@ fn confirmed(kind: &str, name: &str) -> Result<bool, Failure> {
     Ok(answer.trim_end_matches(['\r', '\n']) == name)
 }
 
+/// What went with a tier's clearing.
+fn went(state: &TierState) -> String {
+    let rows = format!("{} rows", state.rows);
+    match &state.replaced {
+        None => rows,
+        // Of splits it isn't known.
+        Some(Replaced { files, .. }) if state.rows == 0 => format!("{files} files replaced"),
+        Some(Replaced { files, .. }) => format!("{rows}, {files} files replaced"),
+    }
+}
+
 fn print(receipt: &Receipt, out: &mut impl Write) -> io::Result<()> {
     let erasure = &receipt.erasure;
     let what = match &erasure.target {
@@ -102,7 +114,7 @@ fn print(receipt: &Receipt, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "erased {what} at {} ({}), asked for by {}", erasure.at, erasure.id, erasure.by)?;
     for state in &receipt.tiers {
         let gone = match (state.cleared, state.gone_by) {
-            (Some(at), _) => format!("cleared {at}, {} rows", state.rows),
+            (Some(at), _) => format!("cleared {at}, {}", went(state)),
             (None, Some(by)) => format!("gone by {by}"),
             (None, None) => "not known yet".to_owned(),
         };

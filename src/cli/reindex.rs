@@ -142,7 +142,7 @@ fn told(split: &SplitMeta) -> String {
 }
 
 /// A time as the query language takes it.
-fn moment(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
+pub(super) fn moment(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
     let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
     match parse(&format!("since:\"{quoted}\""), now) {
         Ok(Query::Match(_, Test::Times(Ends { lower: Bound::Included(at), .. }))) => Ok(at),

@@ -2,9 +2,10 @@
 
 mod counts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
+use agentworks_query::language::MAX_LENGTH;
 use agentworks_query::{ParseError, parse};
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::protocol::TimelinePoint;
@@ -17,6 +18,7 @@ use serde_json::value::RawValue;
 use super::client::http::post_json;
 use super::client::print::{Output, Printer};
 use super::client::{Endpoint, Failure, GatewayArgs, exit_on_interrupt, finish};
+use super::reindex::moment;
 use counts::{Counted, Values};
 
 /// The most that a gateway puts on a page.
@@ -25,8 +27,8 @@ const PAGE: usize = 1000;
 /// Search all that was logged.
 ///
 /// QUERY is in the query language: words, "phrases in quotes", FIELD:VALUE, AND, OR, NOT, parentheses; the words of several
-/// arguments must all be found. The newest hits are printed, the newest of them last. What is said of the search itself goes to
-/// standard error.
+/// arguments must all be found. The newest hits are printed, the newest of them last; with `--order asc` the oldest, and with
+/// `--sort relevance` those that fit best, which come first. What is said of the search itself goes to standard error.
 #[derive(Debug, Parser)]
 #[command(
     after_help = "Examples:\n  agentworks search timeout\n  agentworks search 'level:>=warn \"rate limit\"' --since 2h\n  \
@@ -38,6 +40,9 @@ pub(crate) struct Args {
     gateway: GatewayArgs,
     /// What to look for; everything, if nothing is said
     query: Vec<String>,
+    /// Words that must all be there, or words near them, in the message, the component or `data`
+    #[arg(long, value_name = "WORDS")]
+    text: Option<String>,
     /// Only lines that are not older: `2h`, `1d12h`, 2025-12-02, 2025-12-02T10:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -53,9 +58,18 @@ pub(crate) struct Args {
     /// How many lines are printed; 0 to count alone
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// Which lines, if there are more: the newest, or those that fit best, which then come first
+    /// By what lines are chosen, if there are more
     #[arg(long, value_enum, default_value_t = Sort::Timestamp)]
     sort: Sort,
+    /// From which end: the newest or those that fit best, or the oldest or those that fit least
+    #[arg(long, value_enum, default_value_t = Order::Desc)]
+    order: Order,
+    /// How many lines are left out before; with the limit 10,000 at most, beyond that by cursor
+    #[arg(long, value_name = "N", conflicts_with = "cursor")]
+    offset: Option<usize>,
+    /// Go on where a search has ended, which told this cursor
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
     /// How lines are printed
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -65,18 +79,29 @@ pub(crate) struct Args {
     /// Show how many there are, and when
     #[arg(long)]
     histogram: bool,
-    /// Tell how the query was understood, and what it cost
+    /// Tell how the query was understood; with the token of an operator also what it cost, and the plan
     #[arg(long)]
     explain: bool,
 }
 
-/// In which order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// By what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 enum Sort {
     /// By time
     Timestamp,
     /// By how well they fit
     Relevance,
+}
+
+/// Which end comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    /// The newest, or those that fit best
+    Desc,
+    /// The oldest, or those that fit least
+    Asc,
 }
 
 /// What the gateway is asked.
@@ -86,20 +111,26 @@ struct Question {
     #[serde(skip_serializing_if = "String::is_empty")]
     q: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     card_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
+    since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<String>,
+    until: Option<Timestamp>,
     limit: usize,
-    sort_by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<usize>,
+    sort_by: Sort,
+    sort_order: Order,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     facets: Vec<String>,
     explain: bool,
+    counts: bool,
 }
 
 /// A page of what was found. Entries are kept as they were written.
@@ -107,8 +138,11 @@ struct Question {
 #[serde(rename_all = "camelCase")]
 struct Page {
     logs: Vec<Box<RawValue>>,
+    /// Absent of pages after the first, as what else is counted.
+    #[serde(default)]
     total_count: u64,
     execution_time: u64,
+    #[serde(default)]
     timeline_data: Vec<TimelinePoint>,
     cursor: Option<String>,
     #[serde(default)]
@@ -128,34 +162,30 @@ impl Args {
         let endpoint = self.gateway.endpoint()?;
         exit_on_interrupt();
         let mut printer = Printer::stdout(self.output).afield();
-        let mut question = Question {
-            q: self.query.join(" "),
-            card_id: self.card,
-            run_id: self.run,
-            since: self.since,
-            until: self.until,
-            limit: self.limit.min(PAGE),
-            sort_by: if self.sort == Sort::Timestamp { "timestamp" } else { "relevance" },
-            cursor: None,
-            facets: self.facet,
-            explain: self.explain,
-        };
-        // Here already, so that the place can be pointed at.
-        parse(&question.q, Timestamp::now()).map_err(|error| unreadable(&error))?;
+        let is_newest = self.sort == Sort::Timestamp && self.order == Order::Desc;
+        let is_within = self.offset.is_some() || self.cursor.is_some();
+        let (limit, histogram) = (self.limit, self.histogram);
+        let mut question = self.question(Timestamp::now())?;
+        // Here already, so that the place can be pointed at; and so that its times are the same for every page.
+        let resolved = parse(&question.q, Timestamp::now()).map_err(|error| unreadable(&error))?.to_string();
         let first = ask(&endpoint, &question).await?;
-        let mut lines = Vec::new();
+        let mut lines = first.logs.clone();
         let mut cursor = first.cursor.clone();
-        lines.extend(first.logs.iter().cloned());
-        (question.facets, question.explain) = (Vec::new(), false);
-        while lines.len() < self.limit
+        let mut incomplete: BTreeSet<_> = first.incomplete.iter().cloned().collect();
+        question.only_hits();
+        if resolved.len() <= MAX_LENGTH {
+            question.q = resolved;
+        }
+        while lines.len() < limit
             && let Some(next) = cursor
         {
-            (question.limit, question.cursor) = ((self.limit - lines.len()).min(PAGE), Some(next));
+            (question.limit, question.cursor) = ((limit - lines.len()).min(PAGE), Some(next));
             let page = ask(&endpoint, &question).await?;
             lines.extend(page.logs);
+            incomplete.extend(page.incomplete);
             cursor = page.cursor;
         }
-        if self.sort == Sort::Timestamp {
+        if is_newest {
             lines.reverse();
         }
         for line in &lines {
@@ -164,13 +194,46 @@ impl Args {
         let counted = Counted {
             total_count: first.total_count,
             facets: &first.facets,
-            timeline_data: self.histogram.then_some(first.timeline_data.as_slice()),
+            timeline_data: histogram.then_some(first.timeline_data.as_slice()),
             explanation: first.explanation.as_ref(),
         };
         counted.print(&mut printer)?;
         printer.flush()?;
-        report(&first, lines.len(), self.limit);
+        for reason in &incomplete {
+            eprintln!("search: not all was searched: {reason}");
+        }
+        let shown = lines.len();
+        let next = cursor.filter(|_| is_within || first.total_count > shown as u64);
+        eprintln!("{}", summary(&first, shown, next.as_deref()));
         Ok(())
+    }
+
+    /// What the gateway is asked first. Times like `2h` are told from `now` once, for all pages.
+    fn question(self, now: Timestamp) -> Result<Question, Failure> {
+        let instant = |flag, text: Option<String>| text.map(|text| moment(flag, &text, now)).transpose();
+        Ok(Question {
+            q: self.query.join(" "),
+            text: self.text,
+            card_id: self.card,
+            run_id: self.run,
+            since: instant("--since", self.since)?,
+            until: instant("--until", self.until)?,
+            limit: self.limit.min(PAGE),
+            offset: self.offset,
+            sort_by: self.sort,
+            sort_order: self.order,
+            cursor: self.cursor,
+            facets: self.facet,
+            explain: self.explain,
+            counts: true,
+        })
+    }
+}
+
+impl Question {
+    /// Leaves out what the first page has told of all.
+    fn only_hits(&mut self) {
+        (self.offset, self.facets, self.explain, self.counts) = (None, Vec::new(), false, false);
     }
 }
 
@@ -178,18 +241,14 @@ async fn ask(endpoint: &Endpoint, question: &Question) -> Result<Page, Failure> 
     post_json(endpoint, &["search"], question).await
 }
 
-/// Says how many there are, and what could not be looked at.
-fn report(page: &Page, shown: usize, limit: usize) {
-    for reason in &page.incomplete {
-        eprintln!("search: not all was searched: {reason}");
-    }
-    let (total, time) = (page.total_count, page.execution_time);
-    let more = if limit > 0 && total > shown as u64 {
-        format!("; {shown} are shown, --limit N shows N")
-    } else {
-        String::new()
+/// How many there are, and how to see more of them.
+fn summary(first: &Page, shown: usize, next: Option<&str>) -> String {
+    let (total, time) = (first.total_count, first.execution_time);
+    let more = match next {
+        Some(next) => format!("; {shown} are shown, --limit N shows N, --cursor {next} those that follow"),
+        None => String::new(),
     };
-    eprintln!("search: {total} found in {time} ms{more}");
+    format!("search: {total} found in {time} ms{more}")
 }
 
 /// A query that can't be read, with the place pointed at.
@@ -219,19 +278,44 @@ mod tests {
     fn a_question_says_what_was_said_and_no_more() {
         let args = Args::try_parse_from(["search", "disk", "full", "--since", "2h", "--facet", "card"]).unwrap();
         assert_eq!((args.query.join(" "), args.limit, args.facet), ("disk full".into(), 100, vec!["card".to_owned()]));
-        let question = Question {
-            q: String::new(),
-            card_id: None,
-            run_id: None,
-            since: None,
-            until: None,
-            limit: 5,
-            sort_by: "timestamp",
-            cursor: None,
-            facets: Vec::new(),
-            explain: false,
+        let question = |args: &[&str]| {
+            let args = Args::try_parse_from(["search"].iter().chain(args)).unwrap();
+            args.question("2025-12-02T10:00:00Z".parse().unwrap()).unwrap()
         };
-        assert_eq!(serde_json::to_string(&question).unwrap(), r#"{"limit":5,"sortBy":"timestamp","explain":false}"#);
+        let json = |question: &Question| serde_json::to_string(question).unwrap();
+        assert_eq!(
+            json(&question(&["-n", "5"])),
+            r#"{"limit":5,"sortBy":"timestamp","sortOrder":"desc","explain":false,"counts":true}"#
+        );
+        let mut whole = question(&[
+            "disk",
+            "--text",
+            "ful",
+            "--since",
+            "2h",
+            "--until",
+            "2025-12-02",
+            "--offset",
+            "7",
+            "--sort",
+            "relevance",
+            "--order",
+            "asc",
+            "--facet",
+            "card",
+            "--explain",
+        ]);
+        assert_eq!(
+            json(&whole),
+            r#"{"q":"disk","text":"ful","since":"2025-12-02T08:00:00.000Z","until":"2025-12-02T00:00:00.000Z","limit":100,"offset":7,"sortBy":"relevance","sortOrder":"asc","facets":["card"],"explain":true,"counts":true}"#
+        );
+        whole.only_hits();
+        assert_eq!(
+            json(&whole),
+            r#"{"q":"disk","text":"ful","since":"2025-12-02T08:00:00.000Z","until":"2025-12-02T00:00:00.000Z","limit":100,"sortBy":"relevance","sortOrder":"asc","explain":false,"counts":false}"#
+        );
+        assert!(Args::try_parse_from(["search", "--offset", "1", "--cursor", "AA"]).is_err());
+        assert_eq!(json(&question(&["--cursor", "AA", "-n", "1"])).matches(r#""cursor":"AA""#).count(), 1);
     }
 
     #[test]
@@ -242,5 +326,10 @@ mod tests {
         let page: Page = serde_json::from_str(json).unwrap();
         assert_eq!((page.logs.len(), page.total_count, page.cursor.as_deref()), (1, 3, Some("AA")));
         assert_eq!(page.logs[0].get(), r#"{"position":"AQ","id":"i"}"#);
+        assert_eq!(summary(&page, 3, None), "search: 3 found in 7 ms");
+        let more = summary(&page, 1, page.cursor.as_deref());
+        assert_eq!(more, "search: 3 found in 7 ms; 1 are shown, --limit N shows N, --cursor AA those that follow");
+        let later: Page = serde_json::from_str(r#"{"logs":[],"query":{},"executionTime":7}"#).unwrap();
+        assert!(later.cursor.is_none() && later.timeline_data.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentworks_archive::Maintenance;
-use agentworks_processors::erasure::{Clear, Erasure, Tier};
+use agentworks_processors::erasure::{Clear, Clearing, Erasure, Tier};
 use agentworks_processors::sink::SinkError;
 use agentworks_schemas::Timestamp;
 use agentworks_search::maintain::{Erased, Maintainer};
@@ -23,12 +23,12 @@ impl Clear for ErasedFromArchive {
         Tier::Archive
     }
 
-    async fn clear(&self, erasure: &Erasure) -> Result<Option<(u64, Timestamp)>, SinkError> {
+    async fn clear(&self, erasure: &Erasure, clearing: &mut Clearing) -> Result<Option<Timestamp>, SinkError> {
         if !self.maintenance.has_passed(erasure).await? {
             return Ok(None);
         }
-        let changed = self.maintenance.erase(erasure).await?;
-        Ok(Some((changed.removed, in_time(self.grace))))
+        self.maintenance.erase(erasure, clearing).await?;
+        Ok(Some(in_time(self.grace)))
     }
 }
 
@@ -46,10 +46,13 @@ impl Clear for ErasedFromIndex {
         Tier::Search
     }
 
-    async fn clear(&self, erasure: &Erasure) -> Result<Option<(u64, Timestamp)>, SinkError> {
+    async fn clear(&self, erasure: &Erasure, clearing: &mut Clearing) -> Result<Option<Timestamp>, SinkError> {
         match self.maintainer.erase(erasure).await? {
             Erased::NotYet => Ok(None),
-            Erased::Done(rewritten) => Ok(Some((rewritten as u64, in_time(self.grace)))),
+            Erased::Done(rewritten) => {
+                clearing.replaced.files += rewritten as u64;
+                Ok(Some(in_time(self.grace)))
+            }
         }
     }
 }

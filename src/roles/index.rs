@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::SeekPool;
-
 use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
+use agentworks_processors::reader::LogReader;
 use agentworks_processors::sink::Sink;
 use agentworks_search::cache::{CacheConfig, SplitCache};
 use agentworks_search::exec::ByTerms;
@@ -72,11 +72,16 @@ impl Splits {
     }
 
     /// What searches them, and the log beyond them.
-    pub(crate) fn searcher(&self, config: &config::Search, erasures: Erasures, seek: SeekPool) -> Searcher {
-        let searching = SearcherConfig { deadline: config.deadline.0, tail: config.tail, ..SearcherConfig::default() };
+    pub(crate) fn searcher(&self, config: &config::Search, reader: &LogReader, seek: SeekPool) -> Searcher {
+        let searching = SearcherConfig {
+            deadline: config.deadline.0,
+            tail: config.tail,
+            retention: Some(config.retention()),
+            ..SearcherConfig::default()
+        };
         let (manifest, cache) = (self.manifest.clone(), self.cache.clone());
-        let tail: Arc<dyn LogTail> = Arc::new(SeekTail::new(seek));
-        Searcher::new(manifest, cache, executor(), Some(erasures), Some(tail), searching)
+        let tail: Arc<dyn LogTail> = Arc::new(SeekTail::new(seek).with_lanes_of(reader.clone()));
+        Searcher::new(manifest, cache, executor(), Some(reader.erasures().clone()), Some(tail), searching)
     }
 }
 

@@ -164,7 +164,10 @@ impl<'a> Start<'a> {
         let alone = Sharing::default();
         let sharing = if config.hot.zstd_level == config.warm.zstd_level { sharing } else { &alone };
         Ok(match name {
-            "hot" => Box::new(HotSink::new(store.clone(), config.hot.sink(), self.registry)?.sharing(sharing)),
+            "hot" => {
+                let hot = HotSink::new(store.clone(), config.hot.sink(), self.registry)?.sharing(sharing);
+                Box::new(hot.erasures(self.erasures()))
+            }
             "warm" => Box::new(WarmSink::new(store.clone(), config.warm.sink(), self.registry)?.sharing(sharing)),
             "runs" => {
                 let runs = RunsSink::new(store.clone(), config.runs.sink()).erasures(self.erasures());
@@ -182,6 +185,7 @@ impl<'a> Start<'a> {
             "archive" => {
                 let archive = self.objects()?.1.clone();
                 let keeping = Maintenance::new(archive.clone(), config.archive.maintenance())?;
+                keeping.register(self.registry);
                 self.upkeep.spawn(keeping.work(config.archive.maintain.0));
                 Box::new(ArchiveSink::new(archive, config.archive.sink(), self.registry)?.erasures(self.erasures()))
             }

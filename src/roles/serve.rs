@@ -78,7 +78,7 @@ pub(crate) fn gateway(
         let maintenance = Maintenance::new(archive.clone(), config.archive.maintenance())?;
         elsewhere.push(Arc::new(ErasedFromArchive { maintenance, grace: config.archive.grace.0 }));
         elsewhere.push(Arc::new(splits.erased(&config.search, reader.erasures().clone())?));
-        let searcher = splits.searcher(&config.search, reader.erasures().clone(), seek.clone());
+        let searcher = splits.searcher(&config.search, &reader, seek.clone());
         let own: Vec<_> = indexing.here.map(Index::fresh).into_iter().collect();
         searcher.set_fresh(own.clone());
         if let Some(key) = indexing.elsewhere {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_objects::Objects;
 use agentworks_processors::erasure::Erasures;
+use agentworks_processors::reader::LogReader;
 use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_search::cache::{CacheConfig, SplitCache};
 use agentworks_search::exec::ByTerms;
@@ -43,7 +44,8 @@ impl Index {
         };
         let runtime = Runtime::start(config).unwrap();
         let cache = SplitCache::new(objects, CacheConfig::new(folder.join("splits"))).unwrap();
-        let tail = SeekTail::new(SeekPool::new(settings.clone(), 2));
+        let pool = SeekPool::new(settings.clone(), 2);
+        let tail = SeekTail::new(pool.clone()).with_lanes_of(LogReader::new(store.clone(), pool));
         let execute = Arc::new(ByTerms::default());
         let searcher = Searcher::new(
             manifest,

@@ -105,7 +105,6 @@ impl Stack {
         let mut registry = Registry::default();
 
         let sharing = Sharing::default();
-        let hot = HotSink::new(store.clone(), config.hot, &mut registry).unwrap().sharing(&sharing);
         let warm = WarmSink::new(store.clone(), config.warm, &mut registry).unwrap().sharing(&sharing);
         let group = format!("{prefix}store");
         let seek = SeekPool::new(settings.clone(), 4);
@@ -113,6 +112,8 @@ impl Stack {
             Some(cold) => LogReader::with_cold(store.clone(), seek.clone(), cold),
             None => LogReader::new(store.clone(), seek.clone()),
         };
+        let hot = HotSink::new(store.clone(), config.hot, &mut registry).unwrap().sharing(&sharing);
+        let hot = hot.erasures(reader.erasures().clone());
         let runs = RunsSink::new(store.clone(), RunsConfig::default()).erasures(reader.erasures().clone());
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(hot), Box::new(warm), Box::new(runs)];
         let runtime = RuntimeConfig::new(settings.clone(), group, store.clone(), sinks);

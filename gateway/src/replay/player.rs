@@ -17,6 +17,7 @@ use super::ahead::Item;
 use super::clock::{Clock, estimate};
 use super::frames::Frames;
 use super::track::Track;
+use crate::rest::damage;
 use crate::session::error_frame;
 use crate::socket::{Closed, Frame, Outbox};
 
@@ -136,8 +137,12 @@ impl Player {
                 warn!(%error, "a replay can't go on");
                 self.shared.metrics.replay_errors.inc();
                 self.shared.metrics.tenants.of(self.shared.grant.workspace()).replay_failed();
-                let message = format!("replay {} can't go on: the run can't be read; try again", self.frames.id());
-                self.say(error_frame(ErrorCode::Internal, message, Some("replay_run"))).await;
+                let id = self.frames.id();
+                let (code, message) = match damage(&error) {
+                    Some(message) => (ErrorCode::HistoryDamaged, format!("replay {id} can't go on: {message}")),
+                    None => (ErrorCode::Internal, format!("replay {id} can't go on: the run can't be read; try again")),
+                };
+                self.say(error_frame(code, message, Some("replay_run"))).await;
             }
         }
     }

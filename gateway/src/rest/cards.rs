@@ -49,7 +49,9 @@ struct OneCard {
 pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
     let limit = asked.params.limit(DEFAULT_LIMIT, LIMITS)?;
     asked.params.finish()?;
-    let cards = readable(&asked, limit).await?;
+    let claims = &asked.claims;
+    let may_read = |card: &str| claims.may_read(&claims.workspace, card);
+    let cards = asked.gateway.reader.cards(&claims.workspace, limit, &may_read).await?;
     Ok(json(&Cards { cards: cards.into_iter().map(Card::from).collect() }))
 }
 
@@ -58,7 +60,7 @@ pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
 pub(super) async fn show(Id(card): Id, asked: Asked) -> Result<Response, ApiError> {
     asked.check_card(&card)?;
     asked.params.finish()?;
-    let seen = readable(&asked, usize::MAX).await?.into_iter().find(|info| info.card == card);
+    let seen = asked.gateway.reader.card(&asked.claims.workspace, &card).await?;
     let active_run = asked.gateway.reader.active_run(&asked.claims.workspace, &card).await?;
     Ok(json(&OneCard { card_id: card, last_seen: seen.map(|info| info.last_seen), active_run }))
 }
@@ -93,15 +95,4 @@ pub(super) async fn home(Id(card): Id, asked: Asked) -> Result<Response, ApiErro
     let is_self = url == *router.name();
     let members = router.ring().members().iter().map(ToString::to_string).collect();
     Ok(json(&Home { card_id: card, lane, gateway: GatewayUrl { url: url.to_string() }, is_self, members }))
-}
-
-/// The first `limit` cards that the token allows.
-async fn readable(asked: &Asked, limit: usize) -> Result<Vec<CardInfo>, ApiError> {
-    let claims = &asked.claims;
-    // With a list of cards in the token, those among the newest `limit` are not the newest `limit` of those.
-    let reach = if claims.cards.is_some() { usize::MAX } else { limit };
-    let mut cards = asked.gateway.reader.cards(&claims.workspace, reach).await?;
-    cards.retain(|info| claims.may_read(&claims.workspace, &info.card));
-    cards.truncate(limit);
-    Ok(cards)
 }

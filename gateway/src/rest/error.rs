@@ -47,6 +47,8 @@ pub enum ApiError {
     Conflict(String),
     /// `position_gone`: 410. The position is of a topic that has been made again since.
     Gone,
+    /// `history_damaged`: 500. A part of the history can't be read until it is mended; the message says which.
+    Damaged(String),
     /// `unavailable`: 503. Trying again may help.
     Unavailable,
     /// `internal`: 500. The gateway's own fault; its log says more.
@@ -79,6 +81,7 @@ impl ApiError {
             }
             ApiError::Conflict(message) => (StatusCode::CONFLICT, "conflict", message.clone()),
             ApiError::Gone => (StatusCode::GONE, "position_gone", ReadError::Epoch.to_string()),
+            ApiError::Damaged(message) => (StatusCode::INTERNAL_SERVER_ERROR, "history_damaged", message.clone()),
             ApiError::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -138,8 +141,20 @@ impl From<ReadError> for ApiError {
         }
         let transient = error.is_transient();
         tracing::warn!(%error, transient, "a request could not be answered");
+        if let Some(message) = damage(&error) {
+            return ApiError::Damaged(message);
+        }
         if transient { ApiError::Unavailable } else { ApiError::Internal }
     }
+}
+
+/// What clients are told of history that is damaged, without the names of files, which the log has; `None` of other faults.
+pub(crate) fn damage(error: &ReadError) -> Option<String> {
+    let ReadError::Damaged { partition, from, to, .. } = error else { return None };
+    Some(format!(
+        "the archive is damaged in what it has of {partition}, offsets {from} to {to}, which can't be read; an operator is to \
+         run `agentworks archive verify` and then `agentworks archive rebuild`, and finds the file in the gateway's log"
+    ))
 }
 
 impl From<SinkError> for ApiError {
@@ -209,6 +224,16 @@ mod tests {
         let away = ReadError::Kafka(KafkaError::Unavailable("no broker".to_owned()));
         assert_eq!(ApiError::from(away), ApiError::Unavailable);
         assert_eq!(ApiError::from(ReadError::Epoch), ApiError::Gone);
+    }
+
+    #[test]
+    fn damage_is_told_with_its_place_and_the_remedy_and_no_file() {
+        let partition = agentworks_schemas::TopicPartition::new(agentworks_schemas::Topic::AgentLogs, 3);
+        let reason = "entries/date=2025-12-02/part-1.parquet: its footer is not what was written".to_owned();
+        let (status, code, message) = ApiError::from(ReadError::Damaged { partition, from: 5, to: 9, reason }).parts();
+        assert_eq!((status, code.as_str()), (StatusCode::INTERNAL_SERVER_ERROR, "history_damaged"));
+        assert!(message.contains("offsets 5 to 9") && message.contains("archive verify"), "{message}");
+        assert!(message.contains(&partition.to_string()) && !message.contains("parquet"), "{message}");
     }
 
     #[test]

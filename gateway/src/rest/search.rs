@@ -2,7 +2,7 @@
 //!
 //! - [`asking`]: a search, from parameters and from a body.
 //! - [`counts`]: facets and histograms.
-//! - [`fields`]: what can be searched.
+//! - [`fields`], [`sample`]: what can be searched.
 //! - [`context`]: what stands around a hit in its run.
 //! - [`analytics`]: a card's logs over time.
 
@@ -11,13 +11,15 @@ mod asking;
 mod context;
 mod counts;
 mod fields;
+mod sample;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::Duration;
 
 use agentworks_query::answer::Cost;
-use agentworks_query::request::{Facet, Sort};
+use agentworks_query::request::{Facet, SearchRequest, Sort};
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::protocol::LogSearchResult;
 use agentworks_search::searcher::SearchPlan;
@@ -78,7 +80,7 @@ struct Answered<'a> {
 }
 
 /// The values of a field.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Values<'a> {
     /// The most frequent first.
@@ -90,9 +92,9 @@ struct Values<'a> {
     error: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Value<'a> {
-    value: &'a str,
+    value: Cow<'a, str>,
     count: u64,
 }
 
@@ -100,7 +102,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// How a search was understood, and what it cost.
+/// How a search was understood, and to operators what it cost.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Explanation {
@@ -111,22 +113,34 @@ struct Explanation {
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<Timestamp>,
     sort: Sort,
+    #[serde(flatten)]
+    inside: Option<Inside>,
+}
+
+/// What is told to operators alone: segments are shared, so that each of these figures tells of the words of all workspaces.
+#[derive(Serialize)]
+struct Inside {
     cost: Cost,
-    /// Which splits and segments it takes, for operators.
+    /// Which splits and segments it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<SearchPlan>,
 }
 
 impl Explanation {
     async fn of(asked: &Asked, found: &Found) -> Result<Self, ApiError> {
-        // It tells how frequent words are, whoever's.
-        let plan = match asked.operator() {
-            Ok(_) => asked.search()?.plan(found.request.clone()).await?,
+        let inside = match asked.operator() {
+            Ok(_) => {
+                let plan = asked.search()?.plan(found.request.clone()).await?;
+                Some(Inside { cost: found.answer.found.cost, plan })
+            }
             Err(_) => None,
         };
-        let (from, to) = found.request.times();
-        let (query, sort, cost) = (found.request.query.to_string(), found.request.sort, found.answer.found.cost);
-        Ok(Explanation { query, from, to, sort, cost, plan })
+        Ok(Explanation::new(&found.request, inside))
+    }
+
+    fn new(request: &SearchRequest, inside: Option<Inside>) -> Self {
+        let (from, to) = request.times();
+        Explanation { query: request.query.to_string(), from, to, sort: request.sort, inside }
     }
 }
 
@@ -134,7 +148,8 @@ impl Explanation {
 fn values<'a>(found: &'a Found, facets: &[Facet]) -> BTreeMap<&'static str, Values<'a>> {
     let of = |facet: &Facet| {
         let counts = found.answer.found.facets.get(&facet.field)?;
-        let values: Vec<_> = counts.top(facet.top).into_iter().map(|(value, count)| Value { value, count }).collect();
+        let values: Vec<_> =
+            counts.top(facet.top).into_iter().map(|(value, count)| Value { value: value.into(), count }).collect();
         let all = counts.counts.values().sum::<u64>() + counts.omitted;
         let others = all - values.iter().map(|value| value.count).sum::<u64>();
         Some((facet.field.name(), Values { values, others, error: counts.error }))
@@ -145,8 +160,8 @@ fn values<'a>(found: &'a Found, facets: &[Facet]) -> BTreeMap<&'static str, Valu
 /// `GET /v1/search`: entries that a query finds: `q` in the language, or `text` to be found nearly so, with `card`, `run`,
 /// `agent`, `provider`, `level`, `source` and `tags` (lists with commas), from `since` to `until`. At most `limit` (0 to
 /// 1000, 100 by default), ordered by `sort` (`timestamp` or `relevance`) and `order` (`desc` or `asc`); the next page is at
-/// the answer's `cursor`. `facets` lists fields whose `top` values are counted; `explain` tells how the query was
-/// understood, and to operators what is done with each split; `remember=false` keeps it out of the popular ones.
+/// the answer's `cursor`; with `counts=false` nothing is counted beside the hits but `facets`. `facets` lists fields whose `top` values are counted; `explain` tells how the query was
+/// understood, and to operators what it cost and what is done with each split; `remember=false` keeps it out of the popular ones.
 async fn search(mut asked: Asked) -> Result<Response, ApiError> {
     let form = Form::read(&mut asked.params, Timestamp::now())?;
     asked.params.finish()?;
@@ -201,4 +216,26 @@ async fn popular(mut asked: Asked) -> Result<Response, ApiError> {
     asked.params.finish()?;
     let (kept, queries) = asked.search()?.popular(&asked.claims, limit);
     Ok(json(&Popular { kept, queries }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use agentworks_query::Query;
+
+    use super::*;
+
+    #[test]
+    fn what_depends_on_others_words_is_told_to_operators_alone() {
+        let request = SearchRequest::new("acme", Query::All);
+        let told = |inside| serde_json::to_value(Explanation::new(&request, inside)).unwrap();
+        let names = |explanation: &serde_json::Value| -> Vec<String> {
+            explanation.as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(names(&told(None)), ["query", "sort"]);
+        let inside = Inside { cost: Cost { segments: 3, ..Cost::default() }, plan: None };
+        let whole = told(Some(inside));
+        assert_eq!((names(&whole).len(), &whole["cost"]["segments"]), (3, &3.into()));
+    }
 }

@@ -4,13 +4,12 @@
 //! Some fifteen searches, a few at a time, that count to be exact. Messages are told from a sample of the newest entries, for
 //! an index counts words, not lines.
 
+mod components;
 mod messages;
-
-use std::collections::BTreeMap;
 
 use agentworks_query::answer::FacetField;
 use agentworks_query::ast::{Keyword, Query};
-use agentworks_query::request::{Facet, bucket};
+use agentworks_query::request::{Facet, MAX_TOP};
 use agentworks_query::{Answer, SearchRequest};
 use agentworks_schemas::access::Claims;
 use agentworks_schemas::protocol::{TimeRange, TimelinePoint};
@@ -18,15 +17,15 @@ use agentworks_schemas::{Level, Source, Timestamp};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
+use super::timeline::filled;
 use super::{Search, SearchFault, entries};
+use components::Component;
 use messages::TopMessage;
 
 /// The longest range, in milliseconds: a leap year.
 const MAX_RANGE: i64 = 366 * 24 * 3600 * 1000;
 /// How many buckets the timelines have at most.
 const BUCKETS: i64 = 200;
-/// How many components are told, and each with a timeline.
-const COMPONENTS: usize = 5;
 /// How many entries messages are told from.
 const SAMPLE: usize = 1000;
 /// How many messages are told.
@@ -135,7 +134,7 @@ fn interval(length: i64) -> i64 {
 enum Value {
     Level(Level),
     Source(Source),
-    Component(String),
+    Component(Component),
 }
 
 impl Value {
@@ -143,10 +142,7 @@ impl Value {
         match self {
             Value::Level(level) => Query::keyword(Keyword::Level, level.as_str()),
             Value::Source(source) => Query::keyword(Keyword::Source, source.as_str()),
-            Value::Component(name) => {
-                // Its words; the name itself is told apart by the facet.
-                Query::Match(agentworks_query::Field::Component, agentworks_query::Test::Text(name.clone()))
-            }
+            Value::Component(component) => component.query.clone(),
         }
     }
 }
@@ -158,7 +154,7 @@ impl Search {
         let interval = interval(length);
         let (start, end) = (subject.range.start.0, subject.range.end.0);
         let (own, earlier) = ((start, end), (start.saturating_sub(length), start.saturating_sub(1)));
-        let facets = vec![Facet { field: FacetField::Component, top: COMPONENTS }];
+        let facets = vec![Facet { field: FacetField::Component, top: MAX_TOP }];
         let counted = |range| {
             let mut request = subject.request(claims, Query::All, range);
             (request.wanted.count, request.wanted.distributions) = (true, true);
@@ -177,10 +173,10 @@ impl Search {
         let now = find.find(request).await?;
         let before = find.find(counted(earlier)).await?;
         let errors = find.find(of_errors).await?;
-        let components = components(&now);
         let values = Level::ALL.iter().zip(now.found.levels).map(|(level, count)| (Value::Level(*level), count));
         let values = values.chain(Source::ALL.iter().zip(now.found.sources).map(|(one, n)| (Value::Source(*one), n)));
-        let values = values.chain(components.iter().map(|(name, count)| (Value::Component(name.clone()), *count)));
+        let values =
+            values.chain(components::top(&now).into_iter().map(|one| (Value::Component(one.clone()), one.count)));
         let timeline = |(value, count): (Value, u64)| {
             let mut request = subject.request(claims, value.query(), own);
             request.wanted.timeline = Some(interval);
@@ -200,10 +196,9 @@ impl Search {
             let (list, name, count_before) = match value {
                 Value::Level(level) => (&mut levels, level.as_str().to_owned(), before.found.levels[level as usize]),
                 Value::Source(one) => (&mut sources, one.as_str().to_owned(), before.found.sources[one as usize]),
-                Value::Component(name) => {
-                    let counts = before.found.facets.get(&FacetField::Component);
-                    let count = counts.and_then(|counts| counts.counts.get(&name)).copied().unwrap_or(0);
-                    (&mut of_components, name, count)
+                Value::Component(Component { name, .. }) => {
+                    let count_before = components::count_of(&before, &name);
+                    (&mut of_components, name, count_before)
                 }
             };
             list.push(Series { name, count, count_before, timeline });
@@ -236,24 +231,6 @@ impl Totals {
         let error_share = if total_count == 0 { 0.0 } else { error_count as f64 / total_count as f64 };
         Totals { total_count, error_count, error_share }
     }
-}
-
-/// The most frequent components that have words to be searched by.
-fn components(answer: &Answer) -> Vec<(String, u64)> {
-    let counts = answer.found.facets.get(&FacetField::Component);
-    let top = counts.map(|counts| counts.top(COMPONENTS)).unwrap_or_default();
-    let has_words = |name: &str| !agentworks_query::tokens::tokenize(name).is_empty();
-    top.into_iter().filter(|(name, _)| has_words(name)).map(|(name, count)| (name.to_owned(), count)).collect()
-}
-
-/// The buckets of a range, those without entries among them.
-pub(crate) fn filled(counts: &BTreeMap<i64, u64>, (from, to): (i64, i64), interval: i64) -> Vec<TimelinePoint> {
-    let (mut at, mut points) = (bucket(Timestamp(from), interval).0, Vec::new());
-    while at <= to {
-        points.push(TimelinePoint { timestamp: Timestamp(at), count: counts.get(&at).copied().unwrap_or(0) });
-        at = at.saturating_add(interval);
-    }
-    points
 }
 
 #[cfg(test)]

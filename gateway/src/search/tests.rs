@@ -107,6 +107,28 @@ async fn facets_timelines_and_ranges_are_those_asked_for() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_wrong_by_thousands_of_years_costs_one_bucket() {
+    let mut entries = Entries::some(40);
+    let far = *Timestamp::RANGE.end();
+    entries.0[38].timestamp = Timestamp(far);
+    let search = Search::new(entries, SearchConfig::default());
+    for since in [None, Some(BEGIN), Some(*Timestamp::RANGE.start())] {
+        let asking = Asking { since: since.map(Timestamp), ..q("call") };
+        let found = search.find(asking, &claims("acme", None)).await.unwrap();
+        let interval = found.request.wanted.timeline.unwrap();
+        let timeline = &found.answer.found.timeline;
+        assert_eq!((found.answer.found.count, timeline.values().sum::<u64>()), (20, 20));
+        if let Some(range) = found.range {
+            let buckets = timeline::filled(timeline, range, interval);
+            assert!(buckets.len() <= 10_000, "{since:?}: {}", buckets.len());
+            assert_eq!(buckets.iter().map(|bucket| bucket.count).sum::<u64>(), 20);
+            assert!(buckets.last().unwrap().timestamp.0 > far - interval);
+        }
+        assert!(json(&found)["timelineData"].as_array().unwrap().len() <= 10_000);
+    }
+}
+
+#[tokio::test]
 async fn popular_queries_are_kept_unless_that_is_not_wanted() {
     let own = claims("acme", None);
     let search = search(5);

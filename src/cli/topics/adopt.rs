@@ -91,6 +91,8 @@ fn print(adopted: &Adopted, out: &mut impl Write) -> io::Result<()> {
                 lane.sink, lane.partition, lane.low, lane.high
             )?;
         }
+    } else if adopted.skipped == 0 {
+        writeln!(out, "{topic} {would} on: offsets that were deleted untaken had been given up before")?;
     } else {
         writeln!(out, "{topic} {would} on without {} offsets that were deleted untaken", adopted.skipped)?;
         for lane in lanes.iter().filter(|lane| lane.lost > 0) {
@@ -131,6 +133,7 @@ mod tests {
             topic_id: Some(if remade { "new" } else { "old" }.into()),
             remade,
             lost,
+            unfinished: false,
             lanes: vec![lane],
         };
         let mut out = Vec::new();
@@ -146,5 +149,7 @@ mod tests {
         let lost = adopted(false, 7);
         assert!(lost.starts_with("agent-logs goes on without 7 offsets"), "{lost}");
         assert!(lost.contains("partition    3: 7 offsets, from 90 to 97"), "{lost}");
+        let finished = adopted(false, 0);
+        assert!(finished.starts_with("agent-logs goes on: ") && finished.contains("before"), "{finished}");
     }
 }

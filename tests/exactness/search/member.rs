@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::{KafkaSettings, SeekPool};
+use agentworks_processors::reader::LogReader;
 use agentworks_processors::runtime::{Runtime, RuntimeConfig};
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::Topics;
@@ -211,7 +212,8 @@ async fn search(order: Order) {
     let store: Arc<dyn Store> = Arc::new(RemoteStore::new(order.store));
     let objects = dying(order.place.open_elsewhere(), order.plan);
     let cache = order.cache(&objects);
-    let tail = SeekTail::new(SeekPool::new(order.settings(), 2));
+    let pool = SeekPool::new(order.settings(), 2);
+    let tail = SeekTail::new(pool.clone()).with_lanes_of(LogReader::new(store.clone(), pool));
     let config = SearcherConfig { deadline: Duration::from_secs(30), ..SearcherConfig::default() };
     let execute = Arc::new(ByTerms::default());
     let searcher = Searcher::new(Manifest::new(objects), cache, execute, None, Some(Arc::new(tail)), config);

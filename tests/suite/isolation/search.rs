@@ -53,7 +53,10 @@ pub(super) fn route(principal: &Principal, loot: &Loot, rng: &mut StdRng, which:
         4 => get(format!("/v1/histogram?{asked}")),
         5 => get("/v1/fields".to_owned()),
         6 => {
-            let field = ["card", "run", "component", "provider", "model", "level", "source"].choose(rng).unwrap();
+            let counted = ["card", "run", "component", "provider", "model", "level", "source"];
+            let sampled = ["agent", "user", "tags", "id", "correlation", "trace", "span", "data.inner"];
+            let field = counted.iter().chain(&sampled).copied().collect::<Vec<_>>();
+            let field = field.choose(rng).unwrap();
             let prefix = ["", "Canary", "p", "run"].choose(rng).unwrap();
             get(format!("/v1/fields/{field}/values?prefix={prefix}&limit=100"))
         }

@@ -5,7 +5,7 @@ use agentworks_schemas::protocol::{
     BearerToken, CardInfo, ClientMessage, ConnectionInfo, ErrorCode, ErrorInfo, FiltersInfo, Gap, Lag, LiveFilters,
     LogSearchQuery, LogSearchResult, PositionedEntry, ReconnectInfo, ReplayAction, ReplayComplete, ReplayEntry,
     ReplayFilters, ReplayMetadata, ReplayOptions, ReplaySeeked, ReplaySpeedInfo, ReplayStartInfo, ReplayStatus,
-    RunStatus, RunSummary, SeekPosition, SeekTo, ServerMessage, TimeRange, TimelinePoint, TokenInfo,
+    RunStatus, RunSummary, SearchCounts, SeekPosition, SeekTo, ServerMessage, TimeRange, TimelinePoint, TokenInfo,
 };
 use agentworks_schemas::text::JsonObject;
 use agentworks_schemas::{Cursor, Level, LogEntry, Source, Timestamp, Topic, TopicPartition};
@@ -68,6 +68,7 @@ fn search_query() -> LogSearchQuery {
         sort_by: Some("relevance".into()),
         sort_order: Some("desc".into()),
         cursor: Some("AA".into()),
+        counts: Some(true),
     }
 }
 
@@ -186,12 +187,14 @@ pub(super) fn server() -> Vec<ServerMessage<'static>> {
     };
     let found = LogSearchResult {
         logs: vec![PositionedEntry { position: cursor(), entry: entry() }],
-        total_count: 2,
+        counts: Some(SearchCounts {
+            total_count: 2,
+            level_distribution: [("fatal".to_owned(), 2)].into(),
+            source_distribution: [("orchestrator".to_owned(), 2)].into(),
+            timeline_data: vec![TimelinePoint { timestamp: NOW, count: 2 }],
+        }),
         query: search_query(),
         execution_time: 7,
-        level_distribution: [("fatal".to_owned(), 2)].into(),
-        source_distribution: [("orchestrator".to_owned(), 2)].into(),
-        timeline_data: vec![TimelinePoint { timestamp: NOW, count: 2 }],
         cursor: Some("AA".into()),
         incomplete: vec!["the newest minute".into()],
     };
@@ -247,6 +250,7 @@ pub(super) fn faults() -> Vec<ApiError> {
         Method,
         Conflict(String::new()),
         Gone,
+        Damaged(String::new()),
         Unavailable,
         Internal,
         Http(StatusCode::UPGRADE_REQUIRED),

@@ -57,6 +57,7 @@ impl Form {
         query.sort_by = params.text("sort");
         query.sort_order = params.text("order");
         query.cursor = params.text("cursor");
+        query.counts = params.value("counts")?;
         asking.forget = params.value::<bool>("remember")? == Some(false);
         asking.interval = params.text("interval").map(|text| millis(&text)).transpose()?;
         let facets = params.list::<String>("facets")?.unwrap_or_default();
@@ -86,7 +87,8 @@ impl Form {
         let facets = facets_of(&beside.facets, beside.top)?;
         let since = beside.since.map(|text| moment("since", &text, now)).transpose()?;
         let until = beside.until.map(|text| moment("until", &text, now)).transpose()?;
-        let asking = Asking { query, since, until, facets, interval, forget: beside.remember == Some(false) };
+        let forget = beside.remember == Some(false);
+        let asking = Asking { query, since, until, facets, interval, forget, ..Asking::default() };
         Ok(Form { asking, explain: beside.explain })
     }
 }
@@ -202,7 +204,7 @@ mod tests {
     #[test]
     fn parameters_say_what_is_searched() {
         let query = "q=level:error+disk&card=c&level=warn,error&since=2h&until=2025-12-02T10:00:00Z&limit=7&sort=relevance\
-             &order=asc&facets=card,level,cardId&top=3&explain&remember=false&interval=5m";
+             &order=asc&counts=true&facets=card,level,cardId&top=3&explain&remember=false&interval=5m";
         let Form { asking, explain } = read_all(query).unwrap();
         assert!(explain && asking.forget);
         assert_eq!(asking.since, Some(Timestamp(NOW.0 - 7_200_000)));
@@ -217,6 +219,7 @@ mod tests {
             limit: Some(7),
             sort_by: Some("relevance".to_owned()),
             sort_order: Some("asc".to_owned()),
+            counts: Some(true),
             ..LogSearchQuery::default()
         };
         assert_eq!(asking.query, query);
@@ -232,6 +235,7 @@ mod tests {
             ("facets=card&top=0", "top: 0 is not a number from 1 to 1000"),
             ("interval=soon", "interval: \"soon\" is not a length"),
             ("interval=99999999999999999d", "interval: "),
+            ("counts=maybe", "counts: "),
             ("explain=maybe", "explain: \"maybe\" is neither"),
             ("limit=-1", "limit: "),
             ("query=x", "there is no parameter \"query\" here"),
@@ -243,10 +247,11 @@ mod tests {
 
     #[test]
     fn a_body_is_a_query_and_what_stands_beside_it() {
-        let body = r#"{"q":"disk","cardId":"c","limit":5,"since":"2h","facets":["run"],"top":2,"interval":"1h","explain":true,"remember":false}"#;
+        let body = r#"{"q":"disk","cardId":"c","limit":5,"counts":false,"since":"2h","facets":["run"],"top":2,"interval":"1h","explain":true,"remember":false}"#;
         let Form { asking, explain } = Form::parse(body.as_bytes(), 32, NOW).unwrap();
         assert!(explain && asking.forget);
         assert_eq!((asking.query.q.as_deref(), asking.query.limit), (Some("disk"), Some(5)));
+        assert_eq!(asking.query.counts, Some(false));
         assert_eq!(asking.facets, [Facet { field: FacetField::Run, top: 2 }]);
         assert_eq!((asking.since, asking.until), (Some(Timestamp(NOW.0 - 7_200_000)), None));
         assert_eq!(asking.interval, Some(3_600_000));

@@ -22,10 +22,14 @@ struct Context {
     before: Vec<PositionedEntry<'static>>,
     entry: PositionedEntry<'static>,
     after: Vec<PositionedEntry<'static>>,
+    /// What is missing, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
 }
 
 /// `GET /v1/entries/{position}/context`: the entry with this `position`, as a search tells it, and those of its run
-/// around it: `before` and `after` (0 to 500 each, 10 by default), system entries among them. `card` is the entry's.
+/// around it: `before` and `after` (0 to 500 each, 10 by default), system entries among them. `card` is the entry's. Where
+/// the hit isn't found among what lies beside it in other partitions, only those of its own are told, as `incomplete` says.
 pub(super) async fn show(Id(position): Id, mut asked: Asked) -> Result<Response, ApiError> {
     let count = |params: &mut crate::rest::asked::Params, name| -> Result<usize, ApiError> {
         let count = params.value(name)?.unwrap_or(DEFAULT);
@@ -92,11 +96,14 @@ impl Around<'_> {
         if end.get(hit.position.partition).is_none_or(|(_, high)| high < next) {
             end.set(hit.position.partition, hit.position.epoch, next);
         }
-        let mut stream = self.reader.read(scope.clone(), filter.clone(), start, end);
+        let mut stream = self.reader.read(scope.clone(), filter.clone(), start, end.clone());
         let mut way = 0;
         let mut found: Option<ReadItem> = None;
         let mut following = Vec::new();
-        while let Some(item) = stream.recv().await {
+        while (found.is_none() || following.len() < after)
+            && way <= MAX_WAY
+            && let Some(item) = stream.recv().await
+        {
             let item = item?;
             let ReadItem::Entry { entry, cursor } = &item else { continue };
             if found.is_some() {
@@ -106,16 +113,24 @@ impl Around<'_> {
             } else {
                 way += 1;
             }
-            let is_done = found.is_some() && following.len() >= after;
-            if is_done || way > MAX_WAY {
-                break;
-            }
         }
-        let own = || Cursor::from_iter([(hit.position.partition, hit.position.epoch, next)]);
-        // The run's marks didn't lead there: its own partition says what was before.
+        drop(stream);
+        let partition = hit.position.partition;
+        let in_own = |offset| Cursor::from_iter([(partition, hit.position.epoch, offset)]);
+        let mut incomplete = Vec::new();
         let (place, position) = match &found {
             Some(item @ ReadItem::Entry { cursor, .. }) => (before_item(item), cursor.clone()),
-            _ => (Cursor::from_iter([(hit.position.partition, hit.position.epoch, hit.position.offset)]), own()),
+            // The run's marks didn't lead there: its own partition alone says what is around it.
+            _ => {
+                incomplete.push(
+                    "where the hit lies among the run's entries in other partitions isn't known: those of its own partition \
+                     are around it, and others, like system entries, are missing"
+                        .to_owned(),
+                );
+                let end = end.get(partition).map_or(next, |(_, high)| high);
+                following = self.following(scope.clone(), in_own(next), in_own(end), after).await?;
+                (in_own(hit.position.offset), in_own(next))
+            }
         };
         let preceding = match before {
             0 => Vec::new(),
@@ -125,12 +140,32 @@ impl Around<'_> {
             ReadItem::Entry { entry, cursor } => Some(PositionedEntry { position: cursor, entry: entry.entry }),
             ReadItem::Gap { .. } => None,
         });
-        following.truncate(after);
         Ok(Context {
             before: preceding.collect(),
             entry: PositionedEntry { position, entry: hit.entry },
             after: following,
+            incomplete,
         })
+    }
+
+    /// The first `count` entries of a range.
+    async fn following(
+        &self,
+        scope: Scope,
+        from: Cursor,
+        to: Cursor,
+        count: usize,
+    ) -> Result<Vec<PositionedEntry<'static>>, ApiError> {
+        let mut stream = self.reader.read(scope, ReadFilter::default(), from, to);
+        let mut entries = Vec::new();
+        while entries.len() < count
+            && let Some(item) = stream.recv().await
+        {
+            if let ReadItem::Entry { entry, cursor } = item? {
+                entries.push(PositionedEntry { position: cursor, entry: entry.entry });
+            }
+        }
+        Ok(entries)
     }
 }
 

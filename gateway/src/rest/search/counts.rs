@@ -12,7 +12,7 @@ use super::{Values, values};
 use crate::rest::asked::Asked;
 use crate::rest::error::ApiError;
 use crate::rest::json;
-use crate::search::analytics::filled;
+use crate::search::timeline::filled;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,28 +54,20 @@ struct Histogram<'a> {
 }
 
 /// `GET /v1/histogram`: how many entries a search finds in each `interval` (like `30s`, `5m`, `1h`; fit to the range, if it
-/// isn't said). What is searched is said as for `/v1/search`. With `since` all buckets of the range are told, else those that
-/// have entries.
+/// isn't said). What is searched is said as for `/v1/search`. With `since` all buckets up to `until`, or to now, are told, and
+/// of others those that have entries. There are 10,000 at most: the intervals that fit grow where there were more.
 pub(super) async fn histogram(mut asked: Asked) -> Result<Response, ApiError> {
-    let now = Timestamp::now();
-    let mut asking = what(&mut asked.params, now)?;
+    let mut asking = what(&mut asked.params, Timestamp::now())?;
     asking.interval = asked.params.text("interval").map(|text| millis(&text)).transpose()?;
     asked.params.finish()?;
     (asking.query.limit, asking.forget) = (Some(0), true);
     let found = asked.search()?.find(asking, &asked.claims).await?;
     let part = &found.answer.found;
     let interval = found.request.wanted.timeline.unwrap_or(1);
-    let (from, to) = found.request.times();
-    let buckets = match from {
-        // An entry's clock may be ahead of this one.
-        Some(from) => {
-            let newest = part.timeline.last_key_value().map_or(now.0, |(at, _)| now.0.max(*at));
-            filled(&part.timeline, (from.0, to.map_or(newest, |to| to.0)), interval)
-        }
-        None => {
-            let point = |(at, count): (&i64, &u64)| TimelinePoint { timestamp: Timestamp(*at), count: *count };
-            part.timeline.iter().map(point).collect()
-        }
+    let point = |(at, count): (&i64, &u64)| TimelinePoint { timestamp: Timestamp(*at), count: *count };
+    let buckets = match found.range {
+        Some(range) => filled(&part.timeline, range, interval),
+        None => part.timeline.iter().map(point).collect(),
     };
     Ok(json(&Histogram { total_count: part.count, interval, buckets, incomplete: &part.incomplete }))
 }

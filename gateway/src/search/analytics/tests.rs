@@ -39,6 +39,20 @@ async fn a_range_is_counted_beside_the_one_before() {
 }
 
 #[tokio::test]
+async fn a_component_is_not_counted_with_those_whose_name_goes_on() {
+    let mut entries = Entries::some(200);
+    for (number, entry) in entries.0.iter_mut().enumerate() {
+        entry.component = ["api", "api-gateway", "my-api", "planner"][number / 2 % 4].into();
+    }
+    let search = Search::new(entries, SearchConfig::default());
+    let found = search.analytics(subject(None, 0, 199), &claims("acme", None)).await.unwrap();
+    assert_eq!(found.components.len(), 4);
+    for one in &found.components {
+        assert_eq!((one.count, one.timeline.iter().map(|point| point.count).sum::<u64>()), (25, 25), "{}", one.name);
+    }
+}
+
+#[tokio::test]
 async fn a_range_has_an_end_after_its_start_and_is_no_longer_than_a_year() {
     let search = Search::new(Entries::some(2), SearchConfig::default());
     let refused = async |from, to| search.analytics(subject(None, from, to), &claims("acme", None)).await.unwrap_err();

@@ -17,6 +17,7 @@ use super::super::open::{Begun, Opened, gap_frame, open};
 use super::super::start::Start;
 use super::{Again, Feed, State, beginning};
 use crate::hub::{Batch, Reason, Step, Watch, position_frame, raise};
+use crate::rest::damage;
 use crate::socket::{CloseCode, Closed, Frame, Waiting};
 
 /// How long to wait after the first fault of reading, and at most.
@@ -223,6 +224,10 @@ impl Feed {
         let again = if matches!(error, ReadError::Epoch) {
             let message = format!("{error}; the stream goes on from its end");
             self.queue.push_back(error_frame(ErrorCode::InvalidValue, message, None));
+            Again::Open(Start { position: None, history: 0 })
+        } else if let Some(message) = damage(&error) {
+            let message = format!("{message}; the stream goes on from its end");
+            self.queue.push_back(error_frame(ErrorCode::HistoryDamaged, message, None));
             Again::Open(Start { position: None, history: 0 })
         } else if error.is_transient() {
             if self.failures == 0 {
