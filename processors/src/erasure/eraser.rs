@@ -135,6 +135,8 @@ impl Eraser {
         let store = self.erasures().store();
         journal::write(&**store, &erasure).await?;
         info!(erasure = erasure.id, by, "erasing {erasure}");
+        // At once, for who is about to redrive; if it can't be, it is tried again below.
+        self.note_in_dead_letters(&erasure).await.unwrap_or_default();
         self.erasures().refresh().await?;
         sleep(LEASE + GRACE).await;
         self.promise(&erasure, Timestamp::now()).await?;
@@ -260,7 +262,11 @@ impl Eraser {
             }
             Tier::Warm => {
                 // By now all rejects before the erasure are dead letters: behind the last of them it is noted once more.
-                self.note_in_dead_letters(erasure).await;
+                match self.note_in_dead_letters(erasure).await {
+                    // Later: once warm is cleared, nobody comes back to it.
+                    Err(error) if error.is_transient() => return Err(error.into()),
+                    _ => {}
+                }
                 warm::erase(store, erasure).await?
             }
             Tier::Runs => Cleared { rows: runs::erase(store, erasure).await?, until: None },
@@ -316,7 +322,7 @@ impl Eraser {
         let known = receipt::read(&**self.erasures().store(), erasure).await?;
         for tier in self.tiers().filter(|tier| !known.has([*tier])) {
             // Of a topic that can't be told nothing is promised, until it can.
-            if tier == Tier::DeadLetters && !self.note_in_dead_letters(erasure).await {
+            if tier == Tier::DeadLetters && self.note_in_dead_letters(erasure).await.is_err() {
                 continue;
             }
             let (gone_by, note) = self.expiry(tier, erasure).await?;
@@ -334,8 +340,8 @@ impl Eraser {
         Ok(())
     }
 
-    /// Tells whoever reads dead letters of an erasure. Returns whether that could be done.
-    async fn note_in_dead_letters(&self, erasure: &Erasure) -> bool {
+    /// Tells whoever reads dead letters of an erasure.
+    async fn note_in_dead_letters(&self, erasure: &Erasure) -> Result<(), KafkaError> {
         let noted = match serde_json::to_vec(erasure) {
             Ok(json) => erased::note(self.reader.kafka(), &erasure.id, &json).await,
             Err(error) => Err(KafkaError::Failed(error.to_string())),
@@ -343,7 +349,7 @@ impl Eraser {
         if let Err(error) = &noted {
             warn!(erasure = erasure.id, %error, "`agentworks dlq` shows dead letters that were erased: the topic can't be told");
         }
-        noted.is_ok()
+        noted
     }
 
     /// When what a tier holds goes of itself, and how.

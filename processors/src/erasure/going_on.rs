@@ -6,46 +6,67 @@
 use std::collections::HashMap;
 
 use agentworks_kafka::{Content, SeekRequest};
-use agentworks_schemas::{Position, Timestamp};
+use agentworks_schemas::Position;
+use futures_util::future::FutureExt;
+use futures_util::stream::{self, StreamExt};
 
 use super::eraser::EraseError;
 use super::journal::Erasure;
 use crate::hot::{self, Seen};
 use crate::reader::LogReader;
 
-/// How much of the log is looked at, by its own clock, in milliseconds: far more than the lease, for clocks differ.
-const REACH: i64 = 2 * 60_000;
+/// How much of each partition's log beyond the erasure is looked at, by its own clock, in milliseconds: several times the
+/// lease.
+const REACH: i64 = 30_000;
+/// How many partitions are looked at at a time.
+const AT_ONCE: usize = 4;
 
 /// Lists the cards anew that have records soon after an erasure. Call it when all processes know of the erasure.
 pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(), EraseError> {
-    let (store, log) = reader.parts();
-    let (end, until) = (reader.end_of_log().await?, erasure.at.millis().saturating_add(REACH));
-    let mut cards = HashMap::<String, Seen>::new();
-    for (partition, epoch, upto) in erasure.upto.iter() {
+    let (end, view) = (reader.end_of_log().await?, reader.erasures().view().await?);
+    let looks = erasure.upto.iter().filter_map(|(partition, epoch, upto)| {
         // Of another making of the topic, all that there is has come since, or nothing is read any more.
-        let Some((_, to)) = end.get(partition).filter(|(now, _)| *now == epoch) else { continue };
-        let from = upto.max(log.watermarks(partition).await?.low);
-        if from >= to {
-            continue;
+        let (_, to) = end.get(partition).filter(|(now, _)| *now == epoch)?;
+        Some(look(reader, &erasure.workspace, SeekRequest { partition, epoch, from: upto, to, key: None }).boxed())
+    });
+    let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+    let mut cards = HashMap::<String, Seen>::new();
+    while let Some(seen) = looks.next().await {
+        // What another erasure covers, that one's look goes beyond.
+        let is_covered = |seen: &Seen| view.whole_of(&erasure.workspace).iter().any(|other| other.covers(seen.at));
+        cards.extend(seen?.into_iter().filter(|(_, seen)| !is_covered(seen)));
+    }
+    hot::write_seen(&*reader.parts().0, &erasure.workspace, cards, &view).await?;
+    Ok(())
+}
+
+/// The first record of each card of a workspace in the beginning of a range.
+async fn look(reader: &LogReader, workspace: &str, range: SeekRequest) -> Result<HashMap<String, Seen>, EraseError> {
+    let ((_, log), mut cards) = (reader.parts(), HashMap::new());
+    let SeekRequest { partition, epoch, to, .. } = range;
+    let from = range.from.max(log.watermarks(partition).await?.low);
+    if from >= to {
+        return Ok(cards);
+    }
+    let (mut batches, mut until) = (log.read(SeekRequest { from, ..range }), None);
+    while let Some(batch) = batches.recv().await {
+        let batch = batch?;
+        for record in batch.records() {
+            let (of, card) = match &record.content {
+                Content::Entry(entry) => (&entry.workspace_id, &entry.card_id),
+                Content::Event(event) => (&event.workspace_id, &event.card_id),
+            };
+            if *of == *workspace && !cards.contains_key(card.as_str()) {
+                let at = Position { partition, epoch, offset: record.offset };
+                cards.insert(card.to_string(), Seen { at, timestamp: record.timestamp });
+            }
         }
-        let mut batches = log.read(SeekRequest { partition, epoch, from, to, key: None });
-        while let Some(batch) = batches.recv().await {
-            let batch = batch?;
-            for record in batch.records() {
-                let (workspace, card) = match &record.content {
-                    Content::Entry(entry) => (&entry.workspace_id, &entry.card_id),
-                    Content::Event(event) => (&event.workspace_id, &event.card_id),
-                };
-                if *workspace == *erasure.workspace && !cards.contains_key(card.as_str()) {
-                    let at = Position { partition, epoch, offset: record.offset };
-                    cards.insert(card.to_string(), Seen::beyond(erasure, at, record.timestamp));
-                }
-            }
-            if batch.records().last().is_some_and(|record| record.timestamp > Timestamp(until)) {
-                break;
-            }
+        let first = batch.records().first().map(|record| record.timestamp.millis().saturating_add(REACH));
+        until = until.or(first);
+        let last = batch.records().last().map(|record| record.timestamp.millis());
+        if last.zip(until).is_some_and(|(last, until)| last > until) {
+            break;
         }
     }
-    hot::write_seen(&*store, &erasure.workspace, cards).await?;
-    Ok(())
+    Ok(cards)
 }

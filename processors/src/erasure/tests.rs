@@ -168,18 +168,15 @@ async fn who_is_overtaken_writes_again_behind_that() {
 }
 
 #[test]
-fn the_last_erasure_that_a_record_has_passed_is_known() {
+fn erasures_of_whole_workspaces_are_known_apart() {
     let mut view = View::default();
-    assert!(view.passed("w", at(1, 100)).is_none());
-    let older = erasure("w", Target::Workspace);
-    let upto: Cursor = [(LANE, 1, 200)].into_iter().collect();
-    let newer = Erasure { upto, at: Timestamp(older.at.millis() + 1), ..erasure("w", Target::Workspace) };
-    view.add(newer.clone());
-    view.add(older.clone());
+    assert!(view.whole_of("w").is_empty());
+    let whole = erasure("w", Target::Workspace);
+    view.add(whole.clone());
+    view.add(whole.clone());
     view.add(erasure("w", Target::Run("r".into())));
-    let passed = |offset| view.passed("w", at(1, offset)).map(|erasure| erasure.id.clone());
-    assert_eq!((passed(99), passed(100), passed(200)), (None, Some(older.id), Some(newer.id)));
-    assert!(view.passed("v", at(1, 200)).is_none());
+    assert_eq!(view.whole_of("w"), [Arc::new(whole)]);
+    assert!(view.whole_of("v").is_empty() && view.of("w").len() == 2);
 }
 
 /// Which runs there were is known by the runs sink alone.

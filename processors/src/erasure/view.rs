@@ -23,6 +23,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct View {
     by_workspace: HashMap<String, Vec<Arc<Erasure>>>,
+    /// Those of them that are of all of their workspace.
+    whole: HashMap<String, Vec<Arc<Erasure>>>,
     /// The last place of the journal that was read.
     last: i64,
 }
@@ -38,13 +40,13 @@ impl View {
                 .is_some_and(|erasures| erasures.iter().any(|erasure| erasure.hides(workspace, run, position)))
     }
 
-    /// The last erasure of all of a workspace that lies before a position, if there is one.
-    pub(crate) fn passed(&self, workspace: &str, position: Position) -> Option<&Arc<Erasure>> {
-        if self.by_workspace.is_empty() {
-            return None;
+    /// The erasures of all of a workspace, in no order.
+    pub(crate) fn whole_of(&self, workspace: &str) -> &[Arc<Erasure>] {
+        // Nearly always there is nothing to look for.
+        if self.whole.is_empty() {
+            return &[];
         }
-        let erasures = self.by_workspace.get(workspace)?.iter().rev();
-        erasures.filter(|erasure| erasure.is_of_workspace()).find(|erasure| !erasure.covers(position))
+        self.whole.get(workspace).map_or(&[], Vec::as_slice)
     }
 
     /// Whether nothing is erased.
@@ -66,7 +68,11 @@ impl View {
     pub fn add(&mut self, erasure: Erasure) {
         let known = self.by_workspace.entry(erasure.workspace.clone()).or_default();
         if known.iter().all(|other| other.id != erasure.id) {
-            known.push(Arc::new(erasure));
+            let erasure = Arc::new(erasure);
+            if erasure.is_of_workspace() {
+                self.whole.entry(erasure.workspace.clone()).or_default().push(erasure.clone());
+            }
+            known.push(erasure);
             known.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         }
     }

@@ -10,10 +10,10 @@ use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lru::LruCache;
 
-use super::cards::{CARD_LANES, CARDS, CardLane, FIRST, card_key, write_position};
+use super::cards::{CARD_LANES, CARDS, CardLane, FIRST, card_of, write_position};
 use crate::blocks::names;
 use crate::blocks::table::{lane, mark};
-use crate::erasure::Erasure;
+use crate::erasure::{Erasure, View};
 
 /// How far behind a card's row may be, in milliseconds.
 const REFRESH: i64 = 60_000;
@@ -28,44 +28,29 @@ const LOOKUPS: usize = 16;
 #[derive(Debug, Default)]
 struct Known {
     lanes: Vec<CardLane>,
-    last_seen: Option<Timestamp>,
-    /// The last erasure of its workspace beyond which it was seen.
-    beyond: Option<Arc<Erasure>>,
+    /// The record of its row: where it lies, and its timestamp.
+    row: Option<Seen>,
 }
 
-/// A card's row that waits to be written.
-#[derive(Clone, Debug)]
+/// A record of a card that its row tells of.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// A record of the card ...
-    at: Position,
-    /// ... and its timestamp, or that of a later one.
-    timestamp: Timestamp,
-    /// Whether it is the first beyond an erasure: its row takes the place of whatever is there.
-    is_again: bool,
+    /// Where it lies.
+    pub(crate) at: Position,
+    /// Its record timestamp.
+    pub(crate) timestamp: Timestamp,
 }
 
 impl Seen {
-    /// A record of a card beyond an erasure of its workspace.
-    pub(crate) fn beyond(erasure: &Erasure, at: Position, timestamp: Timestamp) -> Self {
-        // Not before the erasure, whatever the clocks say: so no row wins that is written of records before it.
-        Seen { at, timestamp: timestamp.max(Timestamp(erasure.at.millis() + 1)), is_again: true }
-    }
-
-    fn add(&mut self, other: Seen) {
-        let timestamp = self.timestamp.max(other.timestamp);
-        if other.is_again || (!self.is_again && other.timestamp >= self.timestamp) {
-            *self = other;
-        }
-        self.timestamp = timestamp;
-    }
-
-    async fn write(&self, store: &dyn Store, name: &str) -> Result<Write, StoreError> {
+    /// The row, which takes the place of one that lies before an erasure, whatever the clocks say.
+    async fn write(self, store: &dyn Store, name: &str, view: &View) -> Result<Write, StoreError> {
         let (workspace, card) = names::split(name);
-        let mut version = self.timestamp.millis();
-        if self.is_again
-            && let Some(row) = store.get(&CARDS, &card_key(workspace, card)).await?
+        let (erasures, mut version) = (view.whole_of(workspace), self.timestamp.millis());
+        if !erasures.is_empty()
+            && let Some(row) = card_of(store, workspace, card).await?
+            && erasures.iter().any(|erasure| row.is_erased(erasure))
         {
-            version = version.max(row.version + 1);
+            version = version.max(row.last_seen.millis() + 1);
         }
         let stats = write_position(self.at);
         Ok(Write { stats, ..mark(&CARDS, vec![workspace.into()], vec![card.into()], version) })
@@ -87,36 +72,23 @@ impl CardBook {
         CardBook { known, new_lanes: HashMap::new(), seen: HashMap::new() }
     }
 
-    /// Notes a record of the card with this joined name. `beyond` is the last erasure of all of its workspace that lies
-    /// before it, if there is one. Returns whether the card was remembered.
-    pub(super) fn see(
-        &mut self,
-        name: &str,
-        at: Position,
-        timestamp: Timestamp,
-        beyond: Option<&Arc<Erasure>>,
-    ) -> bool {
+    /// Notes a record of the card with this joined name. `erasures` are those of all of its workspace: no row tells of a
+    /// record that one of them covers, and the first beyond one is always told of. Returns whether the card was remembered.
+    pub(super) fn see(&mut self, name: &str, seen: Seen, erasures: &[Arc<Erasure>]) -> bool {
         let mut was_known = true;
         let known = self.known.get_or_insert_mut_ref(name, || {
             was_known = false;
             Known::default()
         });
-        let again = beyond.filter(|erasure| known.beyond.as_ref().is_none_or(|before| before.id != erasure.id));
-        if again.is_some() || known.last_seen.is_none_or(|seen| timestamp.millis() >= seen.millis() + REFRESH) {
-            known.last_seen = Some(timestamp);
-            let seen = match again {
-                Some(erasure) => {
-                    known.beyond = Some(erasure.clone());
-                    Seen::beyond(erasure, at, timestamp)
-                }
-                None => Seen { at, timestamp, is_again: false },
-            };
-            match self.seen.get_mut(name) {
-                Some(before) => before.add(seen),
-                None => drop(self.seen.insert(name.to_owned(), seen)),
-            }
+        let is_covered = |at: Position| erasures.iter().any(|erasure| erasure.covers(at));
+        let is_due = |row: &Seen| {
+            seen.timestamp.millis() >= row.timestamp.millis() + REFRESH || !erasures.is_empty() && is_covered(row.at)
+        };
+        if known.row.as_ref().is_none_or(is_due) && !is_covered(seen.at) {
+            known.row = Some(seen);
+            self.seen.insert(name.to_owned(), seen);
         }
-        let Position { partition, epoch, offset } = at;
+        let Position { partition, epoch, offset } = seen.at;
         match known.lanes.iter_mut().find(|lane| (lane.partition, lane.epoch) == (partition, epoch)) {
             Some(lane) if lane.first <= offset => return was_known,
             Some(lane) => lane.first = offset,
@@ -134,13 +106,13 @@ impl CardBook {
     }
 
     /// Writes what waits. After an error it waits still.
-    pub(super) async fn write(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    pub(super) async fn write(&mut self, store: &dyn Store, view: &View) -> Result<(), StoreError> {
         let lanes = self.new_lanes.iter().map(|((name, partition, epoch), first)| {
             let (workspace, card) = names::split(name);
             mark(&CARD_LANES, vec![workspace.into(), card.into()], lane(*partition, *epoch), FIRST - first)
         });
         let mut writes: Vec<_> = lanes.collect();
-        writes.extend(rows_of(store, &self.seen).await?);
+        writes.extend(rows_of(store, &self.seen, view).await?);
         put(store, writes).await?;
         self.new_lanes.clear();
         self.seen.clear();
@@ -153,17 +125,18 @@ pub(crate) async fn write_seen(
     store: &dyn Store,
     workspace: &str,
     cards: HashMap<String, Seen>,
+    view: &View,
 ) -> Result<(), StoreError> {
     let named = cards.into_iter().map(|(card, seen)| {
         let mut name = String::new();
         names::join(workspace, &card, &mut name);
         (name, seen)
     });
-    put(store, rows_of(store, &named.collect()).await?).await
+    put(store, rows_of(store, &named.collect(), view).await?).await
 }
 
-async fn rows_of(store: &dyn Store, seen: &HashMap<String, Seen>) -> Result<Vec<Write>, StoreError> {
-    let rows = seen.iter().map(|(name, seen)| seen.write(store, name).boxed()).collect::<Vec<_>>();
+async fn rows_of(store: &dyn Store, seen: &HashMap<String, Seen>, view: &View) -> Result<Vec<Write>, StoreError> {
+    let rows = seen.iter().map(|(name, seen)| seen.write(store, name, view).boxed()).collect::<Vec<_>>();
     stream::iter(rows).buffer_unordered(LOOKUPS).try_collect().await
 }
 
@@ -190,33 +163,55 @@ mod tests {
         Position { partition: AT, epoch: 0, offset }
     }
 
+    fn erasure(upto: i64) -> Arc<Erasure> {
+        let upto: Cursor = [(AT, 0, upto)].into_iter().collect();
+        Arc::new(Erasure::new("acme", Target::Workspace, upto, "tests"))
+    }
+
+    fn view(erasures: &[Arc<Erasure>]) -> View {
+        let mut view = View::default();
+        erasures.iter().for_each(|erasure| view.add(Erasure::clone(erasure)));
+        view
+    }
+
+    /// Whoever makes an erasure, and the brokers, may have any clocks; and lanes are read in any order.
     #[tokio::test]
     async fn a_row_beyond_an_erasure_takes_the_place_of_any_before_it() {
         let (_folder, store) = store();
-        let upto: Cursor = [(AT, 0, 20)].into_iter().collect();
-        let erasure = Arc::new(Erasure::new("acme", Target::Workspace, upto, "tests"));
-        let (now, mut name) = (erasure.at.millis(), String::new());
+        let mut name = String::new();
         names::join("acme", "a", &mut name);
-        // A broker's clock is ahead of that of whoever erased.
-        let mut book = CardBook::new(10);
-        book.see(&name, at(19), Timestamp(now + 5_000), None);
-        book.write(&*store).await.unwrap();
-        let erased = &cards_of_workspace(&*store, "acme", 10).await.unwrap()[0];
-        assert!(erased.is_erased(&erasure) && erased.at == Some(at(19)), "{erased:?}");
+        let row = async || {
+            let [row] = &cards_of_workspace(&*store, "acme", 10).await.unwrap()[..] else { panic!("one") };
+            (row.at.unwrap().offset, row.last_seen.millis())
+        };
+        let (nothing, mut book) = (View::default(), CardBook::new(10));
+        let seen = |offset, timestamp| Seen { at: at(offset), timestamp: Timestamp(timestamp) };
+        book.see(&name, seen(19, 5_000_000), &[]);
+        book.write(&*store, &nothing).await.unwrap();
+        assert_eq!(row().await, (19, 5_000_000));
 
-        assert!(book.see(&name, at(20), Timestamp(now - 3), Some(&erasure)));
-        book.see(&name, at(21), Timestamp(now + 70_000), Some(&erasure));
-        book.write(&*store).await.unwrap();
-        let [seen] = &cards_of_workspace(&*store, "acme", 10).await.unwrap()[..] else { panic!("one") };
-        assert!(!seen.is_erased(&erasure), "{seen:?}");
+        // Two erasures that are told of in the wrong order.
+        let erasures = [erasure(30), erasure(20)];
+        let view = view(&erasures);
+        assert!(book.see(&name, seen(19, 9_000_000), &erasures), "known, and erased");
+        assert!(book.see(&name, seen(25, 9_000_000), &erasures), "erased by the later one");
         assert_eq!(book.pending(), 0);
-        book.see(&name, at(22), Timestamp(now + 70_001), Some(&erasure));
+        book.see(&name, seen(30, 3), &erasures);
+        book.write(&*store, &view).await.unwrap();
+        assert_eq!(row().await, (30, 5_000_001));
+        book.see(&name, seen(31, 4), &erasures);
         assert_eq!(book.pending(), 0, "once is enough");
 
-        // Whoever catches up on another partition doesn't hide it.
+        // Nor do others hide it that come to older records later, whether they know the card or not.
+        for erasures in [&erasures[..], &[]] {
+            let mut other = CardBook::new(10);
+            other.see(&name, seen(22, 7), erasures);
+            other.write(&*store, &view).await.unwrap();
+            assert_eq!(row().await, (30, 5_000_001));
+        }
         let mut other = CardBook::new(10);
-        other.see(&name, at(3), Timestamp(now), None);
-        other.write(&*store).await.unwrap();
-        assert_eq!(cards_of_workspace(&*store, "acme", 10).await.unwrap(), std::slice::from_ref(seen));
+        other.see(&name, seen(32, 6_000_000), &erasures);
+        other.write(&*store, &view).await.unwrap();
+        assert_eq!(row().await, (32, 6_000_000));
     }
 }

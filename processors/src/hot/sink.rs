@@ -9,12 +9,13 @@ use agentworks_store::Store;
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::HOT;
-use super::book::CardBook;
+use super::book::{CardBook, Seen};
 use super::metrics::CardMetrics;
 use crate::blocks::{BlockConfig, BlockWriter, PARTITION_BYTES, RetentionError, Sharing, names};
-use crate::erasure::Erasures;
+use crate::erasure::{Erasures, View};
 use crate::lane::{Held, Retention};
 use crate::sink::{Flush, Sink, SinkError};
 
@@ -61,6 +62,8 @@ pub struct HotSink {
     blocks: BlockWriter,
     cards: CardBook,
     erasures: Option<Erasures>,
+    /// What was last known of them.
+    view: Arc<View>,
     metrics: CardMetrics,
     /// Written over for each record.
     name: String,
@@ -80,6 +83,7 @@ impl HotSink {
             store,
             cards: CardBook::new(known_cards),
             erasures: None,
+            view: Arc::default(),
             metrics: CardMetrics::register(registry),
             name: String::new(),
         })
@@ -113,10 +117,14 @@ impl Sink for HotSink {
     }
 
     async fn take(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        let view = match &self.erasures {
-            Some(erasures) => erasures.view().await?,
-            None => Arc::default(),
-        };
+        if let Some(erasures) = &self.erasures {
+            match erasures.view().await {
+                Ok(view) => self.view = view,
+                Err(error) if error.is_transient() => return Err(error.into()),
+                // A newer version's, maybe. Only the list of cards is at stake, and whoever clears hot mends that.
+                Err(error) => warn!(%error, "cards are listed by what was known of erasures before"),
+            }
+        }
         let Some((lane, mut shared)) = self.blocks.lane_of(batch)? else { return Ok(()) };
         let &Batch { partition, epoch, .. } = batch;
         let (now, from) = (Instant::now(), lane.taken.high);
@@ -129,13 +137,13 @@ impl Sink for HotSink {
             names::join(workspace, card, &mut self.name);
             let put = lane.take(&self.name, run, record, now, &mut shared);
             let at = Position { partition, epoch, offset: record.offset };
-            let beyond = view.passed(workspace, at);
-            if beyond.is_none() && put.is_some_and(|put| !put.is_first) {
+            let erasures = self.view.whole_of(workspace);
+            if erasures.is_empty() && put.is_some_and(|put| !put.is_first) {
                 // The card was seen when the block was begun.
                 known += 1;
                 continue;
             }
-            match self.cards.see(&self.name, at, record.timestamp, beyond) {
+            match self.cards.see(&self.name, Seen { at, timestamp: record.timestamp }, erasures) {
                 true => known += 1,
                 false => new += 1,
             }
@@ -153,7 +161,7 @@ impl Sink for HotSink {
     async fn flush(&mut self, what: Flush) -> Result<Vec<Held>, SinkError> {
         let now = Instant::now();
         self.blocks.write(what, now).await?;
-        self.cards.write(&*self.store).await?;
+        self.cards.write(&*self.store, &self.view).await?;
         self.blocks.publish(what, now).await
     }
 

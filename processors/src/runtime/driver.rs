@@ -51,6 +51,8 @@ pub(super) struct Driver {
     lanes: HashMap<TopicPartition, Lane>,
     /// What waits, in order. The head may have been handed to some sinks already.
     queue: VecDeque<(Assignment, Arc<Batch>, Room)>,
+    /// How many bytes a partition may put aside while its rejects are written.
+    aside: usize,
     /// To how many sinks of its partition.
     head_taken: usize,
     dead_letters: Option<Arc<DeadLetters>>,
@@ -87,6 +89,7 @@ impl Driver {
             sinks: config.sinks.into_iter().map(SinkSlot::new).collect(),
             lanes: HashMap::new(),
             queue: VecDeque::new(),
+            aside: config.queue / 8,
             head_taken: 0,
             dead_letters: dead_letters.map(Arc::new),
             failed_letters: HashMap::new(),
@@ -196,7 +199,7 @@ impl Driver {
         if self.lanes.get_mut(&partition).filter(is_wanted).is_none() {
             return self.next();
         }
-        if self.waits_for_letters(partition, &batch) {
+        if self.waits_for_letters(partition, &batch).await {
             return;
         }
         let Some(lane) = self.lanes.get_mut(&partition) else { return };

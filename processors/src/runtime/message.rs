@@ -83,6 +83,11 @@ pub(super) struct Room {
 }
 
 impl Room {
+    /// How much it is, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Counts so many bytes from now on.
     pub(super) fn resize(&mut self, bytes: usize) {
         self.waiting.0.fetch_add(bytes, Ordering::Relaxed);

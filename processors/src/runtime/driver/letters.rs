@@ -2,11 +2,12 @@
 //!
 //! No sink takes a batch before its rejects are written, so that no position ever passes a reject that isn't there. They are
 //! written beside everything else, and their partition's batches are put aside meanwhile: other partitions go on. Where that
-//! fails the partition is given back, with what it holds written, and opened anew a while later: it then comes to the same
-//! rejects again. So its batches take no room in the queue while the dead-letter topic is away.
+//! fails, or takes so long that what was put aside would leave others no room in the queue, the partition is given back,
+//! with what it holds written, and opened anew afterwards: it then comes to the same rejects again, and writes them
+//! once more, which `agentworks dlq` sees as one.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agentworks_kafka::{Batch, KafkaError};
 use agentworks_schemas::TopicPartition;
@@ -16,6 +17,9 @@ use super::{DEAD_LETTERS, Driver};
 use crate::runtime::lane::{Lane, Phase};
 use crate::runtime::message::{Assignment, ToConsumer, ToDriver};
 use crate::runtime::retry::Retry;
+
+/// How long what a partition holds may take to be written when it is given back: others wait meanwhile, and it is read again.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// A partition whose rejects could not be written.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub(super) struct Failed {
 impl Driver {
     /// Whether the head of the queue, a batch of a partition that is read, has to wait for its rejects or for those before
     /// it. If so it is put aside, and its rejects are begun to be written.
-    pub(super) fn waits_for_letters(&mut self, partition: TopicPartition, batch: &Arc<Batch>) -> bool {
+    pub(super) async fn waits_for_letters(&mut self, partition: TopicPartition, batch: &Arc<Batch>) -> bool {
         let Some(letters) = &self.dead_letters else { return false };
         let Some(lane) = self.lanes.get_mut(&partition) else { return false };
         let are_written = batch.rejects().is_empty() || batch.to <= lane.letters_to;
@@ -47,7 +51,22 @@ impl Driver {
         if let Some((_, batch, room)) = self.queue.pop_front() {
             lane.aside.push_back((batch, room));
         }
+        if lane.aside.iter().map(|(_, room)| room.bytes()).sum::<usize>() > self.aside {
+            self.give_back(partition, "its rejects are being written to the dead-letter topic".to_owned()).await;
+        }
         true
+    }
+
+    /// Reads a partition no further for now: what it holds is written, if that is soon, and what was put aside is read again.
+    async fn give_back(&mut self, partition: TopicPartition, reason: String) {
+        self.close_sinks(partition, Some(Instant::now() + LAST_WRITES.min(self.drain_time))).await;
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        lane.phase = Phase::Waiting(reason);
+        lane.sinks.clear();
+        lane.aside.clear();
+        // If the thread has ended, so will this task.
+        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
+        self.publish();
     }
 
     /// The first of the batches that a partition has put aside has its rejects written, or hasn't.
@@ -58,13 +77,18 @@ impl Driver {
         to: i64,
         result: Result<(), KafkaError>,
     ) {
-        let is_read = |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading);
-        let Some(lane) = self.lanes.get_mut(&partition).filter(is_read) else { return };
+        let waits = |lane: &&mut Lane| {
+            lane.assignment == assignment && matches!(lane.phase, Phase::Reading | Phase::Waiting(_))
+        };
+        let Some(lane) = self.lanes.get_mut(&partition).filter(waits) else { return };
         let error = match result {
             Ok(()) => {
                 lane.letters_to = to;
                 self.failed_letters.remove(&partition);
-                return self.take_back(partition);
+                return match lane.phase {
+                    Phase::Reading => self.take_back(partition),
+                    _ => self.open_again(partition, assignment),
+                };
             }
             Err(error) => error,
         };
@@ -78,18 +102,11 @@ impl Driver {
         let retry = Retry::after(before, error.to_string());
         let (at, to_self) = (retry.at, self.to_self.clone());
         self.failed_letters.insert(partition, Failed { to, retry });
-        self.close_sinks(partition, Some(Instant::now() + self.drain_time)).await;
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        lane.phase = Phase::Waiting(reason);
-        lane.sinks.clear();
-        lane.aside.clear();
-        // If the thread has ended, so will this task.
-        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment });
+        self.give_back(partition, reason).await;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
             let _ = to_self.send(ToDriver::Again { partition, assignment });
         });
-        self.publish();
     }
 
     /// Opens a partition anew that waits, if it still does.
