@@ -3,6 +3,7 @@
 use agentworks_query::request::ConvertError;
 use agentworks_schemas::protocol::{ErrorCode, ErrorInfo};
 use agentworks_search::SearchError;
+use agentworks_search::exec::ExecError;
 
 use crate::rest::ApiError;
 
@@ -26,6 +27,9 @@ pub enum SearchFault {
     /// It is past a bound that only searching tells.
     #[error("{0}")]
     TooMuch(String),
+    /// It took longer than it may.
+    #[error("{0}")]
+    TooLong(String),
     /// Too many at once.
     #[error("{0}")]
     Busy(String),
@@ -43,7 +47,7 @@ impl SearchFault {
         let code = match &self {
             SearchFault::Unavailable => ErrorCode::SearchUnavailable,
             SearchFault::Invalid(_) | SearchFault::Query { .. } => ErrorCode::InvalidValue,
-            SearchFault::TooMuch(_) | SearchFault::Busy(_) => ErrorCode::LimitExceeded,
+            SearchFault::TooMuch(_) | SearchFault::TooLong(_) | SearchFault::Busy(_) => ErrorCode::LimitExceeded,
             SearchFault::Away | SearchFault::Failed => ErrorCode::Internal,
         };
         let at = match &self {
@@ -70,7 +74,8 @@ impl From<SearchError> for SearchFault {
     fn from(error: SearchError) -> Self {
         match error {
             SearchError::Request(error) => SearchFault::Invalid(error.to_string()),
-            error @ SearchError::Deadline => SearchFault::TooMuch(error.to_string()),
+            error @ SearchError::Deadline => SearchFault::TooLong(error.to_string()),
+            SearchError::Exec(error @ ExecError::Deadline) => SearchFault::TooLong(error.to_string()),
             SearchError::Exec(error) if error.is_asked_too_much() => SearchFault::TooMuch(error.to_string()),
             error => {
                 let transient = error.is_transient();
@@ -87,7 +92,7 @@ impl From<SearchFault> for ApiError {
             SearchFault::Unavailable => ApiError::NoSearch,
             SearchFault::Invalid(message) => ApiError::Invalid(message),
             SearchFault::Query { message, at } => ApiError::Query { message, at },
-            SearchFault::TooMuch(message) => ApiError::TooMuch(message),
+            SearchFault::TooMuch(message) | SearchFault::TooLong(message) => ApiError::TooMuch(message),
             SearchFault::Busy(message) => ApiError::Busy(message),
             SearchFault::Away => ApiError::Unavailable,
             SearchFault::Failed => ApiError::Internal,

@@ -51,6 +51,7 @@ struct Shared {
     config: CacheConfig,
     known: Mutex<Known>,
     downloads: Semaphore,
+    opens: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -78,8 +79,9 @@ impl SplitCache {
         let mut known = Known::default();
         std::fs::create_dir_all(&config.folder).map_err(SearchError::scratch(&config.folder))?;
         adopt(&config.folder, &mut known).map_err(SearchError::scratch(&config.folder))?;
-        let (known, downloads) = (Mutex::new(known), Semaphore::new(DOWNLOADS));
-        let cache = SplitCache { shared: Arc::new(Shared { objects, config, known, downloads }) };
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let (known, downloads, opens) = (Mutex::new(known), Semaphore::new(DOWNLOADS), Semaphore::new(threads));
+        let cache = SplitCache { shared: Arc::new(Shared { objects, config, known, downloads, opens }) };
         cache.shrink();
         Ok(cache)
     }
@@ -127,11 +129,11 @@ impl SplitCache {
     async fn load(&self, meta: &Arc<SplitMeta>) -> Result<Split, SearchError> {
         let name = object_name(&meta.id);
         if let Some(path) = self.shared.objects.file(&name) {
-            return open(meta.clone(), path).await;
+            return self.open_file(meta, path).await;
         }
         let path = self.copy_of(&meta.id);
         if self.shared.known.lock().copies.contains_key(&meta.id) {
-            match open(meta.clone(), path.clone()).await {
+            match self.open_file(meta, path.clone()).await {
                 // A copy that was damaged is made again.
                 Err(SearchError::Split { .. }) => self.remove_copy(&meta.id),
                 result => return result,
@@ -142,7 +144,7 @@ impl SplitCache {
         let part = path.with_extension(format!("{}.part", uuid::Uuid::now_v7().simple()));
         // What is open stays readable, whoever makes room for others from now on.
         let opened = match self.download(meta, &part).await {
-            Ok(()) => open(meta.clone(), part.clone()).await,
+            Ok(()) => self.open_file(meta, part.clone()).await,
             Err(error) => Err(error),
         };
         let split = match opened {
@@ -176,6 +178,13 @@ impl SplitCache {
             file.write_all(&chunk).await.map_err(SearchError::scratch(part))?;
         }
         file.flush().await.map_err(SearchError::scratch(part))
+    }
+
+    /// Opens a split where it lies, in its turn: all of it is read.
+    async fn open_file(&self, meta: &Arc<SplitMeta>, path: PathBuf) -> Result<Split, SearchError> {
+        let _turn = self.shared.opens.acquire().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
+        let meta = meta.clone();
+        spawn_blocking(move || Split::open(meta, &path)).await?
     }
 
     fn copy_of(&self, id: &SplitId) -> PathBuf {
@@ -215,10 +224,6 @@ impl SplitCache {
 
 fn oldest<'a>(used: impl Iterator<Item = (&'a SplitId, u64)>) -> Option<SplitId> {
     used.min_by_key(|(_, used)| *used).map(|(id, _)| id.clone())
-}
-
-async fn open(meta: Arc<SplitMeta>, path: PathBuf) -> Result<Split, SearchError> {
-    spawn_blocking(move || Split::open(meta, &path)).await?
 }
 
 /// Finds the copies that are whole, and removes those that aren't.

@@ -28,7 +28,7 @@ mod top;
 
 use std::time::Instant;
 
-use agentworks_query::answer::{Hit, PAGE_BYTES};
+use agentworks_query::answer::{Hit, PAGE_BYTES, WINDOW_BYTES};
 use agentworks_query::{PartialAnswer, SearchRequest};
 
 pub use error::ExecError;
@@ -80,8 +80,6 @@ impl Execute for ByTerms {
 
 /// How many hits' bodies are read before it is looked how much they are.
 const FETCHED: usize = 128;
-/// How many bytes the hits up to the end of a page may have that begins at an offset.
-pub(crate) const WINDOW_BYTES: usize = 64 << 20;
 
 /// How many blocks of documents are gone through before the clock is looked at.
 const BLOCKS_A_LOOK: usize = 32;
@@ -120,11 +118,9 @@ pub fn search_index(
     let begun = Instant::now();
     for part in top.into_sorted().chunks(FETCHED) {
         fetch(index, part, &mut found, deadline)?;
-        match (found.cost.bytes as usize, request.offset) {
-            // No page has more.
-            (bytes, 0) if bytes >= PAGE_BYTES => break,
-            (bytes, _) if bytes >= WINDOW_BYTES => return Err(ExecError::Bytes { max: WINDOW_BYTES }),
-            _ => {}
+        // No page has more, or may have.
+        if found.cost.bytes as usize >= if request.offset == 0 { PAGE_BYTES } else { WINDOW_BYTES } {
+            break;
         }
     }
     found.cost.fetching += micros(begun);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use agentworks_processors::erasure::{Erasures, Target};
 use agentworks_processors::lane::Retention;
-use agentworks_query::answer::Answer;
+use agentworks_query::answer::{Answer, WINDOW_BYTES};
 use agentworks_query::request::Hidden;
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::{Cursor, Timestamp};
@@ -35,6 +35,7 @@ pub use tail::{Lanes, LogTail, SeekTail};
 
 use crate::cache::SplitCache;
 use crate::error::SearchError;
+use crate::exec::ExecError;
 use crate::execute::Execute;
 use crate::fresh::Fresh;
 use crate::manifest::{Manifest, State};
@@ -171,6 +172,9 @@ impl Searcher {
             match futures_util::try_join!(splits, beyond) {
                 Ok((splits, beyond)) => {
                     let mut answer = splits.merge(beyond, &request);
+                    if request.offset > 0 && answer.body_bytes() >= WINDOW_BYTES {
+                        return Err(ExecError::Bytes { max: WINDOW_BYTES }.into());
+                    }
                     // Also where there is nothing at all that could have counted.
                     for facet in &request.wanted.facets {
                         answer.facets.entry(facet.field).or_default();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use facets::{FacetCounts, FacetField, MAX_VALUES, Tally};
 pub(crate) use hit::cut;
-pub use hit::{Hit, PAGE_BYTES, SortKey};
+pub use hit::{Hit, PAGE_BYTES, SortKey, WINDOW_BYTES};
 
 use crate::request::{After, SearchRequest};
 
@@ -58,7 +58,7 @@ pub struct Cost {
 #[serde(default)]
 pub struct PartialAnswer {
     /// The first hits, in the order asked for, as many as [`SearchRequest::window`] at most, and no more than a page of
-    /// [`PAGE_BYTES`] can have.
+    /// [`PAGE_BYTES`] can have, or [`WINDOW_BYTES`] if it begins at an offset.
     pub hits: Vec<Hit>,
     /// How many entries there are in all; 0 if nothing was to be counted.
     pub count: u64,
@@ -108,6 +108,11 @@ impl PartialAnswer {
         self.incomplete.dedup();
         self.cost.add(&other.cost);
         self
+    }
+
+    /// Whether only hits that come before the last one matter.
+    pub fn is_full(&self, request: &SearchRequest) -> bool {
+        self.hits.len() >= request.window() || request.offset == 0 && self.body_bytes() >= PAGE_BYTES
     }
 
     /// The bytes of the hits' bodies.

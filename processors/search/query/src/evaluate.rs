@@ -22,11 +22,11 @@ pub const MAX_KEYWORD: usize = 65_530;
 /// What a word counts that is only near the one that was asked for.
 pub const NEAR: f32 = 0.5;
 
-/// A score without what the order of adding up may make of its last digits: a multiple of 1/4096, if it isn't very large.
-pub fn rounded(score: f32) -> f32 {
-    const GRAIN: f32 = 4096.0;
-    let rounded = (score * GRAIN).round() / GRAIN;
-    if rounded.is_finite() { rounded } else { score }
+/// What a clause counts under a boost: a multiple of 1/32, at most 256. So sums of all that a query may have, halves of them
+/// included, are exact, in whatever order they are added up.
+pub fn weight(boost: f32) -> f32 {
+    const GRAIN: f32 = 32.0;
+    (boost * GRAIN).round().clamp(0.0, 256.0 * GRAIN) / GRAIN
 }
 
 /// A query made ready. It keeps buffers, so that it allocates little for an entry.
@@ -39,13 +39,13 @@ pub struct Evaluator {
 #[derive(Debug)]
 enum Node {
     All,
-    Clause(Clause),
-    /// Words near one, and that word.
-    Near(Clause, Clause),
+    /// A clause, and what it counts.
+    Clause(Clause, f32),
+    /// Words near one, that word, and what it counts.
+    Near(Clause, Clause, f32),
     Not(Box<Node>),
     And(Vec<Node>),
     Or(Vec<Node>),
-    Boost(Box<Node>, f32),
 }
 
 impl Evaluator {
@@ -55,7 +55,7 @@ impl Evaluator {
     /// If it may not be asked.
     pub fn new(query: &Query) -> Result<Self, QueryError> {
         query.check()?;
-        Ok(Evaluator { node: Node::new(query), cache: Cache::default() })
+        Ok(Evaluator { node: Node::new(query, 1.0), cache: Cache::default() })
     }
 
     /// Whether the query finds the entry.
@@ -68,7 +68,7 @@ impl Evaluator {
     pub fn score(&mut self, entry: &LogEntry<'_>) -> Option<f32> {
         self.cache.begin();
         let found = self.node.matches(entry, &mut self.cache);
-        found.then(|| rounded(self.node.score(entry, &mut self.cache)))
+        found.then(|| self.node.score(entry, &mut self.cache))
     }
 }
 
@@ -82,50 +82,55 @@ pub fn exactly(test: &Test) -> Option<Test> {
 }
 
 impl Node {
-    fn new(query: &Query) -> Node {
+    /// A query under a boost.
+    fn new(query: &Query, boost: f32) -> Node {
         match query {
             Query::All => Node::All,
             Query::Match(field, test) => match (Clause::new(field, test), exactly(test)) {
                 (None, _) => Node::All,
                 (Some(near), Some(exact)) => {
-                    Clause::new(field, &exact).map_or(Node::All, |exact| Node::Near(near, exact))
+                    Clause::new(field, &exact).map_or(Node::All, |exact| Node::Near(near, exact, weight(boost)))
                 }
-                (Some(clause), None) => Node::Clause(clause),
+                (Some(clause), None) => Node::Clause(clause, weight(boost)),
             },
-            Query::Not(query) => Node::Not(Box::new(Node::new(query))),
-            Query::And(queries) => Node::And(queries.iter().map(Node::new).collect()),
-            Query::Or(queries) => Node::Or(queries.iter().map(Node::new).collect()),
-            Query::Boost(query, factor) => Node::Boost(Box::new(Node::new(query)), *factor),
+            Query::Not(query) => Node::Not(Box::new(Node::new(query, boost))),
+            Query::And(queries) => Node::And(queries.iter().map(|query| Node::new(query, boost)).collect()),
+            Query::Or(queries) => Node::Or(queries.iter().map(|query| Node::new(query, boost)).collect()),
+            Query::Boost(query, factor) => Node::new(query, boost * factor),
         }
     }
 
     fn matches(&self, entry: &LogEntry<'_>, cache: &mut Cache) -> bool {
         match self {
             Node::All => true,
-            Node::Clause(clause) | Node::Near(clause, _) => clause.matches(entry, cache),
+            Node::Clause(clause, _) | Node::Near(clause, ..) => clause.matches(entry, cache),
             Node::Not(node) => !node.matches(entry, cache),
             Node::And(nodes) => nodes.iter().all(|node| node.matches(entry, cache)),
             Node::Or(nodes) => nodes.iter().any(|node| node.matches(entry, cache)),
-            Node::Boost(node, _) => node.matches(entry, cache),
         }
     }
 
     fn score(&self, entry: &LogEntry<'_>, cache: &mut Cache) -> f32 {
         match self {
-            Node::All | Node::Not(_) | Node::Clause(Clause::Times(_)) => 0.0,
-            Node::Near(near, _) if !near.matches(entry, cache) => 0.0,
-            Node::Near(_, exact) => {
+            Node::All | Node::Not(_) | Node::Clause(Clause::Times(_), _) => 0.0,
+            Node::Near(near, ..) if !near.matches(entry, cache) => 0.0,
+            Node::Near(_, exact, weight) => {
                 if exact.matches(entry, cache) {
-                    1.0
+                    *weight
                 } else {
-                    NEAR
+                    weight * NEAR
                 }
             }
-            Node::Clause(clause) => f32::from(u8::from(clause.matches(entry, cache))),
+            Node::Clause(clause, weight) => {
+                if clause.matches(entry, cache) {
+                    *weight
+                } else {
+                    0.0
+                }
+            }
             // Of what must all fit nothing counts if not all does.
             Node::And(_) if !self.matches(entry, cache) => 0.0,
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().map(|node| node.score(entry, cache)).sum(),
-            Node::Boost(node, factor) => node.score(entry, cache) * factor,
         }
     }
 }

@@ -5,13 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use agentworks_query::ast::{Ends, Field, Keyword, Number, Query, Test};
-use agentworks_query::evaluate::{NEAR, exactly};
+use agentworks_query::evaluate::{NEAR, exactly, weight};
 use agentworks_query::tokens::tokenize;
 use agentworks_schemas::Timestamp;
 use tantivy::query::Query as IndexQuery;
-use tantivy::query::{
-    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, EnableScoring, Occur, PhraseQuery, RangeQuery,
-};
+use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, EnableScoring, Occur, PhraseQuery, RangeQuery};
 use tantivy::schema::Term;
 use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN, DocSet, SegmentReader};
 
@@ -139,13 +137,17 @@ impl<'a> Compiler<'a> {
 
     /// A query, in which each clause counts what [`evaluate`](agentworks_query::evaluate) says. Times that it demands of every hit are left out if `within`: whoever goes through the hits sees to those.
     pub(super) fn query(&self, query: &Query, within: bool) -> Compiled {
+        self.boosted(query, within, 1.0)
+    }
+
+    fn boosted(&self, query: &Query, within: bool, boost: f32) -> Compiled {
         self.deadline.check()?;
         Ok(match query {
             Query::All => Plan::All,
             Query::Match(_, Test::Times(_)) if within => Plan::All,
-            Query::Match(field, test) if self.scored => self.scored(field, test)?,
+            Query::Match(field, test) if self.scored => self.scored(field, test, weight(boost))?,
             Query::Match(field, test) => self.clause(field, test)?,
-            Query::Not(query) => match self.query(query, false)? {
+            Query::Not(query) => match self.boosted(query, false, boost)? {
                 Plan::All => Plan::None,
                 Plan::None => Plan::All,
                 Plan::Some(query) => Plan::Except(self.set(query)?),
@@ -160,7 +162,7 @@ impl<'a> Compiler<'a> {
                 let (quick, others): (Vec<_>, Vec<_>) = queries.iter().partition(is_quick);
                 let mut plans = Vec::with_capacity(queries.len());
                 for query in quick.into_iter().chain(others) {
-                    match self.query(query, within)? {
+                    match self.boosted(query, within, boost)? {
                         Plan::None => return Ok(Plan::None),
                         plan => plans.push(plan),
                     }
@@ -169,7 +171,7 @@ impl<'a> Compiler<'a> {
             }
             Query::Or(queries) => {
                 let plans: Result<Vec<Plan>, ExecError> =
-                    queries.iter().map(|query| self.query(query, false)).collect();
+                    queries.iter().map(|query| self.boosted(query, false, boost)).collect();
                 let kept = |plan| match plan {
                     // The others count, all the same.
                     Plan::All if self.scored => Plan::scored(Box::new(AllQuery), 0.0),
@@ -177,15 +179,12 @@ impl<'a> Compiler<'a> {
                 };
                 Plan::or(plans?.into_iter().map(kept))
             }
-            Query::Boost(query, factor) => match self.query(query, within)? {
-                Plan::Some(query) if self.scored => Plan::of(BoostQuery::new(query, *factor)),
-                plan => plan,
-            },
+            Query::Boost(query, factor) => self.boosted(query, within, boost * factor)?,
         })
     }
 
     /// A clause that counts.
-    fn scored(&self, field: &Field, test: &Test) -> Compiled {
+    fn scored(&self, field: &Field, test: &Test, weight: f32) -> Compiled {
         let counts = |plan, score| match plan {
             Plan::All => Plan::scored(Box::new(AllQuery), score),
             Plan::Some(query) => Plan::scored(query, score),
@@ -196,9 +195,10 @@ impl<'a> Compiler<'a> {
             (Test::Times(_), _) => Ok(plan),
             _ if is_always(field, test) => Ok(plan),
             (_, Some(exact)) if !matches!(plan, Plan::None) => {
-                Ok(Plan::or([counts(plan, NEAR), counts(self.clause(field, &exact)?, 1.0 - NEAR)]))
+                let near = weight * NEAR;
+                Ok(Plan::or([counts(plan, near), counts(self.clause(field, &exact)?, weight - near)]))
             }
-            _ => Ok(counts(plan, 1.0)),
+            _ => Ok(counts(plan, weight)),
         }
     }
 

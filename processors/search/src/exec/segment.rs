@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use agentworks_query::answer::{FacetField, SortKey, Tally};
-use agentworks_query::evaluate::rounded;
 use agentworks_query::request::{Order, SortBy, bucket};
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::{Level, Source, Timestamp};
@@ -344,7 +343,7 @@ impl<'s, 'a> Pass<'s, 'a> {
             let Some(at) = self.times[index] else {
                 return Err(ExecError::Damaged(format!("document {doc} has no timestamp")));
             };
-            let (timestamp, score) = (Timestamp(at), if scored { rounded(scores[index]) } else { 0.0 });
+            let (timestamp, score) = (Timestamp(at), if scored { scores[index] } else { 0.0 });
             let may = match (scored, search.top.last(), search.request.sort.order) {
                 (false, ..) => search.top.may_take(timestamp),
                 (true, Some(last), Order::Desc) => score >= last.score,

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Damage, Searcher};
 use crate::error::SearchError;
-use crate::exec::{ExecError, Opened, WINDOW_BYTES};
+use crate::exec::Opened;
 use crate::execute::Execute;
 use crate::manifest::State;
 use crate::split::{SplitMeta, Times};
@@ -30,7 +30,7 @@ impl Searcher {
         let may_end = request.sort.by == SortBy::Timestamp && !request.wanted.is_any();
         let mut answer = PartialAnswer::default();
         for wave in splits.chunks(self.shared.config.concurrency.max(1)) {
-            if may_end && answer.hits.len() >= request.window() {
+            if may_end && answer.is_full(request) {
                 let Some(worst) = answer.hits.last().map(|hit| hit.key.timestamp) else { break };
                 let is_beyond = |split: &Arc<SplitMeta>| match request.sort.order {
                     Order::Desc => own(split).last < worst,
@@ -52,12 +52,7 @@ impl Searcher {
                 }
             });
             let answers: Vec<_> = searches.buffer_unordered(wave.len()).try_collect().await?;
-            for one in answers {
-                answer = answer.merge(one, request);
-                if answer.body_bytes() >= WINDOW_BYTES {
-                    return Err(ExecError::Bytes { max: WINDOW_BYTES }.into());
-                }
-            }
+            answer = answers.into_iter().fold(answer, |all, one| all.merge(one, request));
         }
         Ok(answer)
     }

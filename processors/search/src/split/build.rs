@@ -86,7 +86,9 @@ pub fn rebuild(
     let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
     let lanes = LaneRange::union(lanes);
     for (name, workspace) in &mut workspaces {
-        let own = ranges_of(parts, name);
+        let mut own = ranges_of(parts, name);
+        // Lanes may have been lost since.
+        own.retain(|range| lanes.iter().any(|kept| (kept.partition, kept.epoch) == (range.partition, range.epoch)));
         workspace.lanes = if own == lanes { Vec::new() } else { own };
     }
     let apart = parts.iter().flat_map(|part| &part.meta().apart);

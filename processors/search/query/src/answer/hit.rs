@@ -58,16 +58,19 @@ impl Hit {
 
 /// Where a page ends of itself: with the hit whose body takes it past so many bytes.
 pub const PAGE_BYTES: usize = 8 << 20;
+/// How many bytes the hits up to the end of a page may have that begins at an offset: which of them it begins with isn't
+/// known before all parts are merged.
+pub const WINDOW_BYTES: usize = 64 << 20;
 
-/// Leaves of hits, which are sorted, those that one page may have. Of a page that begins at an offset they are all left: which
-/// of them it begins with isn't known before all parts are merged.
+/// Leaves of hits, which are sorted, no more than one page may have, or than memory may. What is cut has at least as many
+/// bytes as it may, in whatever it is merged with, too, unless what was left out is beyond its window.
 pub(crate) fn cut(hits: &mut Vec<Hit>, offset: usize) {
-    let mut bytes = 0;
+    let (mut bytes, most) = (0, if offset == 0 { PAGE_BYTES } else { WINDOW_BYTES });
     let last = hits.iter().position(|hit| {
         bytes += hit.body.len();
-        bytes >= PAGE_BYTES
+        bytes >= most
     });
-    if let Some(last) = last.filter(|_| offset == 0) {
+    if let Some(last) = last {
         hits.truncate(last + 1);
     }
 }

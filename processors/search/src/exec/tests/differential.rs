@@ -169,7 +169,7 @@ fn query() -> impl Strategy<Value = Query> {
             inner.clone().prop_map(Query::negate),
             vec(inner.clone(), 2..4).prop_map(Query::and),
             vec(inner.clone(), 2..4).prop_map(Query::or),
-            inner.prop_map(|query| query.boost(2.0)),
+            (inner, select(vec![2.0f32, 0.3, 77.7, 1e6])).prop_map(|(query, boost)| query.boost(boost)),
         ]
     })
 }
