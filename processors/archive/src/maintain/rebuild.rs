@@ -24,6 +24,7 @@ pub use self::log::{KafkaLog, Log, LogLane};
 use self::plan::{Damage, Missing};
 use super::Maintenance;
 use crate::error::ArchiveError;
+use crate::files::day;
 use crate::table::{Change, CommitError, Move, Operation, Table};
 
 /// Under which name it is recorded that a table was restored: a number that no two restorings have in common.
@@ -69,10 +70,25 @@ impl Maintenance {
     /// [`ArchiveError::Refused`] if the log no longer has all of it. What was restored in a table before stays so.
     pub async fn rebuild(&self, log: &dyn Log, erased: Arc<View>, dry_run: bool) -> Result<Vec<Rebuilt>, ArchiveError> {
         let lanes = log.lanes().await?;
-        let (mut rebuilt, mut dates) = (Vec::new(), BTreeSet::new());
+        let mut dates = BTreeSet::new();
+        let rebuilt = self.rebuild_tables(log, &lanes, &erased, dry_run, &mut dates).await;
+        // Now that both tables' files of those days are whole; or one's, if the other can't be.
+        self.roll_up_dates(&dates).await?;
+        rebuilt
+    }
+
+    async fn rebuild_tables(
+        &self,
+        log: &dyn Log,
+        lanes: &[LogLane],
+        erased: &Arc<View>,
+        dry_run: bool,
+        dates: &mut BTreeSet<String>,
+    ) -> Result<Vec<Rebuilt>, ArchiveError> {
+        let mut rebuilt = Vec::new();
         for table in self.archive.logs() {
             for _ in 0..TRIES {
-                match self.rebuild_table(table, log, &lanes, &erased, dry_run, &mut dates).await? {
+                match self.rebuild_table(table, log, lanes, erased, dry_run, dates).await? {
                     Tried::Whole => break,
                     Tried::Done(done) => {
                         rebuilt.push(done);
@@ -82,8 +98,6 @@ impl Maintenance {
                 }
             }
         }
-        // Now that both tables' files of those days are whole.
-        self.roll_up_dates(&dates).await?;
         Ok(rebuilt)
     }
 
@@ -109,7 +123,10 @@ impl Maintenance {
         }
         let restored = restore::restore(self, table, log, erased, &damage.missing).await?;
         (done.added, done.rows) = (restored.files.len() as u64, restored.rows);
-        let replaced: Vec<_> = damage.files.iter().map(|(file, _)| file.date.clone()).collect();
+        let mut days: Vec<_> = damage.files.iter().map(|(file, _)| file.date.clone()).collect();
+        for file in &restored.files {
+            days.push(day(file.date)?.to_string());
+        }
         let change = Change {
             operation: Operation::Append,
             add: restored.files,
@@ -124,7 +141,7 @@ impl Maintenance {
             Err(CommitError::Gone(_) | CommitError::Moved(_)) => return Ok(Tried::Overtaken),
             Err(CommitError::Fault(error)) => return Err(error),
         }
-        dates.extend(replaced);
+        dates.extend(days);
         Ok(Tried::Done(done))
     }
 }
