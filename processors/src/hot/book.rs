@@ -136,7 +136,12 @@ pub(crate) async fn write_seen(
 }
 
 async fn rows_of(store: &dyn Store, seen: &HashMap<String, Seen>, view: &View) -> Result<Vec<Write>, StoreError> {
-    let rows = seen.iter().map(|(name, seen)| seen.write(store, name, view).boxed()).collect::<Vec<_>>();
+    // What was noted before an erasure of it was known isn't written any more.
+    let is_left = |(name, seen): &(&String, &Seen)| {
+        !view.whole_of(names::split(name).0).iter().any(|erasure| erasure.covers(seen.at))
+    };
+    let rows = seen.iter().filter(is_left).map(|(name, seen)| seen.write(store, name, view).boxed());
+    let rows = rows.collect::<Vec<_>>();
     stream::iter(rows).buffer_unordered(LOOKUPS).try_collect().await
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Driver {
     lanes: HashMap<TopicPartition, Lane>,
     /// What waits, in order. The head may have been handed to some sinks already.
     queue: VecDeque<(Assignment, Arc<Batch>, Room)>,
+    /// The epoch and offset up to which the rejects of partitions are in the dead-letter topic.
+    letters_to: HashMap<TopicPartition, (u32, i64)>,
     /// How many bytes a partition may put aside while its rejects are written.
     aside: usize,
     /// To how many sinks of its partition.
@@ -89,6 +91,7 @@ impl Driver {
             sinks: config.sinks.into_iter().map(SinkSlot::new).collect(),
             lanes: HashMap::new(),
             queue: VecDeque::new(),
+            letters_to: HashMap::new(),
             aside: config.queue / 8,
             head_taken: 0,
             dead_letters: dead_letters.map(Arc::new),
@@ -280,6 +283,7 @@ impl Driver {
         self.close_sinks(partition, deadline).await;
         let lane = self.lanes.remove(&partition)?;
         self.failed_letters.remove(&partition);
+        self.letters_to.remove(&partition);
         info!(%partition, held = lane.held(), flushed = deadline.is_some(), "partition given up");
         lane.held()
     }

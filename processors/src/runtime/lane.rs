@@ -29,8 +29,6 @@ pub(super) struct Lane {
     pub(super) sinks: Vec<LaneSink>,
     /// Batches that wait until the rejects of the first are written.
     pub(super) aside: VecDeque<(Arc<Batch>, Room)>,
-    /// Below this offset all rejects are written.
-    pub(super) letters_to: i64,
     /// The timestamp of the last record that was handed over.
     last: Option<Timestamp>,
     /// What was handed over and isn't held by all: the first record's timestamp, and the offset after the last.
@@ -104,7 +102,6 @@ impl Lane {
             epoch: None,
             sinks: Vec::new(),
             aside: VecDeque::new(),
-            letters_to: UNKNOWN,
             last: None,
             unheld: VecDeque::new(),
         }

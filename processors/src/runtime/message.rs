@@ -25,8 +25,8 @@ pub(super) enum ToDriver {
     Quiet { partition: TopicPartition, assignment: Assignment, from: i64 },
     /// Records.
     Batch { assignment: Assignment, batch: Arc<Batch>, room: Room },
-    /// The rejects of a partition's batch that ends before `to` have been written, or couldn't be.
-    Letters { partition: TopicPartition, assignment: Assignment, to: i64, result: Result<(), KafkaError> },
+    /// The rejects of a partition's batch that ends before `to` in this epoch have been written, or couldn't be.
+    Letters { partition: TopicPartition, assignment: Assignment, to: (u32, i64), result: Result<(), KafkaError> },
     /// It is time to open a partition anew that waits.
     Again { partition: TopicPartition, assignment: Assignment },
     /// Partitions are taken away: write what is pending for them until the deadline, or nothing, and answer with

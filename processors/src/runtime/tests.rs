@@ -182,6 +182,34 @@ async fn a_partition_waits_for_its_dead_letters_and_no_other_does() {
     runtime.shutdown().await;
 }
 
+/// What it has put aside would fill the queue, long before the producer gives up.
+#[tokio::test]
+async fn a_partition_whose_dead_letters_take_long_leaves_room_for_others() {
+    let mut cluster = Cluster::new();
+    let hot = Memory::new("hot");
+    cluster.garbage(LANE, "not a record").await;
+    cluster.produce(LANE, 1000).await;
+    cluster.produce(OTHER, 1000).await;
+    cluster.fail_produce(&[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 10_000]);
+    let mut config = cluster.config(&[&hot]);
+    config.queue = 64 * 1024;
+    config.kafka.extra.push(("retry.backoff.ms".into(), "10".into()));
+    config.kafka.extra.push(("delivery.timeout.ms".into(), "600000".into()));
+    let runtime = super::Runtime::start(config).unwrap();
+    until(|| hot.held(OTHER) == Some((0, 1000)), || format!("{:?}", runtime.status())).await;
+    let status = runtime.status();
+    let lane = status.lanes.iter().find(|lane| lane.partition == LANE).unwrap();
+    assert!(
+        matches!(&lane.state, LaneState::Opening(Some(reason)) if reason.contains("are being written")),
+        "{status:?}"
+    );
+    cluster.fail_produce_no_more();
+    until(|| hot.held(LANE) == Some((0, 1001)), || format!("{:?}", runtime.status())).await;
+    assert_eq!(hot.problems(), [] as [String; 0]);
+    assert_eq!(cluster.dead_letters().len(), 1);
+    runtime.shutdown().await;
+}
+
 /// Nothing says that the data of other partitions is damaged too.
 #[tokio::test]
 async fn what_fails_for_good_in_one_partition_stops_that_one() {

@@ -278,4 +278,27 @@ mod tests {
         assert_eq!(page(9, 2), (vec![], None));
         assert_eq!(page(0, 0), (vec![], None));
     }
+
+    /// However large the entries are: a page ends early, and the next one goes on after it.
+    #[test]
+    fn pages_are_bounded_in_bytes() {
+        let part = |from: i64| {
+            let hit = |n: i64| {
+                let key = SortKey { score: 0.0, timestamp: Timestamp(100 - n), position: position(n) };
+                Hit { key, body: vec![n as u8; PAGE_BYTES / 3] }
+            };
+            PartialAnswer { hits: (0..40).map(|n| hit(2 * n + from)).collect(), ..PartialAnswer::default() }
+        };
+        let request = SearchRequest { limit: 60, ..SearchRequest::new("w", Query::All) };
+        let merged = part(0).merge(part(1), &request);
+        assert!(merged.is_full(&request));
+        let page = merged.finish(&request);
+        let offsets = |hits: &[Hit]| hits.iter().map(|hit| hit.key.position.offset).collect::<Vec<_>>();
+        assert_eq!(offsets(&page.found.hits), [0, 1, 2, 3]);
+        assert_eq!(page.next.unwrap().key.position.offset, 3);
+        // What comes before an offset takes no more either, which whoever asks is told.
+        let request = SearchRequest { offset: 10, ..request };
+        let merged = part(0).merge(part(1), &request);
+        assert!(merged.body_bytes() >= WINDOW_BYTES && merged.body_bytes() < WINDOW_BYTES + PAGE_BYTES);
+    }
 }

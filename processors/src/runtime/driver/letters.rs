@@ -3,13 +3,12 @@
 //! No sink takes a batch before its rejects are written, so that no position ever passes a reject that isn't there. They are
 //! written beside everything else, and their partition's batches are put aside meanwhile: other partitions go on. Where that
 //! fails, or takes so long that what was put aside would leave others no room in the queue, the partition is given back,
-//! with what it holds written, and opened anew afterwards: it then comes to the same rejects again, and writes them
-//! once more, which `agentworks dlq` sees as one.
+//! with what it holds written, and opened anew afterwards.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentworks_kafka::{Batch, KafkaError};
+use agentworks_kafka::{Batch, KafkaError, Rejected};
 use agentworks_schemas::TopicPartition;
 use tracing::warn;
 
@@ -35,17 +34,22 @@ impl Driver {
     pub(super) async fn waits_for_letters(&mut self, partition: TopicPartition, batch: &Arc<Batch>) -> bool {
         let Some(letters) = &self.dead_letters else { return false };
         let Some(lane) = self.lanes.get_mut(&partition) else { return false };
-        let are_written = batch.rejects().is_empty() || batch.to <= lane.letters_to;
+        let is_written = |rejected: &Rejected| {
+            let to = self.letters_to.get(&partition);
+            to.is_some_and(|(epoch, to)| rejected.position.epoch == *epoch && rejected.position.offset < *to)
+        };
+        // Of a batch, those come first that are written: it may begin where another began before, and be longer.
+        let written = batch.rejects().iter().take_while(|rejected| is_written(rejected)).count();
         if lane.aside.is_empty() {
-            if are_written {
+            if written == batch.rejects().len() {
                 return false;
             }
             let (letters, batch, to_self) = (letters.clone(), batch.clone(), self.to_self.clone());
             let assignment = lane.assignment;
             tokio::spawn(async move {
-                let result = letters.write(batch.rejects()).await;
+                let result = letters.write(&batch.rejects()[written..]).await;
                 // The driver may have ended meanwhile.
-                let _ = to_self.send(ToDriver::Letters { partition, assignment, to: batch.to, result });
+                let _ = to_self.send(ToDriver::Letters { partition, assignment, to: (batch.epoch, batch.to), result });
             });
         }
         if let Some((_, batch, room)) = self.queue.pop_front() {
@@ -74,7 +78,7 @@ impl Driver {
         &mut self,
         partition: TopicPartition,
         assignment: Assignment,
-        to: i64,
+        to: (u32, i64),
         result: Result<(), KafkaError>,
     ) {
         let waits = |lane: &&mut Lane| {
@@ -83,7 +87,8 @@ impl Driver {
         let Some(lane) = self.lanes.get_mut(&partition).filter(waits) else { return };
         let error = match result {
             Ok(()) => {
-                lane.letters_to = to;
+                // Also for when it is opened anew: it would come to them again and again.
+                self.letters_to.insert(partition, to);
                 self.failed_letters.remove(&partition);
                 return match lane.phase {
                     Phase::Reading => self.take_back(partition),
@@ -101,7 +106,7 @@ impl Driver {
         let before = self.failed_letters.remove(&partition).map(|failed| failed.retry);
         let retry = Retry::after(before, error.to_string());
         let (at, to_self) = (retry.at, self.to_self.clone());
-        self.failed_letters.insert(partition, Failed { to, retry });
+        self.failed_letters.insert(partition, Failed { to: to.1, retry });
         self.give_back(partition, reason).await;
         tokio::spawn(async move {
             tokio::time::sleep_until(at.into()).await;
