@@ -24,6 +24,7 @@ mod tests;
 mod view;
 
 pub use eraser::{Clear, EraseError, Eraser};
+pub(crate) use journal::any_covers;
 #[cfg(test)]
 pub(crate) use journal::write;
 pub use journal::{ERASURES, Erasure, Target};

@@ -177,7 +177,7 @@ impl LogReader {
     ) -> Result<Vec<CardInfo>, ReadError> {
         let view = self.tiers.erasures.view().await?;
         let erasures = view.whole_of(workspace);
-        let is_there = |info: &CardInfo| !erasures.iter().any(|erasure| info.is_erased(erasure)) && wanted(&info.card);
+        let is_there = |info: &CardInfo| !info.is_gone(erasures) && wanted(&info.card);
         Ok(newest_cards(&*self.tiers.store, workspace, limit, &is_there).await?)
     }
 
@@ -185,7 +185,7 @@ impl LogReader {
     pub async fn card(&self, workspace: &str, card: &str) -> Result<Option<CardInfo>, ReadError> {
         let view = self.tiers.erasures.view().await?;
         let info = card_of(&*self.tiers.store, workspace, card).await?;
-        Ok(info.filter(|info| !view.whole_of(workspace).iter().any(|erasure| info.is_erased(erasure))))
+        Ok(info.filter(|info| !info.is_gone(view.whole_of(workspace))))
     }
 
     /// The store and the log that it reads.

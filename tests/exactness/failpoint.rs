@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use agentworks_store::{Key, Part, Row, Scan, Store, StoreError, Table, Write};
+use agentworks_store::{Intercept, Part, Store, StoreError, Write};
 use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -106,24 +106,16 @@ impl Failpoint {
 }
 
 #[async_trait]
-impl Store for Failpoint {
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+impl Intercept for Failpoint {
+    fn behind(&self) -> &Arc<dyn Store> {
+        &self.behind
+    }
+
+    async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let written = written(&writes);
         if self.is_chosen(&written) {
             return self.die(writes, written).await;
         }
         self.behind.write(writes).await
-    }
-
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
-        self.behind.get(table, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
-        self.behind.scan(scan).await
-    }
-
-    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
-        self.behind.delete(table, key, version).await
     }
 }

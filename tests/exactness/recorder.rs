@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use agentworks_store::{Key, Row, Scan, Store, StoreError, Table, Write};
+use agentworks_store::{Intercept, Store, StoreError, Write};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
@@ -26,21 +26,13 @@ impl Recorder {
 }
 
 #[async_trait]
-impl Store for Recorder {
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+impl Intercept for Recorder {
+    fn behind(&self) -> &Arc<dyn Store> {
+        &self.behind
+    }
+
+    async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         self.names.lock().append(&mut crate::failpoint::written(&writes));
         self.behind.write(writes).await
-    }
-
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
-        self.behind.get(table, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
-        self.behind.scan(scan).await
-    }
-
-    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
-        self.behind.delete(table, key, version).await
     }
 }

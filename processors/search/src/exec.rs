@@ -28,9 +28,12 @@ mod top;
 
 use std::time::Instant;
 
-use agentworks_query::answer::{Hit, PAGE_BYTES, WINDOW_BYTES};
+use agentworks_query::answer::Hit;
 use agentworks_query::{PartialAnswer, SearchRequest};
+use tantivy::query::Scorer;
+use tantivy::{COLLECT_BLOCK_BUFFER_LEN, DocId};
 
+pub(crate) use columns::Positions;
 pub use error::ExecError;
 pub use explain::{SegmentPlan, explain};
 pub use opened::Opened;
@@ -98,6 +101,22 @@ impl Deadline {
     }
 }
 
+/// Calls `with` for the documents that a scorer finds, a block at a time, and looks at the clock now and then.
+fn each_block(scorer: &mut dyn Scorer, deadline: Deadline, mut with: impl FnMut(&[DocId])) -> Result<(), ExecError> {
+    let mut docs = [0; COLLECT_BLOCK_BUFFER_LEN];
+    for block in 1.. {
+        let len = scorer.fill_buffer(&mut docs);
+        with(&docs[..len]);
+        if len < docs.len() {
+            break;
+        }
+        if block % BLOCKS_A_LOOK == 0 {
+            deadline.check()?;
+        }
+    }
+    Ok(())
+}
+
 /// Searches an index. Its hits, counts and costs are those of all of its segments; what they cover is the caller's to say.
 ///
 /// # Errors
@@ -119,7 +138,7 @@ pub fn search_index(
     for part in top.into_sorted().chunks(FETCHED) {
         fetch(index, part, &mut found, deadline)?;
         // No page has more, or may have.
-        if found.cost.bytes as usize >= if request.offset == 0 { PAGE_BYTES } else { WINDOW_BYTES } {
+        if found.cost.bytes as usize >= request.window_bytes() {
             break;
         }
     }

@@ -4,11 +4,10 @@ use std::fmt;
 use std::time::Instant;
 
 use agentworks_query::{PartialAnswer, Scan, SearchRequest};
-use agentworks_schemas::{Position, Timestamp, codec::decode_entry_body};
+use agentworks_schemas::{Timestamp, codec::decode_entry_body};
 
 use crate::error::SearchError;
-use crate::exec::{Opened, SegmentPlan};
-use crate::schema::lane_of;
+use crate::exec::{Opened, Positions, SegmentPlan};
 
 /// Finds the hits in an index.
 pub trait Execute: Send + Sync + fmt::Debug {
@@ -41,20 +40,13 @@ impl Execute for LookAtAll {
     fn search(&self, index: &Opened, request: &SearchRequest, deadline: Instant) -> Result<PartialAnswer, SearchError> {
         let mut scan = Scan::new(request)?;
         for (number, segment) in index.segment_readers().iter().enumerate() {
-            let columns = segment.fast_fields();
-            let (lanes, epochs, offsets) = (columns.u64("lane")?, columns.u64("epoch")?, columns.i64("offset")?);
-            let record_times = columns.i64("record_time")?;
+            let (positions, record_times) = (Positions::of(segment)?, segment.fast_fields().i64("record_time")?);
             let mut bodies = index.bodies(number as u32).reader().map_err(SearchError::scratch("a split"))?;
             for doc in 0..segment.max_doc() {
                 if doc % 1024 == 0 && Instant::now() >= deadline {
                     return Err(SearchError::Deadline);
                 }
-                let position = || {
-                    let partition = lane_of(lanes.first(doc)?)?;
-                    let epoch = u32::try_from(epochs.first(doc)?).ok()?;
-                    Some(Position { partition, epoch, offset: offsets.first(doc)? })
-                };
-                let Some(position) = position() else { continue };
+                let Ok(position) = positions.get(doc) else { continue };
                 if record_times.first(doc).is_some_and(|at| !request.keeps(Timestamp(at))) {
                     continue;
                 }

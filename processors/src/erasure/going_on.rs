@@ -11,7 +11,7 @@ use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
 
 use super::eraser::EraseError;
-use super::journal::Erasure;
+use super::journal::{Erasure, any_covers};
 use crate::hot::{self, Seen};
 use crate::reader::LogReader;
 
@@ -33,8 +33,8 @@ pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(
     let mut cards = HashMap::<String, Seen>::new();
     while let Some(seen) = looks.next().await {
         // What another erasure covers, that one's look goes beyond.
-        let is_covered = |seen: &Seen| view.whole_of(&erasure.workspace).iter().any(|other| other.covers(seen.at));
-        cards.extend(seen?.into_iter().filter(|(_, seen)| !is_covered(seen)));
+        let erasures = view.whole_of(&erasure.workspace);
+        cards.extend(seen?.into_iter().filter(|(_, seen)| !any_covers(erasures, seen.at)));
     }
     hot::write_seen(&*reader.parts().0, &erasure.workspace, cards, &view).await?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use agentworks_schemas::{Cursor, Position, Timestamp};
 use agentworks_store::{Column, Key, Order, Part, Row, Scan, Store, StoreError, Table, Write};
@@ -84,6 +85,11 @@ impl Erasure {
     pub fn covers(&self, position: Position) -> bool {
         self.upto.get(position.partition).is_some_and(|upto| (position.epoch, position.offset) < upto)
     }
+}
+
+/// Whether any of some erasures covers a position.
+pub(crate) fn any_covers(erasures: &[Arc<Erasure>], position: Position) -> bool {
+    erasures.iter().any(|erasure| erasure.covers(position))
 }
 
 impl fmt::Display for Erasure {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_schemas::{Cursor, Position, Timestamp, Topic, TopicPartition, Topics};
-use agentworks_store::{EmbeddedStore, Key, Row, Scan, Store, StoreError, Table, Write};
+use agentworks_store::{EmbeddedStore, Intercept, Key, Row, Scan, Store, StoreError, Table, Write};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, advance};
@@ -133,26 +133,18 @@ struct Overtaken {
 }
 
 #[async_trait]
-impl Store for Overtaken {
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+impl Intercept for Overtaken {
+    fn behind(&self) -> &Arc<dyn Store> {
+        &self.behind
+    }
+
+    async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let first = self.by.lock().take();
         if let Some(other) = first {
             journal::write(&*self.behind, &other).await?;
             self.reader.refresh().await?;
         }
         self.behind.write(writes).await
-    }
-
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
-        self.behind.get(table, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
-        self.behind.scan(scan).await
-    }
-
-    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
-        self.behind.delete(table, key, version).await
     }
 }
 

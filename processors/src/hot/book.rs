@@ -13,7 +13,7 @@ use lru::LruCache;
 use super::cards::{CARD_LANES, CARDS, CardLane, FIRST, card_of, write_position};
 use crate::blocks::names;
 use crate::blocks::table::{lane, mark};
-use crate::erasure::{Erasure, View};
+use crate::erasure::{Erasure, View, any_covers};
 
 /// How far behind a card's row may be, in milliseconds.
 const REFRESH: i64 = 60_000;
@@ -48,7 +48,7 @@ impl Seen {
         let (erasures, mut version) = (view.whole_of(workspace), self.timestamp.millis());
         if !erasures.is_empty()
             && let Some(row) = card_of(store, workspace, card).await?
-            && erasures.iter().any(|erasure| row.is_erased(erasure))
+            && row.is_gone(erasures)
         {
             version = version.max(row.last_seen.millis() + 1);
         }
@@ -80,11 +80,9 @@ impl CardBook {
             was_known = false;
             Known::default()
         });
-        let is_covered = |at: Position| erasures.iter().any(|erasure| erasure.covers(at));
-        let is_due = |row: &Seen| {
-            seen.timestamp.millis() >= row.timestamp.millis() + REFRESH || !erasures.is_empty() && is_covered(row.at)
-        };
-        if known.row.as_ref().is_none_or(is_due) && !is_covered(seen.at) {
+        let is_due =
+            |row: &Seen| seen.timestamp.millis() >= row.timestamp.millis() + REFRESH || any_covers(erasures, row.at);
+        if known.row.as_ref().is_none_or(is_due) && !any_covers(erasures, seen.at) {
             known.row = Some(seen);
             self.seen.insert(name.to_owned(), seen);
         }
@@ -137,9 +135,7 @@ pub(crate) async fn write_seen(
 
 async fn rows_of(store: &dyn Store, seen: &HashMap<String, Seen>, view: &View) -> Result<Vec<Write>, StoreError> {
     // What was noted before an erasure of it was known isn't written any more.
-    let is_left = |(name, seen): &(&String, &Seen)| {
-        !view.whole_of(names::split(name).0).iter().any(|erasure| erasure.covers(seen.at))
-    };
+    let is_left = |(name, seen): &(&String, &Seen)| !any_covers(view.whole_of(names::split(name).0), seen.at);
     let rows = seen.iter().filter(is_left).map(|(name, seen)| seen.write(store, name, view).boxed());
     let rows = rows.collect::<Vec<_>>();
     stream::iter(rows).buffer_unordered(LOOKUPS).try_collect().await

@@ -4,6 +4,7 @@
 //! where it was last seen.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use agentworks_schemas::{Position, Timestamp, Topic, TopicPartition};
 use agentworks_store::{Column, Key, Part, Row, Scan, Store, StoreError, Table};
@@ -67,6 +68,11 @@ impl CardInfo {
             Some(at) => erasure.covers(at),
             None => self.last_seen <= erasure.at,
         }
+    }
+
+    /// Whether one of these erasures has it so.
+    pub(crate) fn is_gone(&self, erasures: &[Arc<Erasure>]) -> bool {
+        erasures.iter().any(|erasure| self.is_erased(erasure))
     }
 
     fn from_row(row: Row) -> Option<CardInfo> {

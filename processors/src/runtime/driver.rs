@@ -302,6 +302,19 @@ impl Driver {
         }
     }
 
+    /// Has the sinks end with a partition that will be opened anew, and forgets what was put aside of it: it is read again.
+    /// Returns its assignment.
+    async fn suspend(&mut self, partition: TopicPartition, deadline: Instant, phase: Phase) -> Option<Assignment> {
+        self.close_sinks(partition, Some(deadline)).await;
+        let lane = self.lanes.get_mut(&partition)?;
+        lane.phase = phase;
+        lane.sinks.clear();
+        lane.aside.clear();
+        let assignment = lane.assignment;
+        self.publish();
+        Some(assignment)
+    }
+
     async fn flush_last(&mut self, sink: usize, partition: TopicPartition, deadline: Instant) {
         let mut retry = None;
         loop {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentworks_store::{Key, Row, Scan, Store, StoreError, Table, Write};
+use agentworks_store::{Intercept, Store, StoreError, Write};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
@@ -29,23 +29,15 @@ impl FaultyStore {
 }
 
 #[async_trait]
-impl Store for FaultyStore {
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+impl Intercept for FaultyStore {
+    fn behind(&self) -> &Arc<dyn Store> {
+        &self.behind
+    }
+
+    async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         let Some(mask) = self.masks.lock().pop() else { return self.behind.write(writes).await };
         let some = writes.into_iter().enumerate().filter(|(row, _)| mask >> (row % 64) & 1 == 1);
         self.behind.write(some.map(|(_, write)| write).collect()).await?;
         Err(StoreError::Unavailable("as told".into()))
-    }
-
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
-        self.behind.get(table, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
-        self.behind.scan(scan).await
-    }
-
-    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
-        self.behind.delete(table, key, version).await
     }
 }

@@ -8,15 +8,18 @@
 //! - [`table`]: what a table is.
 //! - [`store`]: the trait.
 //! - [`embedded`]: the store in a folder, on an LSM tree.
+//! - [`intercept`]: a store in front of another, for tests.
 //! - [`contract`]: what every store must do, as a suite of checks.
 
 pub mod contract;
 pub mod embedded;
+pub mod intercept;
 pub mod key;
 pub mod store;
 pub mod table;
 
 pub use embedded::{EmbeddedConfig, EmbeddedStore};
+pub use intercept::Intercept;
 pub use key::{Key, Part};
 pub use store::{Order, Row, Scan, Store, StoreError, Write};
 pub use table::{Column, Kind, Table};

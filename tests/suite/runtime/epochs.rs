@@ -10,7 +10,7 @@ use agentworks_processors::lane;
 use agentworks_processors::runtime::testing::Memory;
 use agentworks_processors::runtime::{LaneState, Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_schemas::{Topic, TopicPartition};
-use agentworks_store::{Key, Part, Row, Scan, Store, StoreError, Table, Write};
+use agentworks_store::{Intercept, Part, Store, StoreError, Write};
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use rdkafka::admin::AdminOptions;
@@ -128,24 +128,16 @@ struct Dies {
 }
 
 #[async_trait]
-impl Store for Dies {
-    async fn write(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+impl Intercept for Dies {
+    fn behind(&self) -> &Arc<dyn Store> {
+        &self.behind
+    }
+
+    async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         match writes.iter().any(|write| write.key.partition == [Part::from("topics")]) {
             true => Err(StoreError::Unavailable("as told".into())),
             false => self.behind.write(writes).await,
         }
-    }
-
-    async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
-        self.behind.get(table, key).await
-    }
-
-    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {
-        self.behind.scan(scan).await
-    }
-
-    async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
-        self.behind.delete(table, key, version).await
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use agentworks_query::Field;
 use agentworks_query::answer::FacetCounts;
 use agentworks_query::data::{Buffers, Leaf, for_each_leaf};
-use agentworks_query::{Field, Keyword};
 use agentworks_schemas::LogEntry;
 use agentworks_schemas::access::Claims;
 use serde::Serialize;
@@ -85,28 +85,8 @@ fn values_of(entry: &LogEntry<'_>, field: &Field, buffers: &mut Buffers) -> BTre
                 }
             });
         }
-        Field::Keyword(Keyword::Tags) => values.extend(entry.tags.iter().flatten().map(|tag| tag.as_str().to_owned())),
-        Field::Keyword(keyword) => values.extend(keyword_of(entry, *keyword).map(str::to_owned)),
+        Field::Keyword(keyword) => values.extend(keyword.values(entry).map(str::to_owned)),
         Field::Any | Field::Message | Field::Component | Field::AllData | Field::Timestamp => {}
     }
     values
-}
-
-/// The value of a keyword of which an entry has one at most.
-fn keyword_of<'a>(entry: &'a LogEntry<'_>, keyword: Keyword) -> Option<&'a str> {
-    match keyword {
-        Keyword::Id => Some(&entry.id),
-        Keyword::Card => Some(&entry.card_id),
-        Keyword::Run => Some(&entry.run_id),
-        Keyword::Source => Some(entry.source.as_str()),
-        Keyword::Level => Some(entry.level.as_str()),
-        Keyword::Agent => entry.agent_id.as_deref(),
-        Keyword::User => entry.user_id.as_deref(),
-        Keyword::Provider => entry.provider.as_deref(),
-        Keyword::Model => entry.model.as_deref(),
-        Keyword::Correlation => entry.correlation_id.as_deref(),
-        Keyword::Trace => entry.trace_id.as_deref(),
-        Keyword::Span => entry.parent_span_id.as_deref(),
-        Keyword::Tags => None,
-    }
 }

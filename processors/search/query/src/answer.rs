@@ -91,7 +91,7 @@ impl PartialAnswer {
     /// The answer of both parts.
     pub fn merge(mut self, other: PartialAnswer, request: &SearchRequest) -> PartialAnswer {
         self.hits = hit::merge(self.hits, other.hits, request.sort, request.window());
-        cut(&mut self.hits, request.offset);
+        cut(&mut self.hits, request.window_bytes());
         self.count += other.count;
         add(&mut self.levels, &other.levels);
         add(&mut self.sources, &other.sources);
@@ -112,7 +112,7 @@ impl PartialAnswer {
 
     /// Whether only hits that come before the last one matter.
     pub fn is_full(&self, request: &SearchRequest) -> bool {
-        self.hits.len() >= request.window() || request.offset == 0 && self.body_bytes() >= PAGE_BYTES
+        self.hits.len() >= request.window() || self.body_bytes() >= request.window_bytes()
     }
 
     /// The bytes of the hits' bodies.
@@ -125,7 +125,7 @@ impl PartialAnswer {
         let skipped = request.offset.min(self.hits.len());
         self.hits.drain(..skipped);
         self.hits.truncate(request.limit);
-        cut(&mut self.hits, 0);
+        cut(&mut self.hits, PAGE_BYTES);
         let is_full = self.hits.len() == request.limit || self.body_bytes() >= PAGE_BYTES;
         let last = self.hits.last().filter(|_| is_full);
         let next = last.map(|hit| After { sort: request.sort, key: hit.key });

@@ -11,7 +11,7 @@ pub use convert::{ConvertError, from_protocol, positioned, to_protocol};
 pub use cursor::{After, CursorError};
 pub use timeline::{MAX_BUCKETS, bucket, buckets, coarser, interval_for};
 
-use crate::answer::{FacetField, SortKey};
+use crate::answer::{FacetField, PAGE_BYTES, SortKey, WINDOW_BYTES};
 use crate::ast::{Query, QueryError};
 
 /// How many hits are answered where nothing else is asked for.
@@ -174,6 +174,12 @@ impl SearchRequest {
     /// How many hits each part must find, for that many to be left after merging.
     pub fn window(&self) -> usize {
         self.offset.saturating_add(self.limit)
+    }
+
+    /// How many bytes of bodies each part need not go beyond: those of a page, or where it begins at an offset, those that it
+    /// may take to get there.
+    pub fn window_bytes(&self) -> usize {
+        if self.offset == 0 { PAGE_BYTES } else { WINDOW_BYTES }
     }
 
     /// Whether it may be asked.

@@ -81,14 +81,14 @@ impl<'r> Scan<'r> {
         hits.insert(at, Hit { key, body });
         hits.truncate(window);
         if self.bytes >= 2 * PAGE_BYTES {
-            cut(hits, self.request.offset);
+            cut(hits, self.request.window_bytes());
             self.bytes = self.found.body_bytes();
         }
     }
 
     /// The answer.
     pub fn finish(mut self) -> PartialAnswer {
-        cut(&mut self.found.hits, self.request.offset);
+        cut(&mut self.found.hits, self.request.window_bytes());
         for (facet, counts) in self.request.wanted.facets.iter().zip(self.facets) {
             self.found.facets.insert(facet.field, counts.finish());
         }

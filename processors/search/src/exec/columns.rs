@@ -54,19 +54,21 @@ fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, ExecError>) -> R
 
 /// The columns that say where an entry lies.
 #[derive(Debug)]
-pub(super) struct Positions {
+pub(crate) struct Positions {
     lane: Column<u64>,
     epoch: Column<u64>,
     offset: Column<i64>,
 }
 
 impl Positions {
-    fn of(segment: &SegmentReader) -> Result<Self, ExecError> {
+    /// Those of a segment.
+    pub(crate) fn of(segment: &SegmentReader) -> Result<Self, ExecError> {
         let columns = segment.fast_fields();
         Ok(Positions { lane: columns.u64("lane")?, epoch: columns.u64("epoch")?, offset: columns.i64("offset")? })
     }
 
-    pub(super) fn get(&self, doc: DocId) -> Result<Position, ExecError> {
+    /// Where a document's entry lies.
+    pub(crate) fn get(&self, doc: DocId) -> Result<Position, ExecError> {
         let damaged = || ExecError::Damaged(format!("document {doc} has no position"));
         let partition = self.lane.first(doc).and_then(lane_of).ok_or_else(damaged)?;
         let epoch = self.epoch.first(doc).and_then(|epoch| u32::try_from(epoch).ok()).ok_or_else(damaged)?;

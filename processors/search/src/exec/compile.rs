@@ -11,11 +11,11 @@ use agentworks_schemas::Timestamp;
 use tantivy::query::Query as IndexQuery;
 use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, EnableScoring, Occur, PhraseQuery, RangeQuery};
 use tantivy::schema::Term;
-use tantivy::{BitSet, COLLECT_BLOCK_BUFFER_LEN, DocSet, SegmentReader};
+use tantivy::{BitSet, SegmentReader};
 
 use super::fixed::{Fixed, OfTerm, Unscored};
 use super::terms::{Found, Space};
-use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits};
+use super::{Deadline, ExecError, Limits, each_block};
 use crate::schema::fields;
 
 /// What a query finds in a segment.
@@ -213,19 +213,11 @@ impl<'a> Compiler<'a> {
         let weight = query.weight(EnableScoring::disabled_from_schema(&fields().schema))?;
         let mut scorer = weight.scorer(self.segment, 1.0)?;
         let mut docs = self.no_docs();
-        let mut block = [0; COLLECT_BLOCK_BUFFER_LEN];
-        for number in 1.. {
-            let len = scorer.fill_buffer(&mut block);
-            for doc in &block[..len] {
+        each_block(scorer.as_mut(), self.deadline, |found| {
+            for doc in found {
                 docs.insert(*doc);
             }
-            if len < block.len() {
-                break;
-            }
-            if number % BLOCKS_A_LOOK == 0 {
-                self.deadline.check()?;
-            }
-        }
+        })?;
         Ok(Box::new(Fixed(Arc::new(docs))))
     }
 

@@ -14,7 +14,7 @@ use super::columns::{Columns, Counter, Positions, Texts};
 use super::compile::{Compiler, Plan};
 use super::fixed::OfTerm;
 use super::top::Top;
-use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits, Opened, micros};
+use super::{BLOCKS_A_LOOK, Deadline, ExecError, Limits, Opened, each_block, micros};
 use crate::schema::fields;
 
 /// A search in progress.
@@ -242,18 +242,9 @@ impl<'s, 'a> Pass<'s, 'a> {
 
     /// How many documents there are.
     fn count(&self, search: &Search<'_>, scorer: &mut dyn Scorer) -> Result<u32, ExecError> {
-        let (mut docs, mut count) = ([0; COLLECT_BLOCK_BUFFER_LEN], 0);
-        for block in 1.. {
-            let len = scorer.fill_buffer(&mut docs);
-            let alive = self.segment.reader.alive_bitset();
-            count += docs[..len].iter().filter(|doc| alive.is_none_or(|alive| alive.is_alive(**doc))).count() as u32;
-            if len < docs.len() {
-                break;
-            }
-            if block % BLOCKS_A_LOOK == 0 {
-                search.deadline.check()?;
-            }
-        }
+        let (alive, mut count) = (self.segment.reader.alive_bitset(), 0);
+        let is_alive = |doc: &&DocId| alive.is_none_or(|alive| alive.is_alive(**doc));
+        each_block(scorer, search.deadline, |docs| count += docs.iter().filter(is_alive).count() as u32)?;
         Ok(count)
     }
 

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Damage, Maintainer};
 use crate::error::SearchError;
+use crate::exec::Positions;
 use crate::schema::fields;
 use crate::split::{Split, SplitMeta};
 
@@ -73,7 +74,6 @@ fn may_have(split: &SplitMeta, erasure: &Erasure) -> bool {
 }
 
 fn find(split: &Split, erasure: &Erasure) -> Result<bool, SearchError> {
-    use agentworks_schemas::Position;
     use tantivy::{DocSet, TERMINATED};
 
     let term = match &erasure.target {
@@ -88,17 +88,11 @@ fn find(split: &Split, erasure: &Erasure) -> Result<bool, SearchError> {
             inverted.read_postings(term, IndexRecordOption::Basic).map_err(SearchError::scratch("a split"))
         };
         let (Some(mut docs), Some(mut owned)) = (postings(&term)?, postings(&workspace)?) else { continue };
-        let columns = segment.fast_fields();
-        let (lanes, epochs, offsets) = (columns.u64("lane")?, columns.u64("epoch")?, columns.i64("offset")?);
+        let positions = Positions::of(segment)?;
         let mut doc = docs.doc();
         while doc != TERMINATED {
             let is_owned = owned.doc() == doc || owned.doc() < doc && owned.seek(doc) == doc;
-            let position = || {
-                let partition = crate::schema::lane_of(lanes.first(doc)?)?;
-                let epoch = u32::try_from(epochs.first(doc)?).ok()?;
-                Some(Position { partition, epoch, offset: offsets.first(doc)? })
-            };
-            if is_owned && position().is_some_and(|position| erasure.covers(position)) {
+            if is_owned && positions.get(doc).is_ok_and(|position| erasure.covers(position)) {
                 return Ok(true);
             }
             doc = docs.advance();

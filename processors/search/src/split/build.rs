@@ -21,7 +21,8 @@ use super::meta::{LaneRange, SplitId, SplitMeta, WorkspaceMeta};
 use super::open::Split;
 use super::writer::{Packed, SplitWriter};
 use crate::error::SearchError;
-use crate::schema::{fields, lane_of, settings};
+use crate::exec::Positions;
+use crate::schema::{fields, settings};
 
 /// The level of zstd for bodies: they are read for long.
 const LEVEL: i32 = 3;
@@ -187,7 +188,7 @@ fn keep(
         let workspace = owners.names.get(owners.of[doc as usize] as usize).map_or("", String::as_str);
         let run = columns.run(doc, &mut runs)?;
         let (time, record_time) = (columns.time(&columns.timestamp, doc), columns.time(&columns.record_time, doc));
-        let position = columns.position(doc)?;
+        let position = columns.positions.get(doc)?;
         if keeps(&Found { position, workspace, run, record_time }) {
             kept.push(doc);
             match workspaces.get_mut(workspace) {
@@ -228,9 +229,7 @@ fn workspaces_of(reader: &SegmentReader) -> Result<Owners, SearchError> {
 }
 
 struct Columns {
-    lane: Column<u64>,
-    epoch: Column<u64>,
-    offset: Column<i64>,
+    positions: Positions,
     timestamp: Column<i64>,
     record_time: Column<i64>,
     run: Option<StrColumn>,
@@ -240,25 +239,11 @@ impl Columns {
     fn open(reader: &SegmentReader) -> Result<Self, SearchError> {
         let columns = reader.fast_fields();
         Ok(Columns {
-            lane: columns.u64("lane")?,
-            epoch: columns.u64("epoch")?,
-            offset: columns.i64("offset")?,
+            positions: Positions::of(reader)?,
             timestamp: columns.i64("timestamp")?,
             record_time: columns.i64("record_time")?,
             run: columns.str("run")?,
         })
-    }
-
-    fn position(&self, doc: DocId) -> Result<Position, SearchError> {
-        let lane = self.lane.first(doc).and_then(lane_of);
-        let epoch = self.epoch.first(doc).and_then(|epoch| u32::try_from(epoch).ok());
-        match (lane, epoch, self.offset.first(doc)) {
-            (Some(partition), Some(epoch), Some(offset)) => Ok(Position { partition, epoch, offset }),
-            _ => Err(tantivy::TantivyError::DataCorruption(tantivy::error::DataCorruption::comment_only(
-                "a document has no position",
-            ))
-            .into()),
-        }
     }
 
     fn time(&self, column: &Column<i64>, doc: DocId) -> Timestamp {

@@ -72,15 +72,10 @@ impl Driver {
     }
 
     async fn reopen(&mut self, partition: TopicPartition, sight: &Sight, deadline: Instant) {
-        self.close_sinks(partition, Some(deadline)).await;
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some(assignment) = self.suspend(partition, deadline, Phase::Opening(None)).await else { return };
         info!(%partition, epoch = sight.recorded.epoch, "an operator has acted: the partition is opened anew");
-        lane.phase = Phase::Opening(None);
-        lane.sinks.clear();
-        lane.aside.clear();
         // If the thread has ended, so will this task.
-        let _ = self.consumer.send(ToConsumer::Reopen { partition, assignment: lane.assignment });
-        self.publish();
+        let _ = self.consumer.send(ToConsumer::Reopen { partition, assignment });
     }
 }
 

@@ -63,14 +63,10 @@ impl Driver {
 
     /// Reads a partition no further for now: what it holds is written, if that is soon, and what was put aside is read again.
     async fn give_back(&mut self, partition: TopicPartition, reason: String) {
-        self.close_sinks(partition, Some(Instant::now() + LAST_WRITES.min(self.drain_time))).await;
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        lane.phase = Phase::Waiting(reason);
-        lane.sinks.clear();
-        lane.aside.clear();
+        let deadline = Instant::now() + LAST_WRITES.min(self.drain_time);
+        let Some(assignment) = self.suspend(partition, deadline, Phase::Waiting(reason)).await else { return };
         // If the thread has ended, so will this task.
-        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
-        self.publish();
+        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment });
     }
 
     /// The first of the batches that a partition has put aside has its rejects written, or hasn't.

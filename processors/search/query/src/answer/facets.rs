@@ -1,5 +1,6 @@
 //! How often each value of a field was found.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -108,10 +109,15 @@ impl FacetCounts {
     /// The `n` most frequent values, the most frequent first; of those that are as frequent, by value.
     pub fn top(&self, n: usize) -> Vec<(&str, u64)> {
         let mut all: Vec<(&str, u64)> = self.counts.iter().map(|(value, count)| (value.as_str(), *count)).collect();
-        all.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+        all.sort_unstable_by(most_first);
         all.truncate(n);
         all
     }
+}
+
+/// The order of counted values: the most frequent first, of those that are as frequent by value.
+fn most_first<T: Ord>((a, n): &(T, u64), (b, m): &(T, u64)) -> Ordering {
+    m.cmp(n).then_with(|| a.cmp(b))
 }
 
 /// Leaves the `max` most frequent; returns how many entries have the others, and the most of any of those.
@@ -119,7 +125,7 @@ fn keep_most(counts: &mut Vec<(String, u64)>, max: usize) -> (u64, u64) {
     if counts.len() <= max {
         return (0, 0);
     }
-    counts.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+    counts.sort_unstable_by(most_first);
     let rest = counts.split_off(max);
     (rest.iter().map(|(_, count)| count).sum(), rest.first().map_or(0, |(_, count)| *count))
 }

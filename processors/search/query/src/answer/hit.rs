@@ -62,10 +62,10 @@ pub const PAGE_BYTES: usize = 8 << 20;
 /// known before all parts are merged.
 pub const WINDOW_BYTES: usize = 64 << 20;
 
-/// Leaves of hits, which are sorted, no more than one page may have, or than memory may. What is cut has at least as many
-/// bytes as it may, in whatever it is merged with, too, unless what was left out is beyond its window.
-pub(crate) fn cut(hits: &mut Vec<Hit>, offset: usize) {
-    let (mut bytes, most) = (0, if offset == 0 { PAGE_BYTES } else { WINDOW_BYTES });
+/// Leaves of hits, which are sorted, those up to the one that takes them to `most` bytes. What is cut has as many, in whatever
+/// it is merged with, too, unless what was left out is beyond the window.
+pub(crate) fn cut(hits: &mut Vec<Hit>, most: usize) {
+    let mut bytes = 0;
     let last = hits.iter().position(|hit| {
         bytes += hit.body.len();
         bytes >= most

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use agentworks_schemas::LogEntry;
+
 use super::{Test, prefix_words};
 use crate::tokens::{MAX_TOKEN, tokenize};
 
@@ -79,6 +81,27 @@ impl Keyword {
             Keyword::Source => "source",
             Keyword::Level => "level",
         }
+    }
+
+    /// The values that an entry has: of tags any number, of others one at most.
+    pub fn values<'e>(self, entry: &'e LogEntry<'_>) -> impl Iterator<Item = &'e str> {
+        let one = match self {
+            Keyword::Id => Some(entry.id.as_str()),
+            Keyword::Card => Some(entry.card_id.as_str()),
+            Keyword::Run => Some(entry.run_id.as_str()),
+            Keyword::Source => Some(entry.source.as_str()),
+            Keyword::Level => Some(entry.level.as_str()),
+            Keyword::Agent => entry.agent_id.as_deref(),
+            Keyword::User => entry.user_id.as_deref(),
+            Keyword::Provider => entry.provider.as_deref(),
+            Keyword::Model => entry.model.as_deref(),
+            Keyword::Correlation => entry.correlation_id.as_deref(),
+            Keyword::Trace => entry.trace_id.as_deref(),
+            Keyword::Span => entry.parent_span_id.as_deref(),
+            Keyword::Tags => None,
+        };
+        let tags = entry.tags.as_ref().filter(|_| self == Keyword::Tags);
+        one.into_iter().chain(tags.into_iter().flatten().map(|tag| tag.as_str()))
     }
 
     /// Whether every entry has one.

@@ -79,7 +79,7 @@ impl Clause {
     pub(super) fn matches(&self, entry: &LogEntry<'_>, cache: &mut Cache) -> bool {
         match self {
             Clause::Times(ends) => ends.contain(&entry.timestamp),
-            Clause::Keyword(keyword, test) => any_value(*keyword, entry, |value| test.is(value)),
+            Clause::Keyword(keyword, test) => keyword.values(entry).any(|value| test.is(value)),
             Clause::Words(field, test) => {
                 let text = |(words, range): (&Words, Range<usize>)| test.is_in(words, range);
                 match field {
@@ -199,24 +199,4 @@ impl KeywordTest {
                 KeywordTest::Exists => true,
             }
     }
-}
-
-/// Whether a value of the keyword is so.
-fn any_value(keyword: Keyword, entry: &LogEntry<'_>, is: impl Fn(&str) -> bool) -> bool {
-    let optional = match keyword {
-        Keyword::Id => return is(&entry.id),
-        Keyword::Card => return is(&entry.card_id),
-        Keyword::Run => return is(&entry.run_id),
-        Keyword::Source => return is(entry.source.as_str()),
-        Keyword::Level => return is(entry.level.as_str()),
-        Keyword::Tags => return entry.tags.iter().flatten().any(|tag| is(tag)),
-        Keyword::Agent => &entry.agent_id,
-        Keyword::User => &entry.user_id,
-        Keyword::Provider => &entry.provider,
-        Keyword::Model => &entry.model,
-        Keyword::Correlation => &entry.correlation_id,
-        Keyword::Trace => &entry.trace_id,
-        Keyword::Span => &entry.parent_span_id,
-    };
-    optional.as_deref().is_some_and(is)
 }
