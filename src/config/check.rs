@@ -168,6 +168,7 @@ impl Check<'_> {
         self.range("search.split_age", search.split_age, Time::seconds(1), Time::seconds(3600));
         self.range("search.split_bytes", search.split_bytes, Size(1 << 20), Size(4 << 30));
         self.range("search.maintain", search.maintain, Time::seconds(1), Time::seconds(86_400));
+        self.range("search.settle", search.settle, Time::seconds(1), Time::seconds(86_400));
         self.either("search.secret", search.secret.is_some(), search.secret_file.as_deref());
         let is_long = search.secret.as_ref().is_none_or(|secret| secret.expose().len() >= PEER_SECRET);
         self.require(is_long, "search.secret", &format!("it must have {PEER_SECRET} bytes at least"));

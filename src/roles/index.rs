@@ -14,7 +14,7 @@ use agentworks_search::exec::ByTerms;
 use agentworks_search::execute::Execute;
 use agentworks_search::fresh::{Fresh, LocalFresh};
 use agentworks_search::indexer::{IndexerConfig, Live, indexer};
-use agentworks_search::maintain::{MaintainConfig, Maintainer};
+use agentworks_search::maintain::{MaintainConfig, Maintainer, MergePolicy};
 use agentworks_search::manifest::{Grace, Manifest};
 use agentworks_search::searcher::{LogTail, Searcher, SearcherConfig, SeekTail};
 use anyhow::Context;
@@ -59,7 +59,8 @@ impl Splits {
     pub(crate) fn maintainer(&self, config: &config::Search, erasures: Erasures) -> anyhow::Result<Maintainer> {
         let scratch = self.scratch.join("maintain");
         std::fs::create_dir_all(&scratch).context("cannot use search.folder")?;
-        let keeping = MaintainConfig { retention: Some(config.retention()), ..MaintainConfig::new(scratch) };
+        let merge = MergePolicy { settle: config.settle.0, ..MergePolicy::default() };
+        let keeping = MaintainConfig { merge, retention: Some(config.retention()), ..MaintainConfig::new(scratch) };
         Ok(Maintainer::new(self.manifest.clone(), self.cache.clone(), keeping, Some(erasures)))
     }
 

@@ -2,6 +2,9 @@
 //!
 //! Where the store is a local folder, splits are mapped where they lie. Else whole splits are downloaded into a folder of
 //! bounded size, from which those go first that were not used for longest. Every byte is checked when a split is opened.
+//! Whether it is worth it to download one, its filter says, of which a small part is read: see `filters`.
+
+mod filters;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,8 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::error::SearchError;
-use crate::split::{Split, SplitId, SplitMeta, object_name};
+use crate::split::{Split, SplitId, SplitMeta, Unpacked, object_name};
+use filters::Filters;
 
 /// How many splits are downloaded at once.
 const DOWNLOADS: usize = 4;
@@ -30,12 +34,14 @@ pub struct CacheConfig {
     pub bytes: u64,
     /// How many splits are open at most.
     pub open: usize,
+    /// How many bytes of memory those parts of them may take that were unpacked lately.
+    pub unpacked: usize,
 }
 
 impl CacheConfig {
-    /// 10 GB in `folder`, and 1,000 open splits.
+    /// 10 GB in `folder`, 1,000 open splits, and 64 MiB of what is unpacked.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        CacheConfig { folder: folder.into(), bytes: 10 << 30, open: 1000 }
+        CacheConfig { folder: folder.into(), bytes: 10 << 30, open: 1000, unpacked: 64 << 20 }
     }
 }
 
@@ -52,6 +58,8 @@ struct Shared {
     known: Mutex<Known>,
     downloads: Semaphore,
     opens: Semaphore,
+    unpacked: Unpacked,
+    filters: Filters,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +89,9 @@ impl SplitCache {
         adopt(&config.folder, &mut known).map_err(SearchError::scratch(&config.folder))?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let (known, downloads, opens) = (Mutex::new(known), Semaphore::new(DOWNLOADS), Semaphore::new(threads));
-        let cache = SplitCache { shared: Arc::new(Shared { objects, config, known, downloads, opens }) };
+        let (unpacked, filters) = (Unpacked::new(config.unpacked), Filters::new());
+        let shared = Shared { objects, config, known, downloads, opens, unpacked, filters };
+        let cache = SplitCache { shared: Arc::new(shared) };
         cache.shrink();
         Ok(cache)
     }
@@ -183,8 +193,8 @@ impl SplitCache {
     /// Opens a split where it lies, in its turn: all of it is read.
     async fn open_file(&self, meta: &Arc<SplitMeta>, path: PathBuf) -> Result<Split, SearchError> {
         let _turn = self.shared.opens.acquire().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
-        let meta = meta.clone();
-        spawn_blocking(move || Split::open(meta, &path)).await?
+        let (meta, unpacked) = (meta.clone(), self.shared.unpacked.clone());
+        spawn_blocking(move || Split::open(meta, &path, &unpacked)).await?
     }
 
     fn copy_of(&self, id: &SplitId) -> PathBuf {
@@ -242,7 +252,7 @@ fn adopt(folder: &Path, known: &mut Known) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use agentworks_objects::object_store::memory::InMemory;
@@ -253,14 +263,14 @@ mod tests {
     use super::*;
     use crate::testing::{entries, packed};
 
-    async fn uploaded(objects: &Objects, from: i64) -> Arc<SplitMeta> {
+    pub(crate) async fn uploaded(objects: &Objects, from: i64) -> Arc<SplitMeta> {
         let scratch = tempfile::tempdir().unwrap();
         let (packed, meta) = packed(scratch.path(), &[entries(0, from..from + 20)]);
         objects.put_large(&object_name(&meta.id), packed.contents().unwrap()).await.unwrap();
         Arc::new(meta)
     }
 
-    fn elsewhere() -> Objects {
+    pub(crate) fn elsewhere() -> Objects {
         Objects::of(Arc::new(InMemory::new()), ObjectPath::from("x"), "memory:///x/".parse().unwrap())
     }
 

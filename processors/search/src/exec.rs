@@ -4,6 +4,7 @@
 //!   to the next.
 //! - [`terms`], [`lookups`], [`paths`], [`fixed`]: the dictionary of a field, what was looked up there, what is known of the
 //!   paths of `data`, and sets of documents.
+//! - [`required`]: what an index must have for anything to be found in it.
 //! - [`segment`], [`columns`], [`top`]: going through what a segment has, counting, and keeping the first hits.
 //! - [`opened`]: an index, with what need be opened once.
 //! - [`explain`]: what would be done.
@@ -20,6 +21,7 @@ mod lookups;
 mod opened;
 mod paths;
 mod patterns;
+mod required;
 mod segment;
 mod terms;
 #[cfg(test)]
@@ -37,6 +39,8 @@ pub(crate) use columns::Positions;
 pub use error::ExecError;
 pub use explain::{SegmentPlan, explain};
 pub use opened::Opened;
+pub use required::Required;
+pub(crate) use terms::END_OF_PATH;
 
 use crate::error::SearchError;
 use crate::execute::Execute;
@@ -150,15 +154,17 @@ pub fn search_index(
 fn fetch(index: &Opened, top: &[Candidate], found: &mut PartialAnswer, deadline: Instant) -> Result<(), ExecError> {
     let mut bodies = vec![Vec::new(); top.len()];
     // Those of one block after each other: it is unpacked once.
-    let mut by_address: Vec<_> = top.iter().zip(&mut bodies).collect();
-    by_address.sort_unstable_by_key(|(candidate, _)| candidate.address);
-    let of_segment =
-        |(one, _): &(&Candidate, _), (other, _): &(&Candidate, _)| one.address.segment_ord == other.address.segment_ord;
-    for hits in by_address.chunk_by_mut(of_segment) {
-        let mut bodies = index.bodies(hits[0].0.address.segment_ord).reader()?;
-        for (candidate, hit) in hits {
+    let place = |candidate: &Candidate| {
+        let (segment, doc) = (candidate.address.segment_ord, candidate.address.doc_id);
+        (segment, index.bodies(segment).place(doc))
+    };
+    let mut by_place: Vec<_> = top.iter().map(place).zip(&mut bodies).collect();
+    by_place.sort_unstable_by_key(|(place, _)| *place);
+    for hits in by_place.chunk_by_mut(|((one, _), _), ((other, _), _)| one == other) {
+        let mut bodies = index.bodies(hits[0].0.0).reader()?;
+        for ((_, place), hit) in hits {
             Deadline(deadline).check()?;
-            **hit = bodies.get(candidate.address.doc_id)?.to_vec();
+            **hit = bodies.at(*place)?.to_vec();
             found.cost.bytes += hit.len() as u64;
         }
     }

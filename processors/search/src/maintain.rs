@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use agentworks_processors::erasure::Erasures;
 use agentworks_processors::lane::Retention;
+use agentworks_schemas::Timestamp;
 
 pub use erase::Erased;
 pub use plan::MergePolicy;
@@ -167,7 +168,7 @@ impl Maintainer {
         let (mut merged, mut damage) = (0, Damage::default());
         loop {
             let state = self.manifest.refresh().await?;
-            let planned = self.config.merge.plan(&state, |split| !damage.has(&split.id));
+            let planned = self.config.merge.plan(&state, Timestamp::now(), |split| !damage.has(&split.id));
             let Some(splits) = planned.into_iter().find(|splits| (self.config.is_mine)(&splits[0].id)) else {
                 damage.told()?;
                 return Ok(merged);

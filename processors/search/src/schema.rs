@@ -15,6 +15,7 @@
 
 use std::sync::LazyLock;
 
+use agentworks_query::Keyword;
 use agentworks_schemas::{Topic, TopicPartition};
 use tantivy::schema::{
     Field, IndexRecordOption, JsonObjectOptions, NumericOptions, Schema, TextFieldIndexing, TextOptions,
@@ -65,10 +66,29 @@ pub fn fields() -> &'static Fields {
 }
 
 impl Fields {
+    /// The field of a keyword.
+    pub fn of(&self, keyword: Keyword) -> Field {
+        match keyword {
+            Keyword::Id => self.id,
+            Keyword::Card => self.card,
+            Keyword::Run => self.run,
+            Keyword::Agent => self.agent,
+            Keyword::User => self.user,
+            Keyword::Provider => self.provider,
+            Keyword::Model => self.model,
+            Keyword::Tags => self.tags,
+            Keyword::Correlation => self.correlation,
+            Keyword::Trace => self.trace,
+            Keyword::Span => self.span,
+            Keyword::Source => self.source,
+            Keyword::Level => self.level,
+        }
+    }
+
     fn make() -> Self {
         let words = TextFieldIndexing::default()
             .set_tokenizer(TOKENIZER)
-            .set_fieldnorms(true)
+            .set_fieldnorms(false)
             .set_index_option(IndexRecordOption::WithFreqsAndPositions);
         let whole = TextFieldIndexing::default()
             .set_tokenizer(RAW)
@@ -84,9 +104,7 @@ impl Fields {
             component: schema.add_text_field("component", text.set_fast(RAW)),
             data: schema.add_json_field(
                 "data",
-                JsonObjectOptions::default()
-                    .set_indexing_options(words.set_fieldnorms(false))
-                    .set_expand_dots_enabled(),
+                JsonObjectOptions::default().set_indexing_options(words).set_expand_dots_enabled(),
             ),
             workspace: schema.add_text_field("workspace", term.clone()),
             card: schema.add_text_field("card", term_and_column.clone()),

@@ -15,6 +15,7 @@ use agentworks_store::{Key, Store, Write};
 use crate::document::EntryDocument;
 use crate::error::SearchError;
 use crate::manifest::{Change, LaneStart, Manifest};
+use crate::split::bodies::Dictionary;
 use crate::split::{LaneRange, Packed, SegmentWriter, SplitMeta, SplitWriter, WorkspaceMeta, object_name};
 
 pub(crate) fn at(partition: i32, offset: i64) -> Position {
@@ -84,7 +85,7 @@ pub(crate) fn packed(folder: &Path, parts: &[Entries]) -> (Packed, SplitMeta) {
     let mut writer = SplitWriter::new(folder).unwrap();
     let (mut docs, mut workspaces) = (0, BTreeMap::<String, WorkspaceMeta>::new());
     for (_, entries) in parts {
-        let mut segment = SegmentWriter::new(50 << 20, Vec::new()).unwrap();
+        let mut segment = SegmentWriter::new(50 << 20, Dictionary::default()).unwrap();
         for (position, time, body) in entries {
             let document = EntryDocument::new(body.clone().into(), *position, *time).unwrap();
             let (name, at) = (document.entry().workspace_id.to_string(), document.entry().timestamp);
@@ -97,8 +98,8 @@ pub(crate) fn packed(folder: &Path, parts: &[Entries]) -> (Packed, SplitMeta) {
     }
     let packed = writer.pack().unwrap();
     let lanes = LaneRange::union(parts.iter().map(|(range, _)| *range));
-    let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
-    (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes, workspaces, apart: Default::default() })
+    let (id, bytes, footer, filter) = (packed.id.clone(), packed.bytes, packed.footer.clone(), packed.filter);
+    (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes, workspaces, apart: Default::default(), filter })
 }
 
 /// A log whose records are those of [`batch`], up to an end for each partition.

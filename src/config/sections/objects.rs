@@ -41,6 +41,8 @@ pub(crate) struct Search {
     pub(crate) split_bytes: Size,
     /// How often splits are merged, and looked through for what has expired.
     pub(crate) maintain: Time,
+    /// Where no split has come for so long, those that are there are merged, however few.
+    pub(crate) settle: Time,
     /// How long one search may take.
     pub(crate) deadline: Time,
     /// How many records of the log a search looks at itself, where no indexer answers for them.
@@ -66,6 +68,7 @@ impl Default for Search {
             split_age: Time::seconds(60),
             split_bytes: Size(256 << 20),
             maintain: Time::seconds(30),
+            settle: Time::seconds(600),
             deadline: Time::seconds(10),
             tail: 200_000,
             secret: None,

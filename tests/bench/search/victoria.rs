@@ -68,7 +68,7 @@ impl Victoria {
 }
 
 /// The bytes of all files below a folder.
-pub fn bytes(folder: &Path) -> u64 {
+fn bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     // What goes away meanwhile has none.
     let of = |entry: std::fs::DirEntry| match entry.metadata() {

@@ -194,7 +194,8 @@ async fn merge(order: Order) {
     // What was merged goes so soon that searchers notice.
     let grace = Grace { removed: Duration::from_secs(1), ..Grace::default() };
     // Any two are merged, and then those with the next.
-    let merge = MergePolicy { factor: 2, max_docs: 1_000_000, min_docs: 1_000_000, own_docs: 3_000 };
+    let merge =
+        MergePolicy { factor: 2, max_docs: 1_000_000, min_docs: 1_000_000, own_docs: 3_000, ..MergePolicy::default() };
     let config = MaintainConfig { grace, merge, ..MaintainConfig::new(order.folder.join("making")) };
     let maintainer = Maintainer::new(Manifest::new(objects), cache, config, None);
     let mut commands = commands();

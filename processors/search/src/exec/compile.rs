@@ -336,25 +336,7 @@ impl<'a> Compiler<'a> {
 
     /// A test of what is one word to the letter.
     fn keyword(&self, keyword: Keyword, field: &Field, test: &Test) -> Compiled {
-        let index = fields();
-        let space = Space::of_field(
-            self.segment,
-            match keyword {
-                Keyword::Id => index.id,
-                Keyword::Card => index.card,
-                Keyword::Run => index.run,
-                Keyword::Agent => index.agent,
-                Keyword::User => index.user,
-                Keyword::Provider => index.provider,
-                Keyword::Model => index.model,
-                Keyword::Tags => index.tags,
-                Keyword::Correlation => index.correlation,
-                Keyword::Trace => index.trace,
-                Keyword::Span => index.span,
-                Keyword::Source => index.source,
-                Keyword::Level => index.level,
-            },
-        )?;
+        let space = Space::of_field(self.segment, fields().of(keyword))?;
         Ok(match test {
             Test::Text(text) => self.documents(&space, space.word(text)?),
             Test::OneOf(texts) => {

@@ -15,7 +15,7 @@ use super::paths::{KnownPath, paths_of};
 use super::{Deadline, ExecError};
 
 /// Ends the path of a term of `data`; what separates its names.
-pub(super) const END_OF_PATH: u8 = 0;
+pub(crate) const END_OF_PATH: u8 = 0;
 const SEPARATOR: u8 = 1;
 
 /// How many terms are gone through before the clock is looked at.

@@ -2,6 +2,7 @@
 
 mod differential;
 mod hostile;
+mod required;
 
 use agentworks_query::SearchRequest;
 use agentworks_query::ast::Query;
@@ -10,6 +11,7 @@ use agentworks_schemas::{LogEntry, Position, Timestamp, Topic, TopicPartition};
 
 use super::*;
 use crate::document::EntryDocument;
+use crate::split::bodies::Dictionary;
 use crate::split::{SegmentWriter, SplitWriter, open_files};
 
 pub(super) fn body(entry: &LogEntry<'_>) -> Vec<u8> {
@@ -30,7 +32,7 @@ pub(super) fn index(parts: &[&[LogEntry<'_>]]) -> Opened {
     let mut writer = SplitWriter::new(folder.path()).unwrap();
     let mut number = 0;
     for part in parts.iter().filter(|part| !part.is_empty()) {
-        let mut segment = SegmentWriter::new(20 << 20, Vec::new()).unwrap();
+        let mut segment = SegmentWriter::new(20 << 20, Dictionary::default()).unwrap();
         for entry in *part {
             segment
                 .add(EntryDocument::new(body(entry).into(), position(number), Timestamp(number as i64)).unwrap())

@@ -11,7 +11,7 @@ use super::{IndexerConfig, MAX_SEGMENTS};
 use crate::document::EntryDocument;
 use crate::error::SearchError;
 use crate::exec::Opened;
-use crate::split::bodies::dictionary;
+use crate::split::bodies::Dictionary;
 use crate::split::{Built, Packed, SegmentWriter, SplitWriter, WorkspaceMeta, open_files};
 
 /// The split in the making: segments that are written, and one that is built in memory.
@@ -175,8 +175,8 @@ impl Making {
 }
 
 /// What bodies like those in some pages have in common.
-fn dictionary_of(pages: &[Arc<Page>]) -> Vec<u8> {
+fn dictionary_of(pages: &[Arc<Page>]) -> Dictionary {
     let bodies = || pages.iter().flat_map(|page| page.bodies());
     let bytes = bodies().map(<[u8]>::len).sum();
-    dictionary(bodies(), bytes, bytes)
+    Dictionary::of(bodies(), bytes, bytes)
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use agentworks_kafka::{Batch, Content};
-use agentworks_schemas::{LogEntry, Position, Timestamp, TopicPartition};
+use agentworks_schemas::{Position, Timestamp, TopicPartition};
 use bytes::Bytes;
+
+use crate::split::group;
 
 /// Entries of a batch: their canonical bodies, one after the other.
 #[derive(Clone, Debug)]
@@ -24,7 +26,7 @@ pub struct Taken {
     pub offset: i64,
     /// Its record timestamp.
     pub timestamp: Timestamp,
-    /// What entries of one run have in common, and beside it those of the same card. Two runs may have the same, seldom.
+    /// What those that are to lie beside it have, too.
     group: u64,
     start: u32,
     end: u32,
@@ -57,7 +59,7 @@ impl Page {
             let start = bodies.len() as u32;
             bodies.extend_from_slice(&record.body);
             let end = bodies.len() as u32;
-            let (offset, timestamp, group) = (record.offset, record.timestamp, group(entry));
+            let (offset, timestamp, group) = (record.offset, record.timestamp, group(&entry.card_id, &entry.run_id));
             entries.push(Taken { offset, timestamp, group, start, end });
         }
         Page { partition: batch.partition, epoch: batch.epoch, entries, bodies: bodies.into() }
@@ -105,9 +107,4 @@ impl Page {
     pub fn memory(&self) -> usize {
         self.bodies.len() + self.entries.capacity() * size_of::<Taken>() + size_of::<Page>()
     }
-}
-
-fn group(entry: &LogEntry<'_>) -> u64 {
-    let hash = |text: &str| u64::from(crc32fast::hash(text.as_bytes()));
-    hash(&entry.card_id) << 32 | hash(&entry.run_id)
 }

@@ -161,11 +161,9 @@ impl SearchSink {
         }
         let split = contents.map(|Contents { packed, docs, workspaces }| {
             let ranges = LaneRange::union(lanes.values().map(|(range, _)| *range));
-            let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
-            (
-                packed,
-                SplitMeta { id, bytes, footer, docs, tier: 0, lanes: ranges, workspaces, apart: Default::default() },
-            )
+            let (id, bytes, footer, filter) = (packed.id.clone(), packed.bytes, packed.footer.clone(), packed.filter);
+            let (tier, lanes, apart) = (0, ranges, Default::default());
+            (packed, SplitMeta { id, bytes, footer, docs, tier, lanes, workspaces, apart, filter })
         });
         (self.since, self.is_preparing) = (None, false);
         let dropped = std::mem::take(&mut self.dropped);

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use agentworks_schemas::Timestamp;
 
 use crate::manifest::State;
 use crate::split::SplitMeta;
@@ -18,17 +21,30 @@ pub struct MergePolicy {
     pub min_docs: u64,
     /// A workspace with as many entries among those that are merged gets a split of its own.
     pub own_docs: u64,
+    /// Where no split has come for so long, those that are there are merged, however few and of whatever size.
+    pub settle: Duration,
 }
 
 impl Default for MergePolicy {
     fn default() -> Self {
-        MergePolicy { factor: 8, max_docs: 8_000_000, min_docs: 50_000, own_docs: 1_000_000 }
+        MergePolicy {
+            factor: 8,
+            max_docs: 8_000_000,
+            min_docs: 50_000,
+            own_docs: 1_000_000,
+            settle: Duration::from_secs(600),
+        }
     }
 }
 
 impl MergePolicy {
     /// The groups of splits to merge, of those that `may_be` merged, oldest first; none has a split in common with another.
-    pub(super) fn plan(&self, state: &State, may_be: impl Fn(&SplitMeta) -> bool) -> Vec<Vec<Arc<SplitMeta>>> {
+    pub(super) fn plan(
+        &self,
+        state: &State,
+        now: Timestamp,
+        may_be: impl Fn(&SplitMeta) -> bool,
+    ) -> Vec<Vec<Arc<SplitMeta>>> {
         let factor = self.factor.max(2);
         // Splits of one workspace are merged with each other: that they are by themselves is to stay.
         let mut by_owner = BTreeMap::<Option<&str>, Vec<&Arc<SplitMeta>>>::new();
@@ -40,6 +56,10 @@ impl MergePolicy {
         let mut groups = Vec::new();
         for mut splits in by_owner.into_values() {
             splits.sort_by_key(|split| (split.record_times().map(|times| times.first), split.id.clone()));
+            if self.is_settled(&splits, now) {
+                groups.extend(self.what_is_left(splits));
+                continue;
+            }
             let mut open = BTreeMap::<u32, Vec<Arc<SplitMeta>>>::new();
             for split in splits {
                 let group = open.entry(self.size(split.docs)).or_default();
@@ -58,6 +78,30 @@ impl MergePolicy {
             }
         }
         groups.sort_by_key(|group| group[0].id.clone());
+        groups
+    }
+
+    /// Whether nothing joins these any more.
+    fn is_settled(&self, splits: &[&Arc<SplitMeta>], now: Timestamp) -> bool {
+        let newest = splits.iter().map(|split| split.id.made()).max();
+        newest.is_some_and(|newest| now.millis() - newest.millis() >= self.settle.as_millis() as i64)
+    }
+
+    /// Neighbours in as few groups as may be. One that is alone is worth it if it was never merged: its bodies are laid
+    /// beside each other then, and written with more care.
+    fn what_is_left(&self, splits: Vec<&Arc<SplitMeta>>) -> Vec<Vec<Arc<SplitMeta>>> {
+        let (mut groups, mut all) = (Vec::<Vec<Arc<SplitMeta>>>::new(), 0);
+        for split in splits {
+            match groups.last_mut() {
+                Some(group) if all + split.docs <= self.max_docs => group.push(split.clone()),
+                _ => {
+                    groups.push(vec![split.clone()]);
+                    all = 0;
+                }
+            }
+            all += split.docs;
+        }
+        groups.retain(|group| group.len() > 1 || group[0].tier == 0);
         groups
     }
 
@@ -82,8 +126,8 @@ mod tests {
         let part = WorkspaceMeta { docs, ..WorkspaceMeta::of(Timestamp(time), Timestamp(time)) };
         let workspaces: BTreeMap<_, _> = workspaces.iter().map(|name| ((*name).to_owned(), part.clone())).collect();
         let id = SplitId::new();
-        let (footer, lanes, apart) = Default::default();
-        Arc::new(SplitMeta { id, bytes: 1, footer, docs, tier, lanes, workspaces, apart })
+        let (footer, lanes, apart, filter) = Default::default();
+        Arc::new(SplitMeta { id, bytes: 1, footer, docs, tier, lanes, workspaces, apart, filter })
     }
 
     fn state(splits: &[Arc<SplitMeta>]) -> State {
@@ -93,38 +137,53 @@ mod tests {
 
     #[test]
     fn neighbours_of_a_size_are_merged() {
-        let policy = MergePolicy { factor: 3, max_docs: 1000, min_docs: 10, own_docs: 500 };
+        let policy = MergePolicy { factor: 3, max_docs: 1000, min_docs: 10, own_docs: 500, ..MergePolicy::default() };
         let small: Vec<_> = (0..7).map(|n| split(n, 5, 0, &["a", "b"])).collect();
         let large: Vec<_> = (0..2).map(|n| split(n, 40, 0, &["a", "b"])).collect();
         let done: Vec<_> = (0..9).map(|n| split(n, 1000, 1, &["a", "b"])).collect();
         let own: Vec<_> = (0..3).map(|n| split(n, 6, 1, &["a"])).collect();
         let all: Vec<_> = small.iter().rev().chain(&large).chain(&done).chain(&own).cloned().collect();
-        let groups = policy.plan(&state(&all), |_| true);
+        let groups = policy.plan(&state(&all), Timestamp::now(), |_| true);
         assert_eq!(groups.len(), 3);
         assert!(groups.contains(&small[..3].to_vec()) && groups.contains(&small[3..6].to_vec()));
         assert!(groups.contains(&own));
-        assert!(policy.plan(&state(&small[..2]), |_| true).is_empty());
+        assert!(policy.plan(&state(&small[..2]), Timestamp::now(), |_| true).is_empty());
     }
 
     #[test]
     fn no_merge_makes_more_than_may_be() {
-        let policy = MergePolicy { factor: 8, max_docs: 1000, min_docs: 10, own_docs: u64::MAX };
+        let policy =
+            MergePolicy { factor: 8, max_docs: 1000, min_docs: 10, own_docs: u64::MAX, ..MergePolicy::default() };
         let splits: Vec<_> = (0..8).map(|n| split(n, 300, 1, &["a", "b"])).collect();
-        let groups = policy.plan(&state(&splits), |_| true);
+        let groups = policy.plan(&state(&splits), Timestamp::now(), |_| true);
         assert_eq!(groups, [splits[..3].to_vec(), splits[3..6].to_vec()]);
         let large: Vec<_> = (0..8).map(|n| split(n, 600, 1, &["a", "b"])).collect();
-        assert!(policy.plan(&state(&large), |_| true).is_empty());
-        let spared = policy.plan(&state(&splits), |split| split.id != splits[0].id);
+        assert!(policy.plan(&state(&large), Timestamp::now(), |_| true).is_empty());
+        let spared = policy.plan(&state(&splits), Timestamp::now(), |split| split.id != splits[0].id);
         assert_eq!(spared, [splits[1..4].to_vec(), splits[4..7].to_vec()]);
     }
 
     #[test]
+    fn what_nothing_joins_any_more_is_merged() {
+        let policy = MergePolicy { max_docs: 1000, min_docs: 10, ..MergePolicy::default() };
+        let late = Timestamp(Timestamp::now().millis() + policy.settle.as_millis() as i64 + 1000);
+        let splits: Vec<_> = [5, 300, 600, 900].iter().map(|docs| split(*docs, *docs as u64, 1, &["a", "b"])).collect();
+        assert!(policy.plan(&state(&splits), Timestamp::now(), |_| true).is_empty());
+        assert_eq!(policy.plan(&state(&splits), late, |_| true), [splits[..3].to_vec()]);
+        let alone = [split(0, 5, 0, &["a", "b"]), split(1, 900, 1, &["c"]), split(2, 50, 0, &["d"])];
+        assert_eq!(policy.plan(&state(&alone[..1]), late, |_| true), [alone[..1].to_vec()], "never merged");
+        assert!(policy.plan(&state(&alone[1..2]), late, |_| true).is_empty(), "merged before");
+        assert_eq!(policy.plan(&state(&alone[2..]), late, |_| true).len(), 1);
+    }
+
+    #[test]
     fn each_entry_is_written_again_a_few_times_only() {
-        let policy = MergePolicy { factor: 4, max_docs: 4000, min_docs: 10, own_docs: u64::MAX };
+        let policy =
+            MergePolicy { factor: 4, max_docs: 4000, min_docs: 10, own_docs: u64::MAX, ..MergePolicy::default() };
         let (mut splits, mut written) = (Vec::new(), 0);
         for n in 0..2000 {
             splits.push(split(n, 10, 0, &["a", "b"]));
-            while let Some(group) = policy.plan(&state(&splits), |_| true).into_iter().next() {
+            while let Some(group) = policy.plan(&state(&splits), Timestamp::now(), |_| true).into_iter().next() {
                 let docs = group.iter().map(|split| split.docs).sum();
                 written += docs;
                 splits.retain(|split| !group.contains(split));

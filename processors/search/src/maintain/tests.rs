@@ -29,7 +29,8 @@ impl World {
     }
 
     fn config(&self) -> MaintainConfig {
-        let merge = MergePolicy { factor: 4, max_docs: 10_000, min_docs: 100, own_docs: u64::MAX };
+        let merge =
+            MergePolicy { factor: 4, max_docs: 10_000, min_docs: 100, own_docs: u64::MAX, ..MergePolicy::default() };
         MaintainConfig { merge, ..MaintainConfig::new(self.folder.path().join("scratch")) }
     }
 

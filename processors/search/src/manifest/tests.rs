@@ -26,7 +26,7 @@ fn split(lanes: &[LaneRange]) -> SplitMeta {
         BTreeMap::from([("w".into(), WorkspaceMeta { docs, ..WorkspaceMeta::of(Timestamp(1), Timestamp(2)) })]);
     let footer = String::new();
     let (id, apart) = (SplitId::new(), Default::default());
-    SplitMeta { id, bytes: 1, footer, docs, tier: 0, lanes: lanes.to_vec(), workspaces, apart }
+    SplitMeta { id, bytes: 1, footer, docs, tier: 0, lanes: lanes.to_vec(), workspaces, apart, filter: None }
 }
 
 fn advance(partition: i32, from: i64, to: i64) -> Change {

@@ -200,7 +200,7 @@ async fn answers_are_exact_however_versions_and_indexers_interleave() {
     let cache = CacheConfig::new(world.folder.path().join("merges"));
     let cache = SplitCache::new(world.manifest.objects().clone(), cache).unwrap();
     std::fs::create_dir(world.folder.path().join("merging")).unwrap();
-    let merge = MergePolicy { factor: 3, max_docs: 10_000, min_docs: 50, own_docs: 100 };
+    let merge = MergePolicy { factor: 3, max_docs: 10_000, min_docs: 50, own_docs: 100, ..MergePolicy::default() };
     let keeping = MaintainConfig { merge, ..MaintainConfig::new(world.folder.path().join("merging")) };
     let keeper = Maintainer::new(manifest(), cache, keeping, None);
     for step in 0..81 {

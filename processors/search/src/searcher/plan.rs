@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::Searcher;
 use crate::error::SearchError;
-use crate::exec::Opened;
-use crate::exec::SegmentPlan;
+use crate::exec::{Opened, Required, SegmentPlan};
 use crate::execute::Execute;
 use crate::split::{SplitId, SplitMeta, Times, WorkspaceMeta};
 
@@ -46,6 +45,8 @@ pub struct SplitPlan {
     pub first: Timestamp,
     /// See `first`.
     pub last: Timestamp,
+    /// Why it need not be opened.
+    pub pruned: Option<&'static str>,
     /// What would be done with its segments.
     pub segments: Vec<SegmentPlan>,
 }
@@ -75,8 +76,9 @@ impl Searcher {
             splits: Vec::new(),
             more: chosen.len().saturating_sub(MAX_SPLITS),
         };
+        let required = Required::of(&request);
         for meta in chosen.into_iter().take(MAX_SPLITS) {
-            plan.splits.push(self.plan_split(meta, request.clone(), deadline).await?);
+            plan.splits.push(self.plan_split(meta, request.clone(), &required, deadline).await?);
         }
         Ok(plan)
     }
@@ -85,12 +87,17 @@ impl Searcher {
         &self,
         meta: Arc<SplitMeta>,
         request: Arc<SearchRequest>,
+        required: &Required,
         deadline: Instant,
     ) -> Result<SplitPlan, SearchError> {
         let WorkspaceMeta { docs: documents, times: Times { first, last }, .. } = &meta.workspaces[&request.workspace];
-        let (documents, first, last) = (*documents, *first, *last);
+        let (split, documents, first, last) = (meta.id.clone(), *documents, *first, *last);
+        if !self.shared.cache.may_have(&meta, required).await {
+            let pruned = Some("its filter lacks a word, card or id that is required");
+            return Ok(SplitPlan { split, documents, first, last, pruned, segments: Vec::new() });
+        }
         let explain = move |execute: &dyn Execute, index: &Opened| execute.explain(index, &request, deadline);
         let segments = self.with_split(&meta, explain).await?;
-        Ok(SplitPlan { split: meta.id.clone(), documents, first, last, segments })
+        Ok(SplitPlan { split, documents, first, last, pruned: None, segments })
     }
 }

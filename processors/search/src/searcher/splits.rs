@@ -6,15 +6,19 @@ use std::time::Instant;
 use agentworks_query::request::{Order, SortBy};
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::Timestamp;
+use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::spawn_blocking;
 
 use super::{Damage, Searcher};
 use crate::error::SearchError;
-use crate::exec::Opened;
+use crate::exec::{Opened, Required};
 use crate::execute::Execute;
 use crate::manifest::State;
 use crate::split::{SplitMeta, Times};
+
+/// How many splits' filters are asked at once at most.
+const ASKED: usize = 64;
 
 impl Searcher {
     /// Answers for all splits of a version.
@@ -25,36 +29,58 @@ impl Searcher {
         damage: Damage,
         deadline: Instant,
     ) -> Result<PartialAnswer, SearchError> {
-        let splits = self.chosen(state, request);
-        let own = |split: &Arc<SplitMeta>| split.workspaces[&request.workspace].times;
-        let may_end = request.sort.by == SortBy::Timestamp && !request.wanted.is_any();
+        let (chosen, required) = (self.chosen(state, request), Required::of(request));
+        let concurrency = self.shared.config.concurrency.max(1);
         let mut answer = PartialAnswer::default();
-        for wave in splits.chunks(self.shared.config.concurrency.max(1)) {
-            if may_end && answer.is_full(request) {
-                let Some(worst) = answer.hits.last().map(|hit| hit.key.timestamp) else { break };
-                let is_beyond = |split: &Arc<SplitMeta>| match request.sort.order {
-                    Order::Desc => own(split).last < worst,
-                    Order::Asc => own(split).first > worst,
-                };
-                // The others come after this one.
-                if is_beyond(&wave[0]) {
-                    answer.cost.pruned += 1;
-                    break;
-                }
+        // Filters are asked ahead, of twice as many splits each time: a page may be full with the first.
+        let (mut rest, mut ahead) = (&chosen[..], concurrency);
+        'all: while let Some(first) = rest.first() {
+            // All others come after it.
+            if is_done(&answer, request, first) {
+                answer.cost.pruned += 1;
+                break;
             }
-            let searches = stream::iter(wave.iter().cloned()).map(|split| async move {
-                match self.split(split, request.clone(), deadline).await {
-                    Err(error @ SearchError::Split { .. }) if damage == Damage::IsTold => {
-                        tracing::error!(%error, "a split is left out of a search");
-                        Ok(PartialAnswer { incomplete: vec![error.to_string()], ..PartialAnswer::default() })
-                    }
-                    result => result,
+            let (next, others) = rest.split_at(ahead.min(rest.len()));
+            let worthy = self.worth_opening(next, &required).await;
+            answer.cost.pruned += (next.len() - worthy.len()) as u64;
+            for wave in worthy.chunks(concurrency) {
+                if is_done(&answer, request, &wave[0]) {
+                    answer.cost.pruned += 1;
+                    break 'all;
                 }
-            });
-            let answers: Vec<_> = searches.buffer_unordered(wave.len()).try_collect().await?;
-            answer = answers.into_iter().fold(answer, |all, one| all.merge(one, request));
+                answer = self.wave(wave, request, damage, deadline, answer).await?;
+            }
+            (rest, ahead) = (others, if ahead < ASKED { 2 * ahead } else { ahead });
         }
         Ok(answer)
+    }
+
+    /// Adds the answers of some splits, which are searched at once, to an answer.
+    async fn wave(
+        &self,
+        wave: &[Arc<SplitMeta>],
+        request: &Arc<SearchRequest>,
+        damage: Damage,
+        deadline: Instant,
+        answer: PartialAnswer,
+    ) -> Result<PartialAnswer, SearchError> {
+        let searches = stream::iter(wave.iter().cloned()).map(|split| async move {
+            match self.split(split, request.clone(), deadline).await {
+                Err(error @ SearchError::Split { .. }) if damage == Damage::IsTold => {
+                    tracing::error!(%error, "a split is left out of a search");
+                    Ok(PartialAnswer { incomplete: vec![error.to_string()], ..PartialAnswer::default() })
+                }
+                result => result,
+            }
+        });
+        let answers: Vec<_> = searches.buffer_unordered(wave.len()).try_collect().await?;
+        Ok(answers.into_iter().fold(answer, |all, one| all.merge(one, request)))
+    }
+
+    /// Those of some splits that aren't known to lack what a search requires: others needn't be downloaded.
+    async fn worth_opening(&self, splits: &[Arc<SplitMeta>], required: &Required) -> Vec<Arc<SplitMeta>> {
+        let asked = join_all(splits.iter().map(|split| self.shared.cache.may_have(split, required))).await;
+        splits.iter().zip(asked).filter(|(_, may_have)| *may_have).map(|(split, _)| split.clone()).collect()
     }
 
     /// The splits of a version that have entries of the workspace in the range of time; those that can have the first hits
@@ -106,4 +132,17 @@ impl Searcher {
         };
         spawn_blocking(work).await?
     }
+}
+
+/// Whether the answer is full of hits that come before all that a split can have.
+fn is_done(answer: &PartialAnswer, request: &SearchRequest, split: &SplitMeta) -> bool {
+    let may_end = request.sort.by == SortBy::Timestamp && !request.wanted.is_any();
+    if !may_end || !answer.is_full(request) {
+        return false;
+    }
+    let own = split.workspaces[&request.workspace].times;
+    answer.hits.last().is_none_or(|worst| match request.sort.order {
+        Order::Desc => own.last < worst.key.timestamp,
+        Order::Asc => own.first > worst.key.timestamp,
+    })
 }

@@ -8,17 +8,18 @@ use agentworks_processors::erasure::Erasure;
 use agentworks_processors::sink::{Flush, Sink};
 use agentworks_query::answer::FacetField;
 use agentworks_query::request::{Facet, Sort, SortBy, Wanted};
-use agentworks_query::{Scan, language};
+use agentworks_query::{Keyword, Query, Scan, language};
 use agentworks_schemas::Timestamp;
 use agentworks_store::{EmbeddedStore, Store};
 use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::cache::CacheConfig;
+use crate::cache::tests::elsewhere;
 use crate::execute::LookAtAll;
 use crate::fresh::LocalFresh;
 use crate::indexer::{IndexerConfig, indexer};
-use crate::testing::{FakeLog, at, batch, erase, record_time};
+use crate::testing::{FakeLog, at, batch, entries, erase, publish, record_time};
 
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
@@ -169,6 +170,33 @@ async fn a_plan_tells_which_splits_it_takes() {
     assert!(nothing.splits.iter().flat_map(|split| &split.segments).all(|segment| segment.pruned.is_some()));
     let others = searcher.plan(SearchRequest { workspace: "nobody's".into(), ..request("*") }).await.unwrap();
     assert_eq!((others.splits.len(), others.out_of_range), (0, 0));
+}
+
+/// Where splits lie elsewhere, those without the card or the word aren't downloaded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn splits_without_the_terms_are_not_downloaded() {
+    let (folder, manifest) = (tempfile::tempdir().unwrap(), Manifest::new(elsewhere()));
+    for from in [0, 30, 60, 90, 120] {
+        publish(&manifest, &[entries(0, from..from + 30)]).await;
+    }
+    let cache = SplitCache::new(manifest.objects().clone(), CacheConfig::new(folder.path())).unwrap();
+    let config = SearcherConfig { concurrency: 1, ..SearcherConfig::default() };
+    let searcher = Searcher::new(manifest, cache.clone(), Arc::new(LookAtAll), None, None, config);
+    let counted = |query| SearchRequest { wanted: Wanted { count: true, ..Wanted::default() }, ..request(query) };
+    let none = searcher.partial(counted("card:nobodys rate")).await.unwrap();
+    assert_eq!((none.count, none.cost.splits, none.cost.pruned), (0, 0, 5));
+    assert_eq!(cache.size(), (0, 0), "nothing but filters was read");
+    let plan = searcher.plan(request("card:nobodys")).await.unwrap();
+    assert!(plan.splits.len() == 5 && plan.splits.iter().all(|split| split.pruned.is_some()), "{plan:?}");
+    // One of them has it.
+    let query = Query::keyword(Keyword::Id, format!("id-{}", at(0, 70)));
+    let found = searcher.partial(SearchRequest { query, ..counted("*") }).await.unwrap();
+    assert_eq!((found.count, found.cost.splits, found.cost.pruned), (1, 1, 4));
+    assert_eq!((found.hits[0].key.position.offset, cache.size().0), (70, 1));
+    // What all have is found in all.
+    let all = searcher.partial(counted("rate card:card-1")).await.unwrap();
+    let expected = expected(&counted("rate card:card-1"), &[(0, 150)]);
+    assert_eq!((all.count, all.hits, all.cost.splits), (expected.count, expected.hits, 5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

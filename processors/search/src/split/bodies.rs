@@ -3,164 +3,54 @@
 //!
 //! | bytes | |
 //! |---|---|
-//! | | the blocks, one after the other: each a frame of zstd of some bodies, each after its length (LEB128) |
-//! | | the dictionary of the blocks, a frame of zstd itself; empty if they have none |
-//! | 16 each | of each block: the number after its last document (4), its bytes unpacked (4), where it ends (8) |
-//! | 4 | how many blocks there are |
-//! | 4 | how long the dictionary is here |
-//! | 8 | `AWBODY01` |
+//! | | the blocks, one after the other: each some bodies laid out by field, see [`rows`](super::rows) |
+//! | | the [`Dictionary`] of the blocks; empty if they have none |
+//! | | which fields bodies have: a letter each |
+//! | 8 each | whose bodies they are, see [`Order`]; empty if they stand in the documents' order |
+//! | 16 each | of each block: how many bodies end with it (4), how many bytes its bodies have (4), where it ends (8) |
+//! | 4 each | how many blocks there are; how many bytes the order, the letters and the dictionary have |
+//! | 8 | `AWBODY02` |
 //!
-//! Numbers are little-endian. The dictionary is some of the bodies themselves, a byte of zero before them so that they
-//! aren't taken for a trained one. Training makes it no more than a twentieth better, and takes as long as compressing.
+//! A block is: of each part how long it is and how long its frame of zstd (LEB128), the frames, and what isn't packed. Other
+//! numbers are little-endian.
 
-use std::cell::RefCell;
-use std::io::{self, Write};
+mod dictionary;
+mod order;
+mod reader;
+mod writer;
+
+use std::io;
+use std::ops::Range;
 use std::sync::OnceLock;
 
-use agentworks_processors::blocks::varint;
 use tantivy::DocId;
 use tantivy::directory::OwnedBytes;
-use zstd::bulk::Compressor;
 use zstd::dict::DecoderDictionary;
-use zstd::zstd_safe::{DCtx, get_error_name};
 
-const MAGIC: &[u8; 8] = b"AWBODY01";
-const TRAILER: usize = 16;
+use super::rows::Layout;
+use order::Places;
+
+pub use dictionary::Dictionary;
+pub use order::Order;
+pub use reader::BodiesReader;
+pub use writer::{BodiesWriter, Form};
+
+const MAGIC: &[u8; 8] = b"AWBODY02";
+const TRAILER: usize = 24;
 const ENTRY: usize = 16;
 
-/// How many bytes of bodies are compressed together: each hit reads one such block.
-const BLOCK: usize = 16 << 10;
-/// How long a dictionary is at most; see [`dictionary`].
-const DICTIONARY: usize = 112 << 10;
-/// A dictionary has at most this share of what it is made of, or it would cost more than it saves.
-const SHARE: usize = 32;
-/// How much of a body a dictionary has at most.
-const SAMPLE: usize = 4 << 10;
 /// A longer block than this can't be.
 const MAX_BLOCK: usize = 1 << 30;
-
-/// What of a body is taken into a dictionary: one that is long isn't all of it.
-pub fn sample(body: &[u8]) -> &[u8] {
-    &body[..body.len().min(SAMPLE)]
-}
-
-/// A dictionary for bodies that have `all` bytes together: every so manieth of some of them, which have `bytes`.
-pub fn dictionary<'b>(bodies: impl Iterator<Item = &'b [u8]>, bytes: usize, all: usize) -> Vec<u8> {
-    let room = DICTIONARY.min(all / SHARE);
-    if room < 1024 {
-        return Vec::new();
-    }
-    let (mut taken, mut passed) = (Vec::with_capacity(room), 0);
-    taken.push(0);
-    for body in bodies {
-        // As much of what was passed as of all of these.
-        if taken.len() * bytes <= passed * room {
-            taken.extend_from_slice(sample(body));
-        }
-        passed += body.len();
-    }
-    taken.truncate(room);
-    taken
-}
-
-/// Writes bodies, those of the first document first.
-pub struct BodiesWriter<W> {
-    out: W,
-    compressor: Compressor<'static>,
-    dictionary: Vec<u8>,
-    /// The block in the making.
-    block: Vec<u8>,
-    packed: Vec<u8>,
-    docs: DocId,
-    /// How many bytes are written.
-    end: u64,
-    index: Vec<u8>,
-    blocks: u32,
-}
-
-impl<W: Write> BodiesWriter<W> {
-    /// Writes to `out`, at a level of zstd, with a [`dictionary`], which may be empty.
-    ///
-    /// # Errors
-    /// If zstd has no memory.
-    pub fn new(out: W, level: i32, dictionary: Vec<u8>) -> io::Result<Self> {
-        let compressor = match dictionary.is_empty() {
-            true => Compressor::new(level)?,
-            false => Compressor::with_dictionary(level, &dictionary)?,
-        };
-        let (block, packed, index) = (Vec::with_capacity(BLOCK * 2), Vec::new(), Vec::new());
-        Ok(BodiesWriter { out, compressor, dictionary, block, packed, docs: 0, end: 0, index, blocks: 0 })
-    }
-
-    /// How many bodies it was given.
-    pub fn docs(&self) -> DocId {
-        self.docs
-    }
-
-    /// How many bytes were written.
-    pub fn written(&self) -> u64 {
-        self.end
-    }
-
-    /// How many bytes of memory it takes, what is written not counted.
-    pub fn memory(&self) -> usize {
-        self.dictionary.len() * 2 + self.block.capacity() + self.packed.capacity() + self.index.capacity()
-    }
-
-    /// Adds the body of the next document.
-    ///
-    /// # Errors
-    /// Of what it writes to.
-    pub fn push(&mut self, body: &[u8]) -> io::Result<()> {
-        varint::put(&mut self.block, body.len() as u64);
-        self.block.extend_from_slice(body);
-        self.docs += 1;
-        if self.block.len() >= BLOCK { self.end_block() } else { Ok(()) }
-    }
-
-    fn end_block(&mut self) -> io::Result<()> {
-        self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(self.block.len()));
-        self.compressor.compress_to_buffer(&self.block, &mut self.packed)?;
-        self.out.write_all(&self.packed)?;
-        self.end += self.packed.len() as u64;
-        let unpacked = u32::try_from(self.block.len()).map_err(io::Error::other)?;
-        self.index.extend_from_slice(&self.docs.to_le_bytes());
-        self.index.extend_from_slice(&unpacked.to_le_bytes());
-        self.index.extend_from_slice(&self.end.to_le_bytes());
-        self.blocks += 1;
-        self.block.clear();
-        Ok(())
-    }
-
-    /// Writes the rest, and returns what it was written to.
-    ///
-    /// # Errors
-    /// Of what it writes to.
-    pub fn finish(mut self) -> io::Result<W> {
-        if !self.block.is_empty() {
-            self.end_block()?;
-        }
-        let dictionary = match self.dictionary.is_empty() {
-            true => Vec::new(),
-            false => zstd::bulk::compress(&self.dictionary, zstd::DEFAULT_COMPRESSION_LEVEL)?,
-        };
-        self.out.write_all(&dictionary)?;
-        self.out.write_all(&self.index)?;
-        self.out.write_all(&self.blocks.to_le_bytes())?;
-        self.out.write_all(&(dictionary.len() as u32).to_le_bytes())?;
-        self.out.write_all(MAGIC)?;
-        Ok(self.out)
-    }
-}
 
 /// The bodies of a segment.
 pub struct Bodies {
     blocks: OwnedBytes,
-    packed_dictionary: OwnedBytes,
+    layout: Layout,
+    places: Places,
     index: OwnedBytes,
-    /// Unpacked when it is first needed.
-    dictionary: OnceLock<DecoderDictionary<'static>>,
+    packed_dictionary: OwnedBytes,
+    /// Unpacked when they are first needed.
+    dictionaries: OnceLock<Vec<DecoderDictionary<'static>>>,
 }
 
 /// A block, as the index has it.
@@ -179,17 +69,20 @@ impl Bodies {
     pub fn open(file: OwnedBytes) -> Result<Self, &'static str> {
         let rest = file.len().checked_sub(TRAILER).ok_or("bodies are cut short")?;
         let (rest, trailer) = file.split(rest);
-        if &trailer[8..] != MAGIC {
+        if &trailer[TRAILER - MAGIC.len()..] != MAGIC {
             return Err("bodies are none");
         }
         let number = |at: usize| u32::from_le_bytes([trailer[at], trailer[at + 1], trailer[at + 2], trailer[at + 3]]);
-        let (count, dictionary) = (number(0) as usize * ENTRY, number(4) as usize);
-        let start = rest.len().checked_sub(count).ok_or("bodies have more blocks than there is room for")?;
-        let (rest, index) = rest.split(start);
-        let start =
-            rest.len().checked_sub(dictionary).ok_or("bodies have a longer dictionary than there is room for")?;
-        let (blocks, packed_dictionary) = rest.split(start);
-        let bodies = Bodies { blocks, packed_dictionary, index, dictionary: OnceLock::new() };
+        let split = |rest: OwnedBytes, length: usize| {
+            let start = rest.len().checked_sub(length).ok_or("bodies have more about them than there is room for")?;
+            Ok::<_, &'static str>(rest.split(start))
+        };
+        let (rest, index) = split(rest, number(0) as usize * ENTRY)?;
+        let (rest, order) = split(rest, number(4) as usize)?;
+        let (rest, letters) = split(rest, number(8) as usize)?;
+        let (blocks, packed_dictionary) = split(rest, number(12) as usize)?;
+        let (places, layout) = (Places::open(order)?, Layout::parse(&letters)?);
+        let bodies = Bodies { blocks, layout, places, index, packed_dictionary, dictionaries: OnceLock::new() };
         let mut before = Block { docs: 0, unpacked: 0, end: 0 };
         for number in 0..bodies.len() {
             let block = bodies.block(number);
@@ -221,105 +114,45 @@ impl Bodies {
         Block { docs: small(0), unpacked: small(4) as usize, end }
     }
 
-    /// Which block a document's body is in, and the block's first document.
-    fn find(&self, doc: DocId) -> Option<(usize, DocId)> {
+    /// Where the body of a document stands among all; beyond all of them if there is no such document.
+    pub fn place(&self, doc: DocId) -> u32 {
+        if doc < self.docs() { self.places.of(doc) } else { u32::MAX }
+    }
+
+    /// The documents, in the order of their bodies.
+    pub fn documents(&self) -> Vec<Range<DocId>> {
+        self.places.documents(self.docs())
+    }
+
+    /// Which block the body at a place is in, and the first place there.
+    fn find(&self, place: u32) -> Option<(usize, u32)> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
-            if self.block(middle).docs <= doc { low = middle + 1 } else { high = middle }
+            if self.block(middle).docs <= place { low = middle + 1 } else { high = middle }
         }
         (low < self.len()).then(|| (low, low.checked_sub(1).map_or(0, |before| self.block(before).docs)))
     }
 
-    /// What reads them. It is quickest if it is asked in the documents' order.
+    /// What reads them. It is quickest if it is asked in the order of their places.
     ///
     /// # Errors
     /// If the dictionary is damaged.
     pub fn reader(&self) -> io::Result<BodiesReader<'_>> {
-        let dictionary = match (self.packed_dictionary.is_empty(), self.dictionary.get()) {
-            (true, _) => None,
-            (false, Some(known)) => Some(known),
-            (false, None) => {
-                let unpacked = zstd::bulk::decompress(&self.packed_dictionary, DICTIONARY)?;
-                // What began otherwise would be taken for a trained one.
-                if unpacked.first() != Some(&0) {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "the dictionary of bodies is none"));
-                }
-                let made = DecoderDictionary::copy(&unpacked);
-                Some(self.dictionary.get_or_init(|| made))
+        let dictionaries = match self.dictionaries.get() {
+            Some(known) => known,
+            None => {
+                let made = dictionary::decoders(&self.packed_dictionary, self.layout.parts())?;
+                self.dictionaries.get_or_init(|| made)
             }
         };
-        Ok(BodiesReader { bodies: self, dictionary, block: None, unpacked: Vec::new(), at: 0, next: 0 })
+        Ok(BodiesReader::new(self, dictionaries))
     }
 }
 
 impl std::fmt::Debug for Bodies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bodies").field("docs", &self.docs()).finish_non_exhaustive()
-    }
-}
-
-thread_local! {
-    /// What unpacks. To make one asks the processor what it can, which in a virtual machine takes as long as a block.
-    static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
-}
-
-/// Reads bodies; it keeps the last block unpacked.
-pub struct BodiesReader<'b> {
-    bodies: &'b Bodies,
-    dictionary: Option<&'b DecoderDictionary<'static>>,
-    block: Option<usize>,
-    unpacked: Vec<u8>,
-    /// Where in the block the body of the document `next` begins.
-    at: usize,
-    next: DocId,
-}
-
-impl BodiesReader<'_> {
-    /// The body of a document.
-    ///
-    /// # Errors
-    /// If there is no such document or its block is damaged.
-    pub fn get(&mut self, doc: DocId) -> io::Result<&[u8]> {
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("document {doc} has no body"));
-        let (block, first) = self.bodies.find(doc).ok_or_else(damaged)?;
-        if self.block != Some(block) {
-            self.unpack(block)?;
-        }
-        if self.next > doc || self.next < first {
-            (self.at, self.next) = (0, first);
-        }
-        loop {
-            let (length, start) = self.length().ok_or_else(damaged)?;
-            let end = start.checked_add(length).filter(|end| *end <= self.unpacked.len()).ok_or_else(damaged)?;
-            (self.at, self.next) = (end, self.next + 1);
-            if self.next > doc {
-                return Ok(&self.unpacked[start..end]);
-            }
-        }
-    }
-
-    fn unpack(&mut self, number: usize) -> io::Result<()> {
-        let Block { unpacked, end, .. } = self.bodies.block(number);
-        let start = number.checked_sub(1).map_or(0, |before| self.bodies.block(before).end);
-        self.block = None;
-        self.unpacked.clear();
-        self.unpacked.reserve(unpacked);
-        let packed = &self.bodies.blocks[start as usize..end as usize];
-        let unpacking = CONTEXT.with_borrow_mut(|context| match self.dictionary {
-            Some(known) => context.decompress_using_ddict(&mut self.unpacked, packed, known.as_ddict()),
-            None => context.decompress(&mut self.unpacked, packed),
-        });
-        unpacking.map_err(|code| io::Error::new(io::ErrorKind::InvalidData, get_error_name(code)))?;
-        (self.block, self.at, self.next) = (Some(number), 0, DocId::MAX);
-        Ok(())
-    }
-
-    /// The length that stands at the reader's place, and where what has it begins.
-    fn length(&self) -> Option<(usize, usize)> {
-        let mut rest = self.unpacked.get(self.at..)?;
-        let length = usize::try_from(varint::take(&mut rest)?).ok()?;
-        Some((length, self.unpacked.len() - rest.len()))
     }
 }
 
@@ -331,10 +164,12 @@ mod tests {
 
     use super::*;
 
-    fn written(bodies: &[Vec<u8>], dictionary: Vec<u8>) -> Vec<u8> {
-        let mut writer = BodiesWriter::new(Vec::new(), 1, dictionary).unwrap();
+    const FORM: Form = Form { level: 1, block: 16 << 10 };
+
+    fn written(bodies: &[Vec<u8>], dictionary: Dictionary) -> Vec<u8> {
+        let mut writer = BodiesWriter::new(Vec::new(), FORM, dictionary);
         bodies.iter().for_each(|body| writer.push(body).unwrap());
-        writer.finish().unwrap()
+        writer.finish(Order::default()).unwrap()
     }
 
     proptest! {
@@ -349,7 +184,7 @@ mod tests {
             let body = |(number, length): (usize, &usize)| (0..*length).map(|at| (at / 7 + number) as u8).collect();
             let bodies: Vec<Vec<u8>> = lengths.iter().enumerate().map(body).collect();
             let bytes = if with { lengths.iter().sum() } else { 0 };
-            let dictionary = dictionary(bodies.iter().map(Vec::as_slice), bytes, bytes);
+            let dictionary = Dictionary::of(bodies.iter().map(Vec::as_slice), bytes, bytes);
             let read = Bodies::open(OwnedBytes::new(written(&bodies, dictionary))).unwrap();
             prop_assert_eq!(read.docs() as usize, bodies.len());
             let mut reader = read.reader().unwrap();
@@ -367,10 +202,36 @@ mod tests {
     }
 
     #[test]
+    fn bodies_in_another_order_are_found_by_their_documents() {
+        let mut writer = BodiesWriter::new(Vec::new(), FORM, Dictionary::default());
+        let mut order = Order::default();
+        // Those of every third document first.
+        let docs: Vec<u32> = (0..3).flat_map(|rest| (0..900).filter(move |doc| doc % 3 == rest)).collect();
+        for doc in &docs {
+            writer.push(format!("body {doc}").repeat(20).as_bytes()).unwrap();
+            order.push(*doc);
+        }
+        let read = Bodies::open(OwnedBytes::new(writer.finish(order).unwrap())).unwrap();
+        let mut reader = read.reader().unwrap();
+        for doc in 0..900 {
+            assert_eq!(reader.get(doc).unwrap(), format!("body {doc}").repeat(20).as_bytes());
+        }
+        assert!(reader.get(900).is_err());
+        assert_eq!(read.documents().into_iter().flatten().collect::<Vec<_>>(), docs);
+    }
+
+    #[test]
     fn what_is_damaged_is_refused() {
         let bodies: Vec<_> = (0..500).map(|number| format!("body {number}").repeat(40).into_bytes()).collect();
         let bytes = bodies.iter().map(Vec::len).sum();
-        let file = written(&bodies, dictionary(bodies.iter().map(Vec::as_slice), bytes, bytes));
+        let dictionary = Dictionary::of(bodies.iter().map(Vec::as_slice), bytes, bytes);
+        let mut writer = BodiesWriter::new(Vec::new(), FORM, dictionary);
+        let mut order = Order::default();
+        for doc in (0..500).rev() {
+            writer.push(&bodies[doc]).unwrap();
+            order.push(doc as DocId);
+        }
+        let file = writer.finish(order).unwrap();
         for length in 0..file.len() {
             assert!(Bodies::open(OwnedBytes::new(file[..length].to_vec())).is_err(), "{length}");
         }

@@ -3,12 +3,9 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter};
 use std::path::Path;
 
 use agentworks_schemas::{Position, Timestamp};
-use memmap2::Mmap;
 use tantivy::columnar::{Column, StrColumn};
 use tantivy::directory::{MmapDirectory, OwnedBytes};
 use tantivy::fastfield::{AliveBitSet, write_alive_bitset};
@@ -16,18 +13,20 @@ use tantivy::index::SegmentReader;
 use tantivy::indexer::merge_filtered_segments;
 use tantivy::{BitSet, DocId, Segment};
 
-use super::bodies::{Bodies, BodiesWriter, dictionary, sample};
-use super::meta::{LaneRange, SplitId, SplitMeta, WorkspaceMeta};
+use super::bodies::Form;
+use super::merge::{Groups, Part, merge_bodies};
+use super::meta::{LaneRange, SplitMeta, WorkspaceMeta};
 use super::open::Split;
 use super::writer::{Packed, SplitWriter};
 use crate::error::SearchError;
 use crate::exec::Positions;
 use crate::schema::{fields, settings};
 
-/// The level of zstd for bodies: they are read for long.
-const LEVEL: i32 = 3;
-/// About how many bodies a dictionary is made of.
-const SAMPLES: usize = 1024;
+/// How bodies are written that are merged. Those of a split that is large are seldom merged again, and read for long: they
+/// are worth twice the time.
+fn form(docs: u64) -> Form {
+    Form { level: if docs < 500_000 { 3 } else { 6 }, block: 32 << 10 }
+}
 
 /// What is known of a document when it is decided whether it stays.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +70,8 @@ pub fn rebuild(
             docs += kept.len() as u64;
             let all = kept.len() == reader.max_doc() as usize;
             alive.push(if all { None } else { Some(alive_bits(&kept, reader.max_doc())?) });
-            bodies.push(Part { split: &part.meta().id, bodies: part.searcher().bodies(number as u32), docs: kept });
+            let (split, groups) = (&part.meta().id, Groups::open(reader)?);
+            bodies.push(Part { split, bodies: part.searcher().bodies(number as u32), groups, docs: kept });
             segments.push(segment);
         }
     }
@@ -80,11 +80,11 @@ pub fn rebuild(
     }
     let folder = scratch.join(format!("{}.merging", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir_all(&folder).map_err(SearchError::scratch(&folder))?;
-    let result = merge_into(&folder, &segments, alive, &bodies, scratch);
+    let result = merge_into(&folder, &segments, alive, &bodies, docs, scratch);
     // If it stays, it is removed at the next start.
     let _ = std::fs::remove_dir_all(&folder);
     let packed = result?;
-    let (id, bytes, footer) = (packed.id.clone(), packed.bytes, packed.footer.clone());
+    let (id, bytes, footer, filter) = (packed.id.clone(), packed.bytes, packed.footer.clone(), packed.filter);
     let lanes = LaneRange::union(lanes);
     for (name, workspace) in &mut workspaces {
         let mut own = ranges_of(parts, name);
@@ -94,7 +94,7 @@ pub fn rebuild(
     }
     let apart = parts.iter().flat_map(|part| &part.meta().apart);
     let apart = apart.filter(|name| !workspaces.contains_key(*name)).cloned().collect();
-    let meta = SplitMeta { id, bytes, footer, docs, tier, lanes, workspaces, apart };
+    let meta = SplitMeta { id, bytes, footer, docs, tier, lanes, workspaces, apart, filter };
     Ok(Some((packed, meta)))
 }
 
@@ -118,61 +118,18 @@ fn merge_into(
     segments: &[Segment],
     alive: Vec<Option<AliveBitSet>>,
     bodies: &[Part<'_>],
+    docs: u64,
     scratch: &Path,
 ) -> Result<Packed, SearchError> {
     let directory = MmapDirectory::open(folder).map_err(tantivy::TantivyError::from)?;
     // Documents follow each other as their segments do.
     let merged = merge_filtered_segments(segments, settings(), alive, directory.clone())?;
     let path = folder.join("bodies");
-    let bodies = merge_bodies(bodies, &path)?;
+    let bodies = merge_bodies(bodies, form(docs), &path)?;
     let mut writer = SplitWriter::new(scratch)?;
     // The bare directory: what the index's own gives of a file lacks the file's footer.
-    writer.add_index(&merged.load_metas()?, &directory, &bodies)?;
+    writer.add_index(&merged.load_metas()?, &directory, &bodies, true)?;
     writer.pack()
-}
-
-/// The documents of a segment that stay, and where their bodies are.
-struct Part<'a> {
-    split: &'a SplitId,
-    bodies: &'a Bodies,
-    docs: Vec<DocId>,
-}
-
-impl Part<'_> {
-    /// Calls `with` for the bodies of every so manieth of the documents.
-    fn each(&self, every: usize, mut with: impl FnMut(&[u8]) -> Result<(), SearchError>) -> Result<(), SearchError> {
-        let damaged = |error: io::Error| SearchError::split(self.split, format!("is damaged: {error}"));
-        let mut reader = self.bodies.reader().map_err(damaged)?;
-        for doc in self.docs.iter().step_by(every) {
-            with(reader.get(*doc).map_err(damaged)?)?;
-        }
-        Ok(())
-    }
-}
-
-/// Writes the bodies of some documents one after the other into a new file, and maps it.
-fn merge_bodies(parts: &[Part<'_>], path: &Path) -> Result<Mmap, SearchError> {
-    let docs: usize = parts.iter().map(|part| part.docs.len()).sum();
-    let (every, mut samples, mut bytes) = (docs.div_ceil(SAMPLES).max(1), Vec::new(), 0);
-    for part in parts {
-        part.each(every, |body| {
-            bytes += body.len();
-            samples.push(sample(body).to_vec());
-            Ok(())
-        })?;
-    }
-    let sampled = samples.iter().map(Vec::len).sum();
-    let dictionary = dictionary(samples.iter().map(Vec::as_slice), sampled, bytes * every);
-    let fault = || SearchError::scratch(path);
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(fault())?;
-    let mut writer = BodiesWriter::new(BufWriter::new(&file), LEVEL, dictionary).map_err(fault())?;
-    for part in parts {
-        part.each(1, |body| writer.push(body).map_err(fault()))?;
-    }
-    let buffer = writer.finish().map_err(fault())?;
-    buffer.into_inner().map_err(|error| fault()(error.into_error()))?;
-    // SAFETY: the folder is of this merge alone, and what was written is never changed.
-    unsafe { Mmap::map(&file) }.map_err(fault())
 }
 
 /// The documents of a segment that stay, which are counted by workspace.

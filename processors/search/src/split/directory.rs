@@ -6,24 +6,55 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tantivy::Directory;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{DirectoryLock, FileHandle, Lock, OwnedBytes, WatchCallback, WatchHandle, WritePtr};
+use tantivy::{Directory, HasLen};
+
+use super::packed::PackedFile;
+
+/// The files of a split, by their names.
+pub(crate) type Files = HashMap<PathBuf, SplitFile>;
+
+/// A file in memory or mapped into it.
+#[derive(Clone, Debug)]
+pub(crate) enum SplitFile {
+    /// As it is.
+    Plain(OwnedBytes),
+    /// In blocks that are unpacked as they are read.
+    Packed(Arc<PackedFile>),
+}
+
+impl SplitFile {
+    fn handle(&self) -> Arc<dyn FileHandle> {
+        match self {
+            SplitFile::Plain(bytes) => Arc::new(bytes.clone()),
+            SplitFile::Packed(file) => file.clone(),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn bytes(&self) -> io::Result<OwnedBytes> {
+        match self {
+            SplitFile::Plain(bytes) => Ok(bytes.clone()),
+            SplitFile::Packed(file) => file.read_bytes(0..file.len()),
+        }
+    }
+}
 
 /// Files in memory or mapped into it. Clones share them.
 #[derive(Clone, Default)]
 pub struct SplitDirectory {
-    files: Arc<HashMap<PathBuf, OwnedBytes>>,
+    files: Arc<Files>,
 }
 
 impl SplitDirectory {
     /// These files.
-    pub fn new(files: HashMap<PathBuf, OwnedBytes>) -> Self {
+    pub(crate) fn new(files: Files) -> Self {
         SplitDirectory { files: Arc::new(files) }
     }
 
-    fn file(&self, path: &Path) -> Result<OwnedBytes, OpenReadError> {
-        self.files.get(path).cloned().ok_or_else(|| OpenReadError::FileDoesNotExist(path.to_owned()))
+    fn file(&self, path: &Path) -> Result<&SplitFile, OpenReadError> {
+        self.files.get(path).ok_or_else(|| OpenReadError::FileDoesNotExist(path.to_owned()))
     }
 }
 
@@ -39,7 +70,7 @@ fn read_only() -> io::Error {
 
 impl Directory for SplitDirectory {
     fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        Ok(Arc::new(self.file(path)?))
+        Ok(self.file(path)?.handle())
     }
 
     fn delete(&self, path: &Path) -> Result<(), DeleteError> {
@@ -55,7 +86,8 @@ impl Directory for SplitDirectory {
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
-        Ok(self.file(path)?.as_slice().to_vec())
+        let failed = |error| OpenReadError::wrap_io_error(error, path.to_owned());
+        Ok(self.file(path)?.bytes().map_err(failed)?.as_slice().to_vec())
     }
 
     fn atomic_write(&self, _: &Path, _: &[u8]) -> io::Result<()> {

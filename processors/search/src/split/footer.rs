@@ -2,11 +2,11 @@
 //!
 //! | bytes | |
 //! |---|---|
-//! | | the files, one after the other |
-//! | | the directory: JSON, each file's name, offset, length and CRC-32 |
+//! | | the files, one after the other, some of them [packed](super::packed) |
+//! | | the directory: JSON, each file's name, offset, length and CRC-32 as it lies there, and how long a packed one is |
 //! | 4 | the directory's length, little-endian |
 //! | 4 | the directory's CRC-32, little-endian |
-//! | 8 | `AWSPLIT3`; `AWSPLIT1` where terms lay in automata, `AWSPLIT2` where bodies lay in the index |
+//! | 8 | `AWSPLIT4`; `AWSPLIT1` where terms lay in automata, `AWSPLIT2` where bodies lay in the index, `AWSPLIT3` where nothing was packed |
 //!
 //! The directory and what follows it are the footer. Its SHA-256 is in the manifest: a footer that somebody else wrote is
 //! refused, however well its own checksums fit.
@@ -16,9 +16,9 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-const MAGIC: &[u8; 8] = b"AWSPLIT3";
+const MAGIC: &[u8; 8] = b"AWSPLIT4";
 /// What versions before wrote.
-const BEFORE: [&[u8; 8]; 2] = [b"AWSPLIT1", b"AWSPLIT2"];
+const BEFORE: [&[u8; 8]; 3] = [b"AWSPLIT1", b"AWSPLIT2", b"AWSPLIT3"];
 const TRAILER: usize = 16;
 /// More files than any split has.
 const MAX_FILES: usize = 4096;
@@ -30,6 +30,9 @@ pub(super) struct FileEntry {
     pub(super) offset: u64,
     pub(super) length: u64,
     pub(super) crc32: u32,
+    /// How long it is unpacked, if it is packed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unpacked: Option<u64>,
 }
 
 impl FileEntry {

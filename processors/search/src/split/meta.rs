@@ -8,6 +8,8 @@ use agentworks_schemas::{Position, Timestamp, TopicPartition};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::filter::FilterPlace;
+
 /// A split's id: 32 hexadecimal digits, of which the first ones are the time at which it was begun.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -28,6 +30,11 @@ impl SplitId {
     /// Its text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// When it was begun, by the clock of whoever did.
+    pub fn made(&self) -> Timestamp {
+        Timestamp(self.0.get(..12).and_then(|millis| i64::from_str_radix(millis, 16).ok()).unwrap_or_default())
     }
 }
 
@@ -182,6 +189,9 @@ pub struct SplitMeta {
     /// Workspaces whose entries of these ranges lie in other splits: those of others that aren't in it had none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub apart: BTreeSet<String>,
+    /// Where in its object the filter of its terms lies; those that versions before made have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterPlace>,
 }
 
 impl SplitMeta {

@@ -1,6 +1,5 @@
 //! An open split.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,9 +11,10 @@ use tantivy::error::DataCorruption;
 use tantivy::{Index, ReloadPolicy, TantivyError};
 
 use super::bodies::Bodies;
-use super::directory::SplitDirectory;
-use super::footer;
+use super::directory::{Files, SplitDirectory, SplitFile};
+use super::footer::{self, FileEntry};
 use super::meta::SplitMeta;
+use super::packed::{PackedFile, Unpacked};
 use super::writer::bodies_name;
 use crate::error::SearchError;
 use crate::exec::Opened;
@@ -29,11 +29,11 @@ pub struct Split {
 }
 
 impl Split {
-    /// Opens the split in a file, and checks every byte of it.
+    /// Opens the split in a file, and checks every byte of it. What is packed in it is unpacked as it is read, into `unpacked`.
     ///
     /// # Errors
     /// [`SearchError::Split`] if it isn't there or is damaged; of the local disk, if the file can't be read.
-    pub fn open(meta: Arc<SplitMeta>, path: &Path) -> Result<Self, SearchError> {
+    pub fn open(meta: Arc<SplitMeta>, path: &Path, unpacked: &Unpacked) -> Result<Self, SearchError> {
         let file = File::open(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => SearchError::split(&meta.id, "is missing"),
             _ => SearchError::scratch(path)(error),
@@ -45,17 +45,26 @@ impl Split {
         // SAFETY: a split's file is never changed once it is there under its name: it is removed or replaced as a whole,
         // and then the mapping keeps the old one. What damaged it before shows in the checksums.
         let map = unsafe { Mmap::map(&file) }.map_err(SearchError::scratch(path))?;
-        Self::open_bytes(meta, OwnedBytes::new(map))
+        Self::open_bytes(meta, OwnedBytes::new(map), unpacked)
     }
 
     /// Opens the split that these bytes are, and checks every one of them.
     ///
     /// # Errors
     /// [`SearchError::Split`] if it is damaged.
-    pub fn open_bytes(meta: Arc<SplitMeta>, object: OwnedBytes) -> Result<Self, SearchError> {
+    pub fn open_bytes(meta: Arc<SplitMeta>, object: OwnedBytes, unpacked: &Unpacked) -> Result<Self, SearchError> {
         let damaged = |reason: String| SearchError::split(&meta.id, reason);
         let entries = footer::check(&object, Some(&meta.footer)).map_err(damaged)?;
-        let files = entries.into_iter().map(|file| (PathBuf::from(&file.name), object.slice(file.range()))).collect();
+        let file = |entry: FileEntry| {
+            let bytes = object.slice(entry.range());
+            let file = match entry.unpacked {
+                None => SplitFile::Plain(bytes),
+                Some(length) => SplitFile::Packed(Arc::new(PackedFile::open(bytes, length, unpacked.clone())?)),
+            };
+            Ok((PathBuf::from(entry.name), file))
+        };
+        let files = entries.into_iter().map(file).collect::<Result<_, &str>>();
+        let files = files.map_err(|reason| damaged(reason.to_owned()))?;
         let (index, searcher) = open_files(files).map_err(|error| damaged(format!("can't be opened: {error}")))?;
         Ok(Split { meta, index, searcher })
     }
@@ -83,7 +92,7 @@ impl fmt::Debug for Split {
 }
 
 /// Opens the index in some files.
-pub(crate) fn open_files(files: HashMap<PathBuf, OwnedBytes>) -> tantivy::Result<(Index, Opened)> {
+pub(crate) fn open_files(files: Files) -> tantivy::Result<(Index, Opened)> {
     let bodies = files.clone();
     let mut index = Index::open(SplitDirectory::new(files))?;
     if index.schema() != fields().schema {
@@ -95,7 +104,7 @@ pub(crate) fn open_files(files: HashMap<PathBuf, OwnedBytes>) -> tantivy::Result
     let bodies = searcher.segment_readers().iter().map(|segment| {
         let damaged = |reason: &str| TantivyError::DataCorruption(DataCorruption::comment_only(reason));
         let file = bodies.get(&bodies_name(segment.segment_id())).ok_or_else(|| damaged("a segment has no bodies"))?;
-        let bodies = Bodies::open(file.clone()).map_err(damaged)?;
+        let bodies = Bodies::open(file.bytes()?).map_err(damaged)?;
         match bodies.docs() == segment.max_doc() {
             true => Ok(bodies),
             false => Err(damaged("a segment has other bodies than documents")),

@@ -3,13 +3,13 @@
 use tantivy::directory::RamDirectory;
 use tantivy::{Index, IndexMeta, SingleSegmentIndexWriter};
 
-use super::bodies::BodiesWriter;
+use super::bodies::{BodiesWriter, Dictionary, Form, Order};
 use crate::document::EntryDocument;
 use crate::error::SearchError;
 use crate::schema::{fields, settings, tokenizers};
 
-/// The level of zstd for bodies that are written for the first time; merging takes more care.
-const LEVEL: i32 = 1;
+/// Bodies that are written for the first time; merging takes more care.
+const FORM: Form = Form { level: 3, block: 16 << 10 };
 
 /// A segment in the making.
 pub struct SegmentWriter {
@@ -29,11 +29,11 @@ pub struct Built {
 
 impl SegmentWriter {
     /// A segment of nothing, whose index takes about `budget` bytes of memory, and whose bodies have a
-    /// [`dictionary`](super::bodies::dictionary).
+    /// [`Dictionary`].
     ///
     /// # Errors
     /// If the index's library wants more memory.
-    pub fn new(budget: usize, dictionary: Vec<u8>) -> Result<Self, SearchError> {
+    pub fn new(budget: usize, dictionary: Dictionary) -> Result<Self, SearchError> {
         let directory = RamDirectory::create();
         let builder = Index::builder()
             .schema(fields().schema.clone())
@@ -41,7 +41,7 @@ impl SegmentWriter {
             .tokenizers(tokenizers())
             .fast_field_tokenizers(tokenizers());
         let index = builder.single_segment_index_writer(directory.clone(), budget)?;
-        let bodies = BodiesWriter::new(Vec::new(), LEVEL, dictionary).map_err(SearchError::scratch("memory"))?;
+        let bodies = BodiesWriter::new(Vec::new(), FORM, dictionary);
         Ok(SegmentWriter { index, directory, bodies, body_bytes: 0 })
     }
 
@@ -77,7 +77,7 @@ impl SegmentWriter {
     /// If the index can't be written.
     pub fn finish(self) -> Result<Built, SearchError> {
         let meta = self.index.finalize()?.load_metas()?;
-        let bodies = self.bodies.finish().map_err(SearchError::scratch("memory"))?;
+        let bodies = self.bodies.finish(Order::default()).map_err(SearchError::scratch("memory"))?;
         Ok(Built { meta, directory: self.directory, bodies })
     }
 }

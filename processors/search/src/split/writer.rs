@@ -1,23 +1,31 @@
 //! Packing a split: its files are written one after the other into a local file, which then is what is uploaded.
 
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::MmapOptions;
 use tantivy::directory::OwnedBytes;
 use tantivy::index::SegmentId;
 use tantivy::{Directory, IndexMeta};
 
+use super::directory::{Files, SplitFile};
+use super::filter::{self, FilterPlace};
 use super::footer::{self, FileEntry};
 use super::meta::SplitId;
+use super::open::open_files;
+use super::packed::{PackedFile, Unpacked, pack};
 use super::segment::Built;
 use crate::error::SearchError;
 use crate::schema::{fields, settings};
 
 /// The file of the index library that names the segments.
 pub(super) const META: &str = "meta.json";
+
+/// What is packed if anything is: postings and positions, and what is of so little use that it shouldn't take any room. Terms
+/// are compressed already, and columns are read as they lie.
+const PACKED: [&str; 4] = ["idx", "pos", "fieldnorm", "store"];
 
 /// The name of the file with a segment's bodies.
 pub(super) fn bodies_name(segment: SegmentId) -> PathBuf {
@@ -33,7 +41,9 @@ pub struct SplitWriter {
     length: u64,
     entries: Vec<FileEntry>,
     meta: IndexMeta,
-    files: HashMap<PathBuf, OwnedBytes>,
+    files: Files,
+    /// Once it is finished.
+    filter: Option<FilterPlace>,
 }
 
 /// A split that is packed. Its file is removed when this is dropped.
@@ -45,6 +55,8 @@ pub struct Packed {
     pub bytes: u64,
     /// See [`SplitMeta::footer`](super::SplitMeta::footer).
     pub footer: String,
+    /// See [`SplitMeta::filter`](super::SplitMeta::filter).
+    pub filter: Option<FilterPlace>,
     scratch: Scratch,
 }
 
@@ -71,8 +83,8 @@ impl SplitWriter {
         let file = file.map_err(SearchError::scratch(&path))?;
         let mut meta = IndexMeta::with_schema(fields().schema.clone());
         meta.index_settings = settings();
-        let (entries, files) = (Vec::new(), HashMap::new());
-        Ok(SplitWriter { id, scratch: Scratch(path), file, length: 0, entries, meta, files })
+        let (entries, files) = (Vec::new(), Files::new());
+        Ok(SplitWriter { id, scratch: Scratch(path), file, length: 0, entries, meta, files, filter: None })
     }
 
     /// Its id.
@@ -95,18 +107,19 @@ impl SplitWriter {
     /// # Errors
     /// If the file can't be written.
     pub fn add(&mut self, segment: &Built) -> Result<(), SearchError> {
-        self.add_index(&segment.meta, &segment.directory, &segment.bodies)
+        self.add_index(&segment.meta, &segment.directory, &segment.bodies, false)
     }
 
-    /// Adds the one segment of an index that lies in `directory`, with its bodies.
+    /// Adds the one segment of an index that lies in `directory`, with its bodies, packed where that saves something.
     pub(super) fn add_index(
         &mut self,
         index: &IndexMeta,
         directory: &dyn Directory,
         bodies: &[u8],
+        is_packed: bool,
     ) -> Result<(), SearchError> {
         let (length, entries) = (self.length, self.entries.len());
-        let result = self.add_files(index, directory, bodies);
+        let result = self.add_files(index, directory, bodies, is_packed);
         match result {
             Ok(files) => {
                 self.files.extend(files);
@@ -126,11 +139,12 @@ impl SplitWriter {
         index: &IndexMeta,
         directory: &dyn Directory,
         bodies: &[u8],
-    ) -> Result<HashMap<PathBuf, OwnedBytes>, SearchError> {
+        is_packed: bool,
+    ) -> Result<Files, SearchError> {
         let mut names: Vec<_> =
             index.list_segment_files().into_iter().filter(|name| name.as_os_str() != META).collect();
         names.sort();
-        let mut added = HashMap::with_capacity(names.len() + 1);
+        let mut added = Files::with_capacity(names.len() + 1);
         for name in names {
             // The list has files that a segment may have and ours haven't, of deleted documents above all.
             if !directory.exists(&name).map_err(tantivy::TantivyError::from)? {
@@ -138,20 +152,37 @@ impl SplitWriter {
             }
             let slice = directory.open_read(&name).map_err(tantivy::TantivyError::from)?;
             let bytes = slice.read_bytes().map_err(SearchError::scratch(&self.scratch.0))?;
-            let file = self.add_file(&name, &bytes)?;
+            let file = match is_packed && PACKED.iter().any(|kind| name.extension() == Some(kind.as_ref())) {
+                true => self.add_packed(&name, &bytes)?,
+                false => self.add_plain(&name, &bytes)?,
+            };
             added.insert(name, file);
         }
         for segment in &index.segments {
             let name = bodies_name(segment.id());
-            let file = self.add_file(&name, bodies)?;
+            let file = self.add_plain(&name, bodies)?;
             added.insert(name, file);
         }
         Ok(added)
     }
 
-    fn add_file(&mut self, name: &Path, bytes: &[u8]) -> Result<OwnedBytes, SearchError> {
+    fn add_plain(&mut self, name: &Path, bytes: &[u8]) -> Result<SplitFile, SearchError> {
+        self.add_file(name, bytes, None).map(SplitFile::Plain)
+    }
+
+    fn add_packed(&mut self, name: &Path, bytes: &[u8]) -> Result<SplitFile, SearchError> {
+        let Some(packed) = pack(bytes).map_err(SearchError::scratch("memory"))? else {
+            return self.add_plain(name, bytes);
+        };
+        let length = bytes.len() as u64;
+        let packed = self.add_file(name, &packed, Some(length))?;
+        let file = PackedFile::open(packed, length, Unpacked::new(0));
+        Ok(SplitFile::Packed(Arc::new(file.map_err(|reason| SearchError::Abandoned(reason.into()))?)))
+    }
+
+    fn add_file(&mut self, name: &Path, bytes: &[u8], unpacked: Option<u64>) -> Result<OwnedBytes, SearchError> {
         let start = self.length;
-        self.append(&name.to_string_lossy(), bytes)?;
+        self.append(&name.to_string_lossy(), bytes, unpacked)?;
         if bytes.is_empty() {
             return Ok(OwnedBytes::empty());
         }
@@ -161,12 +192,12 @@ impl SplitWriter {
         Ok(OwnedBytes::new(map.map_err(SearchError::scratch(&self.scratch.0))?))
     }
 
-    fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), SearchError> {
+    fn append(&mut self, name: &str, bytes: &[u8], unpacked: Option<u64>) -> Result<(), SearchError> {
         use std::os::unix::fs::FileExt;
 
         self.file.write_all_at(bytes, self.length).map_err(SearchError::scratch(&self.scratch.0))?;
         let (length, crc32) = (bytes.len() as u64, crc32fast::hash(bytes));
-        self.entries.push(FileEntry { name: name.to_owned(), offset: self.length, length, crc32 });
+        self.entries.push(FileEntry { name: name.to_owned(), offset: self.length, length, crc32, unpacked });
         self.length += length;
         Ok(())
     }
@@ -175,9 +206,9 @@ impl SplitWriter {
     ///
     /// # Errors
     /// If the segments can't be named.
-    pub fn files(&self) -> Result<HashMap<PathBuf, OwnedBytes>, SearchError> {
+    pub(crate) fn files(&self) -> Result<Files, SearchError> {
         let mut files = self.files.clone();
-        files.insert(META.into(), OwnedBytes::new(self.meta_file()?));
+        files.insert(META.into(), SplitFile::Plain(OwnedBytes::new(self.meta_file()?)));
         Ok(files)
     }
 
@@ -185,10 +216,11 @@ impl SplitWriter {
         serde_json::to_vec(&self.meta).map_err(|error| SearchError::Abandoned(error.to_string()))
     }
 
-    /// Ends the split. After an error it is as before.
+    /// Ends the split: with the filter of its terms, which all of its dictionaries are gone through for. After an error it is
+    /// as before.
     ///
     /// # Errors
-    /// If the file can't be written.
+    /// If the file can't be written, or a segment not be read.
     pub fn finish(&mut self) -> Result<(u64, String), SearchError> {
         let (length, entries) = (self.length, self.entries.len());
         let result = self.write_end();
@@ -201,7 +233,8 @@ impl SplitWriter {
 
     fn write_end(&mut self) -> Result<(u64, String), SearchError> {
         let meta = self.meta_file()?;
-        self.append(META, &meta)?;
+        self.append(META, &meta, None)?;
+        self.append_filter()?;
         let (footer, digest) =
             footer::encode(&self.entries).map_err(|error| SearchError::Abandoned(error.to_string()))?;
         use std::os::unix::fs::FileExt;
@@ -211,6 +244,13 @@ impl SplitWriter {
         self.file.set_len(self.length).map_err(SearchError::scratch(&self.scratch.0))?;
         self.file.flush().map_err(SearchError::scratch(&self.scratch.0))?;
         Ok((self.length, digest))
+    }
+
+    fn append_filter(&mut self) -> Result<(), SearchError> {
+        let (_, index) = open_files(self.files()?)?;
+        let (contents, partitions) = filter::encode(filter::keys_of(&index)?);
+        self.filter = Some(FilterPlace { offset: self.length, bytes: contents.len() as u64, partitions });
+        self.append(filter::FILE, &contents, None)
     }
 
     /// The packed split.
@@ -224,7 +264,7 @@ impl SplitWriter {
 
     /// The packed split, once it was finished so.
     pub(crate) fn packed(self, bytes: u64, footer: String) -> Packed {
-        Packed { id: self.id, bytes, footer, scratch: self.scratch }
+        Packed { id: self.id, bytes, footer, filter: self.filter, scratch: self.scratch }
     }
 }
 

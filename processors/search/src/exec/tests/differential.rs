@@ -70,7 +70,7 @@ fn id() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    fn entry()(
+    pub(super) fn entry()(
         message in words(), component in select(vec!["ToolRunner", "planner", "tool_runner", "--"]), data in option::of(json()),
         workspace in prop_oneof![4 => Just("w"), 1 => Just("v")], card in 0..3u8, run in 0..3u8, timestamp in -5..60i64,
         level in select(&Level::ALL), source in select(&Source::ALL),
@@ -175,7 +175,7 @@ fn query() -> impl Strategy<Value = Query> {
 }
 
 prop_compose! {
-    fn asked()(
+    pub(super) fn asked()(
         query in query(), desc in any::<bool>(), limit in 0..12usize, offset in 0..3usize,
         cards in option::of(vec((0..4u8).prop_map(|n| format!("c{n}")), 0..3)),
         from in option::of((-6..61i64).prop_map(Timestamp)), length in option::of(0..40i64),
