@@ -91,13 +91,17 @@ impl Args {
             damaged.iter().for_each(|(split, reason)| println!("{} {reason}", split.id));
             wanted = damaged.into_iter().map(|(split, _)| split).collect();
         }
+        let mut failed = 0;
         if self.dry_run {
             wanted.iter().for_each(|split| println!("{}", told(split)));
         } else {
-            reindex(&loaded, &maintainer, archive, &wanted).await?;
+            failed = reindex(&loaded, &maintainer, archive, &wanted).await?;
         }
-        let (count, done) = (wanted.len(), if self.dry_run { "would be" } else { "were" });
+        let (count, done) = (wanted.len() - failed, if self.dry_run { "would be" } else { "were" });
         println!("{count} of {} splits {done} made again", state.splits.len());
+        if failed > 0 {
+            bail!("{failed} could not be made again, as is told above");
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -110,17 +114,20 @@ async fn open(loaded: &Loaded) -> anyhow::Result<(Splits, Maintainer, Option<Arc
     // What is erased must not come back.
     let store = store::open(&loaded.store()?, &Note::new()).await?;
     let splits = Splits::open(&loaded.config.search, &objects, "reindex")?;
+    splits.clear()?;
     let maintainer = splits.maintainer(&loaded.config.search, Erasures::follow(store))?;
     let archive = super::archive::find(&objects.child("archive")).await?;
     Ok((splits, maintainer, archive.as_ref().map(ArchiveReader::new)))
 }
 
+/// Makes splits again, and returns how many can't be made: of the oldest the log may have nothing any more.
 async fn reindex(
     loaded: &Loaded,
     maintainer: &Maintainer,
     archive: Option<ArchiveReader>,
     wanted: &[Arc<SplitMeta>],
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
+    let mut failed = 0;
     let log = LogAndArchive::new(SeekPool::new(loaded.kafka()?, READERS), archive);
     for split in wanted {
         match maintainer.reindex(&log, std::slice::from_ref(&split.id), None).await {
@@ -129,10 +136,14 @@ async fn reindex(
                 None => println!("{} has been merged with others meanwhile", split.id),
             },
             Err(SearchError::Gone(_)) => println!("{} has been merged with others meanwhile", split.id),
+            Err(error @ SearchError::Split { .. }) => {
+                eprintln!("cannot make {} again: {error}", told(split));
+                failed += 1;
+            }
             Err(error) => return Err(error).with_context(|| format!("cannot make {} again", told(split))),
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 /// A split in words.

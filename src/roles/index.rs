@@ -13,7 +13,7 @@ use agentworks_search::cache::{CacheConfig, SplitCache};
 use agentworks_search::exec::ByTerms;
 use agentworks_search::execute::Execute;
 use agentworks_search::fresh::{Fresh, LocalFresh};
-use agentworks_search::indexer::{IndexerConfig, Live, indexer};
+use agentworks_search::indexer::{IndexerConfig, Live, clear, indexer};
 use agentworks_search::maintain::{MaintainConfig, Maintainer, MergePolicy};
 use agentworks_search::manifest::{Grace, Manifest};
 use agentworks_search::searcher::{LogTail, Searcher, SearcherConfig, SeekTail};
@@ -25,6 +25,8 @@ use tracing::warn;
 use super::erasing::ErasedFromIndex;
 use crate::config;
 
+/// Where splits are made when they are looked after, in the folder for splits in the making.
+const MAINTAIN: &str = "maintain";
 /// Where the index lies among the objects.
 const PREFIX: &str = "search";
 
@@ -52,14 +54,28 @@ impl Splits {
         &self.manifest
     }
 
+    /// Removes what looking after them has left in the local folder when it was killed. Nobody may be at it.
+    ///
+    /// # Errors
+    /// If the local folder can't be used.
+    pub(crate) fn clear(&self) -> anyhow::Result<()> {
+        let scratch = self.scratch.join(MAINTAIN);
+        if scratch.is_dir() {
+            clear(&scratch).context("cannot use search.folder")?;
+        }
+        Ok(())
+    }
+
     /// What looks after them.
     ///
     /// # Errors
     /// If the local folder can't be used.
     pub(crate) fn maintainer(&self, config: &config::Search, erasures: Erasures) -> anyhow::Result<Maintainer> {
-        let scratch = self.scratch.join("maintain");
+        let scratch = self.scratch.join(MAINTAIN);
         std::fs::create_dir_all(&scratch).context("cannot use search.folder")?;
-        let merge = MergePolicy { settle: config.settle.0, ..MergePolicy::default() };
+        // Spread, so that not all processes begin with the same merges at once.
+        let settle = config.settle.0.mul_f64(rand::random_range(1.0..1.5));
+        let merge = MergePolicy { settle, ..MergePolicy::default() };
         let keeping = MaintainConfig { merge, retention: Some(config.retention()), ..MaintainConfig::new(scratch) };
         Ok(Maintainer::new(self.manifest.clone(), self.cache.clone(), keeping, Some(erasures)))
     }
@@ -109,6 +125,7 @@ impl Index {
         registry: &mut Registry,
     ) -> anyhow::Result<(Box<dyn Sink>, Self)> {
         let splits = Splits::open(config, objects, "process")?;
+        splits.clear()?;
         let making = IndexerConfig {
             age: config.split_age.0,
             split_bytes: config.split_bytes.0 as u64,

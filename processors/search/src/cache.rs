@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::spawn_blocking;
 
 use crate::error::SearchError;
-use crate::split::{Split, SplitId, SplitMeta, Unpacked, object_name};
+use crate::split::{END, OF_BEFORE, Split, SplitId, SplitMeta, is_of_before, object_name};
 use filters::Filters;
 
 /// How many splits are downloaded at once.
@@ -34,14 +34,12 @@ pub struct CacheConfig {
     pub bytes: u64,
     /// How many splits are open at most.
     pub open: usize,
-    /// How many bytes of memory those parts of them may take that were unpacked lately.
-    pub unpacked: usize,
 }
 
 impl CacheConfig {
-    /// 10 GB in `folder`, 1,000 open splits, and 64 MiB of what is unpacked.
+    /// 10 GB in `folder`, and 1,000 open splits.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        CacheConfig { folder: folder.into(), bytes: 10 << 30, open: 1000, unpacked: 64 << 20 }
+        CacheConfig { folder: folder.into(), bytes: 10 << 30, open: 1000 }
     }
 }
 
@@ -58,7 +56,6 @@ struct Shared {
     known: Mutex<Known>,
     downloads: Semaphore,
     opens: Semaphore,
-    unpacked: Unpacked,
     filters: Filters,
 }
 
@@ -89,8 +86,8 @@ impl SplitCache {
         adopt(&config.folder, &mut known).map_err(SearchError::scratch(&config.folder))?;
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let (known, downloads, opens) = (Mutex::new(known), Semaphore::new(DOWNLOADS), Semaphore::new(threads));
-        let (unpacked, filters) = (Unpacked::new(config.unpacked), Filters::new());
-        let shared = Shared { objects, config, known, downloads, opens, unpacked, filters };
+        let filters = Filters::new();
+        let shared = Shared { objects, config, known, downloads, opens, filters };
         let cache = SplitCache { shared: Arc::new(shared) };
         cache.shrink();
         Ok(cache)
@@ -174,7 +171,14 @@ impl SplitCache {
 
     async fn download(&self, meta: &Arc<SplitMeta>, part: &Path) -> Result<(), SearchError> {
         let Shared { objects, .. } = &*self.shared;
-        let result = match objects.store().get(&objects.path(&object_name(&meta.id))).await {
+        let path = objects.path(&object_name(&meta.id));
+        // What can't be read needn't be downloaded to know. What else is wrong shows then.
+        if let Ok(end) = objects.store().get_range(&path, meta.bytes.saturating_sub(END)..meta.bytes).await
+            && is_of_before(&end)
+        {
+            return Err(SearchError::split(&meta.id, OF_BEFORE));
+        }
+        let result = match objects.store().get(&path).await {
             Ok(result) => result,
             Err(agentworks_objects::object_store::Error::NotFound { .. }) => {
                 return Err(SearchError::split(&meta.id, "is missing"));
@@ -193,8 +197,8 @@ impl SplitCache {
     /// Opens a split where it lies, in its turn: all of it is read.
     async fn open_file(&self, meta: &Arc<SplitMeta>, path: PathBuf) -> Result<Split, SearchError> {
         let _turn = self.shared.opens.acquire().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
-        let (meta, unpacked) = (meta.clone(), self.shared.unpacked.clone());
-        spawn_blocking(move || Split::open(meta, &path, &unpacked)).await?
+        let meta = meta.clone();
+        spawn_blocking(move || Split::open(meta, &path)).await?
     }
 
     fn copy_of(&self, id: &SplitId) -> PathBuf {

@@ -41,7 +41,7 @@ impl Execute for LookAtAll {
         let mut scan = Scan::new(request)?;
         for (number, segment) in index.segment_readers().iter().enumerate() {
             let (positions, record_times) = (Positions::of(segment)?, segment.fast_fields().i64("record_time")?);
-            let mut bodies = index.bodies(number as u32).reader().map_err(SearchError::scratch("a split"))?;
+            let mut bodies = index.bodies(number as u32).scan().map_err(SearchError::scratch("a split"))?;
             for doc in 0..segment.max_doc() {
                 if doc % 1024 == 0 && Instant::now() >= deadline {
                     return Err(SearchError::Deadline);

@@ -109,8 +109,11 @@ pub fn indexer(
     Ok((Box::new(sink), live))
 }
 
-/// Removes what a process that was killed has left: files and folders of ours, and nothing else.
-fn clear(scratch: &std::path::Path) -> std::io::Result<()> {
+/// Removes what a process that was killed has left in a scratch folder: files and folders of ours, and nothing else.
+///
+/// # Errors
+/// Of the local disk.
+pub fn clear(scratch: &std::path::Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(scratch)? {
         let path = entry?.path();
         match path.extension().and_then(|extension| extension.to_str()) {

@@ -18,6 +18,7 @@ pub mod exec;
 pub mod execute;
 pub mod fresh;
 pub mod indexer;
+mod lately;
 pub mod maintain;
 pub mod manifest;
 pub mod remote;

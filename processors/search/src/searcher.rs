@@ -169,8 +169,9 @@ impl Searcher {
         loop {
             let beyond = self.beyond(&state, &request, deadline);
             let splits = self.splits(&state, &request, damage, deadline);
-            match futures_util::try_join!(splits, beyond) {
-                Ok((splits, beyond)) => {
+            // What is asked of others goes out first.
+            match futures_util::try_join!(beyond, splits) {
+                Ok((beyond, splits)) => {
                     let mut answer = splits.merge(beyond, &request);
                     if request.offset > 0 && answer.body_bytes() >= WINDOW_BYTES {
                         return Err(ExecError::Bytes { max: WINDOW_BYTES }.into());

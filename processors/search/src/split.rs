@@ -4,7 +4,8 @@
 //! - `footer`: how the object is laid out.
 //! - `segment`: the segments that it has, as they are made in memory; [`bodies`]: their entries' bodies; `rows`: laid out by field.
 //! - `writer`: packing.
-//! - `directory`: a split's files as the index library reads them; `packed`: those that lie there packed.
+//! - `directory`: a split's files as the index library reads them; `packed`: those that lie there packed; `unpacked`: what
+//!   was unpacked lately.
 //! - `open`: an open split.
 //! - [`filter`]: which terms a split has, to be asked where it isn't at hand.
 //! - `build`: a split made of segments of others; `merge`: their bodies; `group`: which lie beside each other.
@@ -23,17 +24,17 @@ mod rows;
 mod segment;
 #[cfg(test)]
 mod tests;
-mod unpack;
+mod unpacked;
 mod writer;
 
 pub use build::{Found, rebuild};
 pub use directory::SplitDirectory;
 pub use filter::FilterPlace;
+pub(crate) use footer::{END, OF_BEFORE, is_of_before};
 pub(crate) use group::group;
 pub use meta::{LaneRange, SplitId, SplitMeta, Times, WorkspaceMeta};
 pub use open::Split;
 pub(crate) use open::open_files;
-pub use packed::Unpacked;
 pub use segment::{Built, SegmentWriter};
 pub use writer::{Packed, SplitWriter};
 

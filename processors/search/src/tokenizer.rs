@@ -4,7 +4,7 @@ use agentworks_query::tokens::Tokens;
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 
 /// The name under which the index knows it. Another way to cut text would get another name, so that no index is read in
-/// a way in which it wasn't written.
+/// a way in which it wasn't written. The filters of splits have words that are cut so, too; see [`crate::split::filter`].
 pub const TOKENIZER: &str = "entry-1";
 
 /// Cuts text as queries are cut.

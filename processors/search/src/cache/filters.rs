@@ -1,16 +1,18 @@
 //! Asking the filters of splits that aren't at hand, so that a split without the terms of a search isn't downloaded.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use agentworks_objects::Objects;
 use agentworks_objects::object_store::ObjectStoreExt;
 use futures_util::future::join_all;
-use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::SplitCache;
 use crate::exec::Required;
+use crate::lately::Lately;
 use crate::split::filter::{FilterPlace, Partition};
 use crate::split::{SplitId, SplitMeta, object_name};
 
@@ -18,26 +20,26 @@ use crate::split::{SplitId, SplitMeta, object_name};
 const PARTITIONS: usize = 8;
 /// How many partitions are read at once, by all searches together.
 const READS: usize = 32;
-/// How many bytes of partitions are remembered.
+/// How long a partition is waited for. A search has time for the split itself then, whose download goes on without it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many bytes of partitions are remembered, and of answers: a search goes through all splits, and the next page goes
+/// through them again.
 const REMEMBERED: usize = 32 << 20;
+/// About how many bytes an answer takes.
+const ANSWER: usize = 128;
 
-/// Partitions that were read.
+/// Partitions that were read, and what they have answered.
 #[derive(Debug)]
 pub(super) struct Filters {
-    known: Mutex<Known>,
+    answers: Mutex<Lately<(SplitId, u64), bool>>,
+    known: Mutex<Lately<(SplitId, u32), Partition>>,
     reads: Semaphore,
-}
-
-#[derive(Debug)]
-struct Known {
-    partitions: LruCache<(SplitId, u32), Partition>,
-    bytes: usize,
 }
 
 impl Filters {
     pub(super) fn new() -> Self {
-        let known = Known { partitions: LruCache::unbounded(), bytes: 0 };
-        Filters { known: Mutex::new(known), reads: Semaphore::new(READS) }
+        let (answers, known) = (Mutex::new(Lately::new(REMEMBERED)), Mutex::new(Lately::new(REMEMBERED)));
+        Filters { answers, known, reads: Semaphore::new(READS) }
     }
 
     /// A partition of a split's filter; `None` if it can't be had, or is damaged.
@@ -49,13 +51,15 @@ impl Filters {
         number: u32,
     ) -> Option<Partition> {
         let id = (split.clone(), number);
-        if let Some(known) = self.known.lock().partitions.get(&id) {
-            return Some(known.clone());
+        if let Some(known) = self.known.lock().get(&id) {
+            return Some(known);
         }
-        let turn = self.reads.acquire().await.ok()?;
-        let read = objects.store().get_range(&objects.path(&object_name(split)), place.range(number)).await;
-        drop(turn);
-        let partition = match read {
+        let path = objects.path(&object_name(split));
+        let read = async {
+            let _turn = self.reads.acquire().await.ok()?;
+            Some(objects.store().get_range(&path, place.range(number)).await)
+        };
+        let partition = match timeout(PATIENCE, read).await.ok().flatten()? {
             Ok(bytes) => Partition::open(place, number, &bytes),
             Err(error) => {
                 tracing::debug!(%split, %error, "a filter can't be read");
@@ -63,22 +67,10 @@ impl Filters {
             }
         };
         match &partition {
-            Some(partition) => self.known.lock().put(id, partition.clone()),
+            Some(partition) => self.known.lock().put(id, partition.clone(), partition.memory()),
             None => tracing::warn!(%split, partition = number, "a filter is damaged; the split is searched without"),
         }
         partition
-    }
-}
-
-impl Known {
-    /// Remembers a partition, for which those go that were not asked for longest.
-    fn put(&mut self, id: (SplitId, u32), partition: Partition) {
-        self.bytes += partition.memory();
-        self.bytes -= self.partitions.put(id, partition).map_or(0, |before| before.memory());
-        while self.bytes > REMEMBERED {
-            let Some((_, oldest)) = self.partitions.pop_lru() else { break };
-            self.bytes -= oldest.memory();
-        }
     }
 }
 
@@ -96,15 +88,21 @@ impl SplitCache {
         let (first, others) = chosen.split_at(chosen.len().min(1));
         let mut read = HashMap::new();
         for some in [first, others] {
-            let wanted: BTreeSet<u32> =
-                some.iter().flat_map(|keys| keys.iter().map(|key| place.partition_of(*key))).collect();
-            let wanted: Vec<u32> = wanted.into_iter().filter(|number| !read.contains_key(number)).collect();
             let (filters, objects) = (&self.shared.filters, &self.shared.objects);
+            let known = |key: &u64| filters.answers.lock().get(&(meta.id.clone(), *key));
+            let unknown = some.iter().copied().flatten().filter(|key| known(key).is_none());
+            let wanted: BTreeSet<u32> = unknown.map(|key| place.partition_of(*key)).collect();
+            let wanted: Vec<u32> = wanted.into_iter().filter(|number| !read.contains_key(number)).collect();
             let partitions = wanted.iter().map(|number| filters.partition(objects, &meta.id, &place, *number));
             read.extend(wanted.iter().copied().zip(join_all(partitions).await));
             let lacks = |key: &u64| {
-                let partition = read.get(&place.partition_of(*key)).and_then(Option::as_ref);
-                partition.is_some_and(|partition| !partition.may_have(*key))
+                if let Some(may_have) = known(key) {
+                    return !may_have;
+                }
+                let Some(Some(partition)) = read.get(&place.partition_of(*key)) else { return false };
+                let may_have = partition.may_have(*key);
+                filters.answers.lock().put((meta.id.clone(), *key), may_have, ANSWER);
+                !may_have
             };
             if some.iter().any(|keys| keys.iter().all(lacks)) {
                 return false;
@@ -228,22 +226,5 @@ mod tests {
         // In a small one there are no more to read.
         let place = FilterPlace { offset: 0, bytes: 36, partitions: 1 };
         assert_eq!(choose(&place, &required).len(), 21);
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let (filter, partitions) = encode((0..40_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect());
-        let place = FilterPlace { offset: 0, bytes: filter.len() as u64, partitions };
-        let partition = Partition::open(&place, 0, &filter).unwrap();
-        let filters = Filters::new();
-        let mut known = filters.known.lock();
-        let first = SplitId::new();
-        for number in 0..1000 {
-            let id = if number == 0 { first.clone() } else { SplitId::new() };
-            known.put((id.clone(), 0), partition.clone());
-            known.put((id, 0), partition.clone());
-            assert!(known.bytes == known.partitions.len() * partition.memory() && known.bytes <= REMEMBERED);
-        }
-        assert!(known.partitions.len() > 500 && known.partitions.get(&(first, 0)).is_none());
     }
 }

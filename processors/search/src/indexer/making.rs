@@ -151,7 +151,11 @@ impl Making {
     pub(crate) fn seal(&mut self) -> Result<Option<(Contents, Opened)>, SearchError> {
         let Some(searcher) = self.end_segment()? else { return Ok(None) };
         let Some(mut split) = self.split.take() else { return Ok(None) };
-        let (bytes, footer) = match split.finish() {
+        // If it doesn't come to an end at all, nothing is left of it, and nobody must think that there was nothing.
+        self.lost = Some("a split could not be ended".into());
+        let finished = split.finish();
+        self.lost = None;
+        let (bytes, footer) = match finished {
             Ok(finished) => finished,
             Err(error) => {
                 self.split = Some(split);

@@ -16,7 +16,7 @@ use super::live::Live;
 use super::metrics::IndexerMetrics;
 use crate::error::{Fence, SearchError};
 use crate::manifest::{Change, Manifest};
-use crate::split::{LaneRange, Packed, Split, SplitMeta, Unpacked, object_name, rebuild};
+use crate::split::{LaneRange, Packed, Split, SplitMeta, object_name, rebuild};
 
 /// An object that was uploaded so long ago, and isn't published yet, might be taken for one that nobody needs.
 const STALE: Duration = Duration::from_secs(900);
@@ -161,11 +161,11 @@ impl Publisher {
             let (path, meta, scratch) = (packed.path().to_owned(), Arc::new(meta.clone()), self.scratch.clone());
             let (dropped, ranges) = (sealed.dropped.clone(), lanes.clone());
             let rewrite = move || {
-                let split = Split::open(meta, &path, &Unpacked::default())?;
+                let split = Split::open(meta, &path)?;
                 let rebuilt =
                     rebuild(&[split], ranges, 0, &scratch, &mut |found| !dropped.contains(&found.position.partition))?;
                 let Some((packed, meta)) = rebuilt else { return Ok(None) };
-                let split = Split::open(Arc::new(meta.clone()), packed.path(), &Unpacked::default())?;
+                let split = Split::open(Arc::new(meta.clone()), packed.path())?;
                 Ok::<_, SearchError>(Some((packed, meta, split.searcher().clone())))
             };
             let rewritten = spawn_blocking(rewrite).await??;

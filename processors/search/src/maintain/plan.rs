@@ -21,7 +21,8 @@ pub struct MergePolicy {
     pub min_docs: u64,
     /// A workspace with as many entries among those that are merged gets a split of its own.
     pub own_docs: u64,
-    /// Where no split has come for so long, those that are there are merged, however few and of whatever size.
+    /// Where no split has come for so long, those that are there are merged, however few; but a large one with others only if
+    /// these have half as many entries together.
     pub settle: Duration,
 }
 
@@ -87,19 +88,23 @@ impl MergePolicy {
         newest.is_some_and(|newest| now.millis() - newest.millis() >= self.settle.as_millis() as i64)
     }
 
-    /// Neighbours in as few groups as may be. One that is alone is worth it if it was never merged: its bodies are laid
-    /// beside each other then, and written with more care.
-    fn what_is_left(&self, splits: Vec<&Arc<SplitMeta>>) -> Vec<Vec<Arc<SplitMeta>>> {
-        let (mut groups, mut all) = (Vec::<Vec<Arc<SplitMeta>>>::new(), 0);
+    /// Those that were never merged, and with them of the others those that aren't larger than twice what is smaller: so each
+    /// entry is written again only a few times, however often something comes after a while. What was never merged is worth
+    /// it by itself: its bodies are laid beside each other then.
+    fn what_is_left(&self, mut splits: Vec<&Arc<SplitMeta>>) -> Vec<Vec<Arc<SplitMeta>>> {
+        splits.sort_by_key(|split| (split.tier > 0, split.docs));
+        let (mut groups, mut smaller, mut all) = (Vec::<Vec<Arc<SplitMeta>>>::new(), 0, 0);
         for split in splits {
+            let fits = |group: &Vec<_>| group.len() < self.factor.max(2).pow(2) && all + split.docs <= self.max_docs;
+            let is_worth = split.tier == 0 || split.docs <= 2 * smaller;
             match groups.last_mut() {
-                Some(group) if all + split.docs <= self.max_docs => group.push(split.clone()),
+                Some(group) if fits(group) && is_worth => group.push(split.clone()),
                 _ => {
                     groups.push(vec![split.clone()]);
                     all = 0;
                 }
             }
-            all += split.docs;
+            (smaller, all) = (smaller + split.docs, all + split.docs);
         }
         groups.retain(|group| group.len() > 1 || group[0].tier == 0);
         groups
@@ -167,13 +172,17 @@ mod tests {
     fn what_nothing_joins_any_more_is_merged() {
         let policy = MergePolicy { max_docs: 1000, min_docs: 10, ..MergePolicy::default() };
         let late = Timestamp(Timestamp::now().millis() + policy.settle.as_millis() as i64 + 1000);
-        let splits: Vec<_> = [5, 300, 600, 900].iter().map(|docs| split(*docs, *docs as u64, 1, &["a", "b"])).collect();
-        assert!(policy.plan(&state(&splits), Timestamp::now(), |_| true).is_empty());
-        assert_eq!(policy.plan(&state(&splits), late, |_| true), [splits[..3].to_vec()]);
+        let fresh: Vec<_> = [5, 300, 600, 900].iter().map(|docs| split(*docs, *docs as u64, 0, &["a", "b"])).collect();
+        assert!(policy.plan(&state(&fresh), Timestamp::now(), |_| true).is_empty());
+        assert_eq!(policy.plan(&state(&fresh), late, |_| true), [fresh[..3].to_vec(), fresh[3..].to_vec()]);
+        let merged: Vec<_> = [5, 9, 300, 500].iter().map(|docs| split(*docs, *docs as u64, 1, &["a", "b"])).collect();
+        let groups = policy.plan(&state(&merged), late, |_| true);
+        assert_eq!(groups, [merged[..2].to_vec(), merged[2..].to_vec()], "300 isn't written again for the sake of 14");
+        assert!(policy.plan(&state(&merged[..1]), late, |_| true).is_empty(), "merged before");
         let alone = [split(0, 5, 0, &["a", "b"]), split(1, 900, 1, &["c"]), split(2, 50, 0, &["d"])];
-        assert_eq!(policy.plan(&state(&alone[..1]), late, |_| true), [alone[..1].to_vec()], "never merged");
-        assert!(policy.plan(&state(&alone[1..2]), late, |_| true).is_empty(), "merged before");
-        assert_eq!(policy.plan(&state(&alone[2..]), late, |_| true).len(), 1);
+        assert_eq!(policy.plan(&state(&alone), late, |_| true).len(), 1, "those of tier 0 together");
+        let many: Vec<_> = (0..200).map(|n| split(n, 1, 0, &["a", "b"])).collect();
+        assert!(policy.plan(&state(&many), late, |_| true).iter().all(|group| group.len() <= 64));
     }
 
     #[test]
@@ -192,5 +201,24 @@ mod tests {
         }
         assert!(written <= 20_000 * 5, "{written}");
         assert!(splits.len() <= 20_000 / 2000 + 4 * 5, "{}", splits.len());
+    }
+
+    /// As above, where something comes only now and then, and is merged before the next.
+    #[test]
+    fn what_comes_now_and_then_is_written_again_a_few_times_only() {
+        let policy =
+            MergePolicy { factor: 4, max_docs: 1 << 20, min_docs: 10, own_docs: u64::MAX, settle: Duration::ZERO };
+        let (mut splits, mut written) = (Vec::new(), 0);
+        for n in 0..2000 {
+            splits.push(split(n, 10, 0, &["a", "b"]));
+            while let Some(group) = policy.plan(&state(&splits), Timestamp::now(), |_| true).into_iter().next() {
+                let docs = group.iter().map(|split| split.docs).sum();
+                written += docs;
+                splits.retain(|split| !group.contains(split));
+                splits.push(split(group[0].record_times().unwrap().first.millis(), docs, 1, &["a", "b"]));
+            }
+        }
+        assert!(written <= 20_000 * 12, "{written}");
+        assert!(splits.len() <= 12, "{}", splits.len());
     }
 }

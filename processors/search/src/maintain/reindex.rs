@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::Maintainer;
 use crate::error::SearchError;
 use crate::indexer::{IndexerConfig, Making, Page};
-use crate::split::{Found, LaneRange, Split, SplitId, SplitMeta, Times, Unpacked, rebuild};
+use crate::split::{Found, LaneRange, Split, SplitId, SplitMeta, Times, rebuild};
 
 /// Where the log is read, or what was kept of it.
 #[async_trait]
@@ -130,7 +130,7 @@ impl Maintainer {
                 apart: meta.apart.clone(),
                 filter: contents.packed.filter,
             };
-            let all = Split::open(Arc::new(all), contents.packed.path(), &Unpacked::default())?;
+            let all = Split::open(Arc::new(all), contents.packed.path())?;
             rebuild(&[all], meta.lanes.iter().copied(), meta.tier, &scratch, &mut |found: &Found<'_>| {
                 // The same ranges may lie in other splits, too: with entries of other workspaces, or of this one.
                 let own = meta.ranges_of(found.workspace);

@@ -112,6 +112,11 @@ impl Maintainer {
         made: Vec<(Packed, SplitMeta)>,
         from: &[Arc<SplitMeta>],
     ) -> Result<bool, SearchError> {
+        // Somebody else may have been quicker; then nothing need be uploaded.
+        let state = self.manifest.refresh().await?;
+        if from.iter().any(|split| !state.splits.contains_key(&split.id)) {
+            return Ok(false);
+        }
         let objects = self.manifest.objects();
         for (packed, meta) in &made {
             objects.put_large(&object_name(&meta.id), packed.contents()?).await?;

@@ -97,7 +97,7 @@ impl Searcher {
             return Ok(SplitPlan { split, documents, first, last, pruned, segments: Vec::new() });
         }
         let explain = move |execute: &dyn Execute, index: &Opened| execute.explain(index, &request, deadline);
-        let segments = self.with_split(&meta, explain).await?;
+        let segments = self.with_split(&meta, true, explain).await?;
         Ok(SplitPlan { split, documents, first, last, pruned: None, segments })
     }
 }

@@ -1,14 +1,16 @@
 //! Searching splits.
 
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use agentworks_query::request::{Order, SortBy};
 use agentworks_query::{PartialAnswer, SearchRequest};
 use agentworks_schemas::Timestamp;
-use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::task::spawn_blocking;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{block_in_place, spawn_blocking};
 
 use super::{Damage, Searcher};
 use crate::error::SearchError;
@@ -17,8 +19,10 @@ use crate::execute::Execute;
 use crate::manifest::State;
 use crate::split::{SplitMeta, Times};
 
-/// How many splits' filters are asked at once at most.
-const ASKED: usize = 64;
+/// How many splits are asked ahead at most, and how many of them at once.
+const AHEAD: usize = 64;
+/// See [`AHEAD`].
+const ASKED: usize = 16;
 
 impl Searcher {
     /// Answers for all splits of a version.
@@ -50,7 +54,7 @@ impl Searcher {
                 }
                 answer = self.wave(wave, request, damage, deadline, answer).await?;
             }
-            (rest, ahead) = (others, if ahead < ASKED { 2 * ahead } else { ahead });
+            (rest, ahead) = (others, if ahead < AHEAD { 2 * ahead } else { ahead });
         }
         Ok(answer)
     }
@@ -65,7 +69,7 @@ impl Searcher {
         answer: PartialAnswer,
     ) -> Result<PartialAnswer, SearchError> {
         let searches = stream::iter(wave.iter().cloned()).map(|split| async move {
-            match self.split(split, request.clone(), deadline).await {
+            match self.split(split, request.clone(), wave.len() == 1, deadline).await {
                 Err(error @ SearchError::Split { .. }) if damage == Damage::IsTold => {
                     tracing::error!(%error, "a split is left out of a search");
                     Ok(PartialAnswer { incomplete: vec![error.to_string()], ..PartialAnswer::default() })
@@ -79,8 +83,11 @@ impl Searcher {
 
     /// Those of some splits that aren't known to lack what a search requires: others needn't be downloaded.
     async fn worth_opening(&self, splits: &[Arc<SplitMeta>], required: &Required) -> Vec<Arc<SplitMeta>> {
-        let asked = join_all(splits.iter().map(|split| self.shared.cache.may_have(split, required))).await;
-        splits.iter().zip(asked).filter(|(_, may_have)| *may_have).map(|(split, _)| split.clone()).collect()
+        let asked = stream::iter(splits.to_vec()).map(|split| async move {
+            let may_have = self.shared.cache.may_have(&split, required).await;
+            may_have.then_some(split)
+        });
+        asked.buffered(ASKED).filter_map(ready).collect().await
     }
 
     /// The splits of a version that have entries of the workspace in the range of time; those that can have the first hits
@@ -107,19 +114,21 @@ impl Searcher {
         &self,
         meta: Arc<SplitMeta>,
         request: Arc<SearchRequest>,
+        is_alone: bool,
         deadline: Instant,
     ) -> Result<PartialAnswer, SearchError> {
         let search = move |execute: &dyn Execute, index: &Opened| execute.search(index, &request, deadline);
-        let mut answer = self.with_split(&meta, search).await?;
+        let mut answer = self.with_split(&meta, is_alone, search).await?;
         answer.cost.splits += 1;
         Ok(answer)
     }
 
     /// Opens a split, and does something with its index that blocks, when there is a turn for it: those who wait for a
-    /// download take nobody's.
+    /// download take nobody's. If it `is_alone`, nothing else of the search is waiting to be done.
     pub(super) async fn with_split<T: Send + 'static>(
         &self,
         meta: &Arc<SplitMeta>,
+        is_alone: bool,
         work: impl FnOnce(&dyn Execute, &Opened) -> Result<T, SearchError> + Send + 'static,
     ) -> Result<T, SearchError> {
         let split = self.shared.cache.open(meta).await?;
@@ -130,6 +139,12 @@ impl Searcher {
             let _permit = permit;
             work(&*execute, split.searcher())
         };
+        // To wake another thread, and be woken by it, takes as long as a small search.
+        if is_alone && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+            #[allow(clippy::disallowed_methods, reason = "it is looked whether there are other threads")]
+            let done = block_in_place(|| catch_unwind(AssertUnwindSafe(work)));
+            return done.unwrap_or_else(|_| Err(SearchError::Abandoned("a search has panicked".into())));
+        }
         spawn_blocking(work).await?
     }
 }

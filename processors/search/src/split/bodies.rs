@@ -28,6 +28,7 @@ use tantivy::directory::OwnedBytes;
 use zstd::dict::DecoderDictionary;
 
 use super::rows::Layout;
+use super::unpacked::number_of_file;
 use order::Places;
 
 pub use dictionary::Dictionary;
@@ -44,6 +45,8 @@ const MAX_BLOCK: usize = 1 << 30;
 
 /// The bodies of a segment.
 pub struct Bodies {
+    /// The file's number among all that were opened.
+    number: u64,
     blocks: OwnedBytes,
     layout: Layout,
     places: Places,
@@ -82,7 +85,8 @@ impl Bodies {
         let (rest, letters) = split(rest, number(8) as usize)?;
         let (blocks, packed_dictionary) = split(rest, number(12) as usize)?;
         let (places, layout) = (Places::open(order)?, Layout::parse(&letters)?);
-        let bodies = Bodies { blocks, layout, places, index, packed_dictionary, dictionaries: OnceLock::new() };
+        let (number, dictionaries) = (number_of_file(), OnceLock::new());
+        let bodies = Bodies { number, blocks, layout, places, index, packed_dictionary, dictionaries };
         let mut before = Block { docs: 0, unpacked: 0, end: 0 };
         for number in 0..bodies.len() {
             let block = bodies.block(number);
@@ -134,19 +138,28 @@ impl Bodies {
         (low < self.len()).then(|| (low, low.checked_sub(1).map_or(0, |before| self.block(before).docs)))
     }
 
-    /// What reads them. It is quickest if it is asked in the order of their places.
+    /// What reads some of them. It is quickest if it is asked in the order of their places.
     ///
     /// # Errors
     /// If the dictionary is damaged.
     pub fn reader(&self) -> io::Result<BodiesReader<'_>> {
-        let dictionaries = match self.dictionaries.get() {
-            Some(known) => known,
-            None => {
-                let made = dictionary::decoders(&self.packed_dictionary, self.layout.parts())?;
-                self.dictionaries.get_or_init(|| made)
-            }
-        };
-        Ok(BodiesReader::new(self, dictionaries))
+        Ok(BodiesReader::new(self, self.dictionaries()?, true))
+    }
+
+    /// What reads all of them, and leaves nothing of it behind for others.
+    ///
+    /// # Errors
+    /// As [`Bodies::reader`].
+    pub fn scan(&self) -> io::Result<BodiesReader<'_>> {
+        Ok(BodiesReader::new(self, self.dictionaries()?, false))
+    }
+
+    fn dictionaries(&self) -> io::Result<&[DecoderDictionary<'static>]> {
+        if let Some(known) = self.dictionaries.get() {
+            return Ok(known);
+        }
+        let made = dictionary::decoders(&self.packed_dictionary, self.layout.parts())?;
+        Ok(self.dictionaries.get_or_init(|| made))
     }
 }
 

@@ -17,6 +17,7 @@ use super::bodies::Form;
 use super::merge::{Groups, Part, merge_bodies};
 use super::meta::{LaneRange, SplitMeta, WorkspaceMeta};
 use super::open::Split;
+use super::unpacked::apart;
 use super::writer::{Packed, SplitWriter};
 use crate::error::SearchError;
 use crate::exec::Positions;
@@ -80,7 +81,7 @@ pub fn rebuild(
     }
     let folder = scratch.join(format!("{}.merging", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir_all(&folder).map_err(SearchError::scratch(&folder))?;
-    let result = merge_into(&folder, &segments, alive, &bodies, docs, scratch);
+    let result = apart(|| merge_into(&folder, &segments, alive, &bodies, docs, scratch));
     // If it stays, it is removed at the next start.
     let _ = std::fs::remove_dir_all(&folder);
     let packed = result?;

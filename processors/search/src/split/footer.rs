@@ -21,7 +21,7 @@ const MAGIC: &[u8; 8] = b"AWSPLIT4";
 const BEFORE: [&[u8; 8]; 3] = [b"AWSPLIT1", b"AWSPLIT2", b"AWSPLIT3"];
 const TRAILER: usize = 16;
 /// More files than any split has.
-const MAX_FILES: usize = 4096;
+const MAX_FILES: usize = 1 << 16;
 
 /// A file in a split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,18 @@ impl FileEntry {
         self.offset as usize..(self.offset + self.length) as usize
     }
 }
+
+/// What is told of a split that a version before has made.
+pub(crate) const OF_BEFORE: &str =
+    "was made by a version before: `agentworks reindex --from 2020-01-01 --damaged` makes all such again";
+
+/// Whether an object that ends so was made by a version before.
+pub(crate) fn is_of_before(end: &[u8]) -> bool {
+    BEFORE.iter().any(|before| end.ends_with(&before[..]))
+}
+
+/// How many bytes of an object's end are enough to [tell](is_of_before).
+pub(crate) const END: u64 = 8;
 
 /// A directory as a footer, and the footer's SHA-256.
 pub(super) fn encode(files: &[FileEntry]) -> serde_json::Result<(Vec<u8>, String)> {
@@ -63,8 +75,8 @@ fn digest(footer: &[u8]) -> String {
 pub(super) fn check(object: &[u8], expected: Option<&str>) -> Result<Vec<FileEntry>, String> {
     let trailer = object.len().checked_sub(TRAILER).ok_or("is cut short")?;
     let (body, end) = object.split_at(trailer);
-    if BEFORE.iter().any(|before| end[8..] == before[..]) {
-        return Err("was made by a version before: `agentworks reindex --damaged` makes it again".into());
+    if is_of_before(end) {
+        return Err(OF_BEFORE.into());
     }
     if &end[8..] != MAGIC {
         return Err("is cut short, or is none".into());

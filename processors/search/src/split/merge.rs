@@ -84,7 +84,7 @@ impl Part<'_> {
 
     /// Calls `with` for the bodies of every so manieth of the documents.
     fn each(&self, every: usize, mut with: impl FnMut(&[u8])) -> Result<(), SearchError> {
-        let mut reader = self.bodies.reader().map_err(|error| self.damaged(&error))?;
+        let mut reader = self.bodies.scan().map_err(|error| self.damaged(&error))?;
         for doc in self.docs.iter().step_by(every) {
             with(reader.get(*doc).map_err(|error| self.damaged(&error))?);
         }
@@ -143,7 +143,7 @@ pub(super) fn merge_bodies(parts: &[Part<'_>], form: Form, path: &Path) -> Resul
     for part in parts {
         part.each(every, |body| {
             bytes += body.len();
-            samples.push(body.to_vec());
+            samples.push(if body.len() <= Dictionary::LONGEST { body.to_vec() } else { Vec::new() });
         })?;
     }
     let dictionary = Dictionary::of(samples.iter().map(Vec::as_slice), bytes, bytes * every);
@@ -169,7 +169,7 @@ fn each_by_group(
     let (mut sources, mut heads, mut base) = (Vec::new(), BinaryHeap::new(), 0);
     for part in parts {
         for piece in part.pieces() {
-            let reader = part.bodies.reader().map_err(|error| part.damaged(&error))?;
+            let reader = part.bodies.scan().map_err(|error| part.damaged(&error))?;
             let mut source = Source { part, base, reader, docs: piece.into_iter().flatten() };
             // Of one group, what comes from earlier sources comes first.
             heads.extend(source.next().map(|(group, at)| Reverse((group, sources.len(), at))));

@@ -14,7 +14,7 @@ use super::bodies::Bodies;
 use super::directory::{Files, SplitDirectory, SplitFile};
 use super::footer::{self, FileEntry};
 use super::meta::SplitMeta;
-use super::packed::{PackedFile, Unpacked};
+use super::packed::PackedFile;
 use super::writer::bodies_name;
 use crate::error::SearchError;
 use crate::exec::Opened;
@@ -29,11 +29,11 @@ pub struct Split {
 }
 
 impl Split {
-    /// Opens the split in a file, and checks every byte of it. What is packed in it is unpacked as it is read, into `unpacked`.
+    /// Opens the split in a file, and checks every byte of it.
     ///
     /// # Errors
     /// [`SearchError::Split`] if it isn't there or is damaged; of the local disk, if the file can't be read.
-    pub fn open(meta: Arc<SplitMeta>, path: &Path, unpacked: &Unpacked) -> Result<Self, SearchError> {
+    pub fn open(meta: Arc<SplitMeta>, path: &Path) -> Result<Self, SearchError> {
         let file = File::open(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => SearchError::split(&meta.id, "is missing"),
             _ => SearchError::scratch(path)(error),
@@ -45,21 +45,21 @@ impl Split {
         // SAFETY: a split's file is never changed once it is there under its name: it is removed or replaced as a whole,
         // and then the mapping keeps the old one. What damaged it before shows in the checksums.
         let map = unsafe { Mmap::map(&file) }.map_err(SearchError::scratch(path))?;
-        Self::open_bytes(meta, OwnedBytes::new(map), unpacked)
+        Self::open_bytes(meta, OwnedBytes::new(map))
     }
 
     /// Opens the split that these bytes are, and checks every one of them.
     ///
     /// # Errors
     /// [`SearchError::Split`] if it is damaged.
-    pub fn open_bytes(meta: Arc<SplitMeta>, object: OwnedBytes, unpacked: &Unpacked) -> Result<Self, SearchError> {
+    pub fn open_bytes(meta: Arc<SplitMeta>, object: OwnedBytes) -> Result<Self, SearchError> {
         let damaged = |reason: String| SearchError::split(&meta.id, reason);
         let entries = footer::check(&object, Some(&meta.footer)).map_err(damaged)?;
         let file = |entry: FileEntry| {
             let bytes = object.slice(entry.range());
             let file = match entry.unpacked {
                 None => SplitFile::Plain(bytes),
-                Some(length) => SplitFile::Packed(Arc::new(PackedFile::open(bytes, length, unpacked.clone())?)),
+                Some(length) => SplitFile::Packed(Arc::new(PackedFile::open(bytes, length)?)),
             };
             Ok((PathBuf::from(entry.name), file))
         };

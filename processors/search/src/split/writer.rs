@@ -15,7 +15,7 @@ use super::filter::{self, FilterPlace};
 use super::footer::{self, FileEntry};
 use super::meta::SplitId;
 use super::open::open_files;
-use super::packed::{PackedFile, Unpacked, pack};
+use super::packed::{PackedFile, pack};
 use super::segment::Built;
 use crate::error::SearchError;
 use crate::schema::{fields, settings};
@@ -166,40 +166,53 @@ impl SplitWriter {
         Ok(added)
     }
 
-    fn add_plain(&mut self, name: &Path, bytes: &[u8]) -> Result<SplitFile, SearchError> {
-        self.add_file(name, bytes, None).map(SplitFile::Plain)
-    }
-
+    /// Adds a file in blocks, unless that saves too little to be worth it.
     fn add_packed(&mut self, name: &Path, bytes: &[u8]) -> Result<SplitFile, SearchError> {
-        let Some(packed) = pack(bytes).map_err(SearchError::scratch("memory"))? else {
+        use std::os::unix::fs::FileExt;
+
+        let (mut end, mut crc) = (self.length, crc32fast::Hasher::new());
+        pack(bytes, |packed| {
+            self.file.write_all_at(packed, end)?;
+            end += packed.len() as u64;
+            crc.update(packed);
+            Ok(())
+        })
+        .map_err(SearchError::scratch(&self.scratch.0))?;
+        let (length, unpacked) = (end - self.length, bytes.len() as u64);
+        if length >= unpacked - unpacked / 16 {
             return self.add_plain(name, bytes);
-        };
-        let length = bytes.len() as u64;
-        let packed = self.add_file(name, &packed, Some(length))?;
-        let file = PackedFile::open(packed, length, Unpacked::new(0));
+        }
+        let packed = self.map(length)?;
+        self.enter(name, length, crc.finalize(), Some(unpacked));
+        let file = PackedFile::open(packed, unpacked);
         Ok(SplitFile::Packed(Arc::new(file.map_err(|reason| SearchError::Abandoned(reason.into()))?)))
     }
 
-    fn add_file(&mut self, name: &Path, bytes: &[u8], unpacked: Option<u64>) -> Result<OwnedBytes, SearchError> {
-        let start = self.length;
-        self.append(&name.to_string_lossy(), bytes, unpacked)?;
-        if bytes.is_empty() {
+    fn add_plain(&mut self, name: &Path, bytes: &[u8]) -> Result<SplitFile, SearchError> {
+        use std::os::unix::fs::FileExt;
+
+        self.file.write_all_at(bytes, self.length).map_err(SearchError::scratch(&self.scratch.0))?;
+        let file = self.map(bytes.len() as u64)?;
+        self.enter(name, bytes.len() as u64, crc32fast::hash(bytes), None);
+        Ok(SplitFile::Plain(file))
+    }
+
+    /// So many bytes that were written behind the last file.
+    fn map(&self, length: u64) -> Result<OwnedBytes, SearchError> {
+        if length == 0 {
             return Ok(OwnedBytes::empty());
         }
         // SAFETY: the file is ours alone, under a name that nobody else makes, and what was written to it is never
         // changed. Whoever changes it all the same has the user's rights and could change this process, too.
-        let map = unsafe { MmapOptions::new().offset(start).len(bytes.len()).map(&self.file) };
+        let map = unsafe { MmapOptions::new().offset(self.length).len(length as usize).map(&self.file) };
         Ok(OwnedBytes::new(map.map_err(SearchError::scratch(&self.scratch.0))?))
     }
 
-    fn append(&mut self, name: &str, bytes: &[u8], unpacked: Option<u64>) -> Result<(), SearchError> {
-        use std::os::unix::fs::FileExt;
-
-        self.file.write_all_at(bytes, self.length).map_err(SearchError::scratch(&self.scratch.0))?;
-        let (length, crc32) = (bytes.len() as u64, crc32fast::hash(bytes));
-        self.entries.push(FileEntry { name: name.to_owned(), offset: self.length, length, crc32, unpacked });
+    /// Puts what was written behind the last file into the directory.
+    fn enter(&mut self, name: &Path, length: u64, crc32: u32, unpacked: Option<u64>) {
+        let name = name.to_string_lossy().into_owned();
+        self.entries.push(FileEntry { name, offset: self.length, length, crc32, unpacked });
         self.length += length;
-        Ok(())
     }
 
     /// The files so far, with all segments, to be searched. They stay readable when this is dropped.
@@ -233,7 +246,7 @@ impl SplitWriter {
 
     fn write_end(&mut self) -> Result<(u64, String), SearchError> {
         let meta = self.meta_file()?;
-        self.append(META, &meta, None)?;
+        self.add_plain(Path::new(META), &meta)?;
         self.append_filter()?;
         let (footer, digest) =
             footer::encode(&self.entries).map_err(|error| SearchError::Abandoned(error.to_string()))?;
@@ -248,9 +261,11 @@ impl SplitWriter {
 
     fn append_filter(&mut self) -> Result<(), SearchError> {
         let (_, index) = open_files(self.files()?)?;
-        let (contents, partitions) = filter::encode(filter::keys_of(&index)?);
+        let Some(keys) = filter::keys_of(&index)? else { return Ok(()) };
+        let (contents, partitions) = filter::encode(keys);
         self.filter = Some(FilterPlace { offset: self.length, bytes: contents.len() as u64, partitions });
-        self.append(filter::FILE, &contents, None)
+        self.add_plain(Path::new(filter::FILE), &contents)?;
+        Ok(())
     }
 
     /// The packed split.

@@ -17,7 +17,7 @@ struct Filter {
 
 impl Filter {
     fn of(index: &Opened) -> Self {
-        let (bytes, partitions) = encode(keys_of(index).unwrap());
+        let (bytes, partitions) = encode(keys_of(index).unwrap().unwrap());
         Filter { place: FilterPlace { offset: 0, bytes: bytes.len() as u64, partitions }, bytes }
     }
 

@@ -15,8 +15,6 @@ use super::super::rows::{Encoder, Layout, Parts};
 const ROOM: usize = 112 << 10;
 /// A dictionary has at most this share of what it is made of, or it would cost more than it saves.
 const SHARE: usize = 32;
-/// A longer body isn't taken into a dictionary.
-const LONGEST: usize = 4 << 10;
 /// No part of a dictionary is longer.
 const MAX: usize = 2 * ROOM;
 
@@ -27,6 +25,9 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
+    /// A longer body isn't taken into a dictionary.
+    pub(in crate::split) const LONGEST: usize = 4 << 10;
+
     /// For bodies that have `all` bytes together: every so manieth of some of them, which have `bytes`.
     pub fn of<'b>(bodies: impl Iterator<Item = &'b [u8]>, bytes: usize, all: usize) -> Self {
         let room = ROOM.min(all / SHARE);
@@ -36,7 +37,7 @@ impl Dictionary {
         let (mut rows, mut ends, mut passed) = (Vec::with_capacity(room), Vec::new(), 0);
         for body in bodies {
             // As much of what was passed as of all of these.
-            if rows.len() * bytes <= passed * room && rows.len() + body.len() <= room && body.len() <= LONGEST {
+            if rows.len() * bytes <= passed * room && rows.len() + body.len() <= room && body.len() <= Self::LONGEST {
                 rows.extend_from_slice(body);
                 ends.push(rows.len() as u32);
             }

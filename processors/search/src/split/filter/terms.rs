@@ -9,15 +9,20 @@ use super::{Kind, key};
 use crate::exec::END_OF_PATH;
 use crate::schema::fields;
 
-/// The keys of all terms in an index, in no order; those that several segments or paths have, several times. They take eight
-/// bytes of memory each.
+/// No filter is made of more keys, which take eight bytes of memory each: who has so many words has nothing that is rare.
+const MAX_KEYS: usize = 64 << 20;
+
+/// The keys of all terms in an index, in no order, some of them several times; `None` if there are too many.
 ///
 /// # Errors
 /// If a dictionary can't be read.
-pub(crate) fn keys_of(index: &Searcher) -> tantivy::Result<Vec<u64>> {
+pub(crate) fn keys_of(index: &Searcher) -> tantivy::Result<Option<Vec<u64>>> {
     let fields = fields();
     let mut keys = Vec::new();
     for segment in index.segment_readers() {
+        if segment_terms(segment)? > MAX_KEYS.saturating_sub(keys.len()) {
+            return Ok(None);
+        }
         for keyword in Keyword::ALL {
             if let Some(kind) = Kind::of(keyword) {
                 each_term(segment, fields.of(keyword), &mut keys, |term| Some(key(kind, term)))?;
@@ -27,8 +32,17 @@ pub(crate) fn keys_of(index: &Searcher) -> tantivy::Result<Vec<u64>> {
             each_term(segment, field, &mut keys, |term| Some(key(Kind::Word, term)))?;
         }
         each_term(segment, fields.data, &mut keys, |term| word_of_data(term).map(|word| key(Kind::Word, word)))?;
+        // Segments and paths have much in common.
+        keys.sort_unstable();
+        keys.dedup();
     }
-    Ok(keys)
+    Ok(Some(keys))
+}
+
+/// How many terms a segment has, in all fields.
+fn segment_terms(segment: &SegmentReader) -> tantivy::Result<usize> {
+    let terms = |(field, _)| Ok(segment.inverted_index(field)?.terms().num_terms());
+    fields().schema.fields().filter(|(_, entry)| entry.is_indexed()).map(terms).sum()
 }
 
 /// Adds the keys of a field's terms.
@@ -40,13 +54,11 @@ fn each_term(
 ) -> tantivy::Result<()> {
     let index = segment.inverted_index(field)?;
     let (mut terms, mut count) = (index.terms().stream()?, 0);
-    // What isn't written to takes no memory.
     keys.reserve(index.terms().num_terms());
     while terms.advance() {
         count += 1;
         keys.extend(key(terms.key()));
     }
-    // A stream that can't go on ends.
     match count == index.terms().num_terms() {
         true => Ok(()),
         false => Err(DataCorruption::comment_only("a dictionary has fewer terms than it says").into()),
