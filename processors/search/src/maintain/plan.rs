@@ -95,7 +95,7 @@ impl MergePolicy {
         splits.sort_by_key(|split| (split.tier > 0, split.docs));
         let (mut groups, mut smaller, mut all) = (Vec::<Vec<Arc<SplitMeta>>>::new(), 0, 0);
         for split in splits {
-            let fits = |group: &Vec<_>| group.len() < self.factor.max(2).pow(2) && all + split.docs <= self.max_docs;
+            let fits = |group: &Vec<_>| group.len() < 2 * self.factor.max(2) && all + split.docs <= self.max_docs;
             let is_worth = split.tier == 0 || split.docs <= 2 * smaller;
             match groups.last_mut() {
                 Some(group) if fits(group) && is_worth => group.push(split.clone()),
@@ -182,7 +182,7 @@ mod tests {
         let alone = [split(0, 5, 0, &["a", "b"]), split(1, 900, 1, &["c"]), split(2, 50, 0, &["d"])];
         assert_eq!(policy.plan(&state(&alone), late, |_| true).len(), 1, "those of tier 0 together");
         let many: Vec<_> = (0..200).map(|n| split(n, 1, 0, &["a", "b"])).collect();
-        assert!(policy.plan(&state(&many), late, |_| true).iter().all(|group| group.len() <= 64));
+        assert!(policy.plan(&state(&many), late, |_| true).iter().all(|group| group.len() <= 16));
     }
 
     #[test]

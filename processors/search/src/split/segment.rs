@@ -9,7 +9,7 @@ use crate::error::SearchError;
 use crate::schema::{fields, settings, tokenizers};
 
 /// Bodies that are written for the first time; merging takes more care.
-const FORM: Form = Form { level: 3, block: 16 << 10 };
+const FORM: Form = Form { level: 1, block: 16 << 10 };
 
 /// A segment in the making.
 pub struct SegmentWriter {

@@ -32,9 +32,6 @@ pub(crate) fn keys_of(index: &Searcher) -> tantivy::Result<Option<Vec<u64>>> {
             each_term(segment, field, &mut keys, |term| Some(key(Kind::Word, term)))?;
         }
         each_term(segment, fields.data, &mut keys, |term| word_of_data(term).map(|word| key(Kind::Word, word)))?;
-        // Segments and paths have much in common.
-        keys.sort_unstable();
-        keys.dedup();
     }
     Ok(Some(keys))
 }
