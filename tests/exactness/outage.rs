@@ -17,8 +17,8 @@ use crate::world::{PATIENCE, World, alone, is_chaos, seed};
 /// Records a second.
 const RATE: f64 = 1500.0;
 
-/// In how long processors must have caught up after it. On a machine that does nothing else it is less than 30 s.
-const RECOVERY: Duration = Duration::from_secs(90);
+/// In how long processors must have caught up after it, on a machine that does nothing else.
+const RECOVERY: Duration = Duration::from_secs(30);
 
 /// What a processor may take, in KiB.
 const MEMORY: u64 = 400 << 10;

@@ -11,7 +11,8 @@
 //! | `lane`, `epoch`, `offset` | | the entry's position; see [`lane_number`] |
 //!
 //! The entries themselves, their canonical Avro bodies, lie beside it; see [`crate::split::bodies`]. Nothing is there
-//! twice, and nothing that no query needs: all bytes of the index are meant to be at most 0.30 of the entries' JSON.
+//! twice, and nothing that no query needs: all bytes of the index are meant to be at most 0.30 of the entries' JSON once it is
+//! merged.
 
 use std::sync::LazyLock;
 
