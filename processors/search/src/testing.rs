@@ -98,8 +98,8 @@ pub(crate) fn packed(folder: &Path, parts: &[Entries]) -> (Packed, SplitMeta) {
     }
     let packed = writer.pack().unwrap();
     let lanes = LaneRange::union(parts.iter().map(|(range, _)| *range));
-    let (id, bytes, footer, filter) = (packed.id.clone(), packed.bytes, packed.footer.clone(), packed.filter);
-    (packed, SplitMeta { id, bytes, footer, docs, tier: 0, lanes, workspaces, apart: Default::default(), filter })
+    let meta = packed.meta(docs, 0, lanes, workspaces, Default::default());
+    (packed, meta)
 }
 
 /// A log whose records are those of [`batch`], up to an end for each partition.

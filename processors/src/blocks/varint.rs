@@ -9,9 +9,19 @@ pub fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// A number with a sign as one without: small ones stay small.
+pub fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63) as u64
+}
+
+/// What [`zigzag`] has made.
+pub fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
 /// Appends a number with a sign.
-pub(super) fn put_signed(out: &mut Vec<u8>, number: i64) {
-    put(out, (number << 1 ^ number >> 63) as u64);
+pub fn put_signed(out: &mut Vec<u8>, number: i64) {
+    put(out, zigzag(number));
 }
 
 /// Takes a number off the front; `None` if there is none.
@@ -34,8 +44,7 @@ pub fn take(bytes: &mut &[u8]) -> Option<u64> {
 
 /// Takes a number with a sign off the front; `None` if there is none.
 pub(super) fn take_signed(bytes: &mut &[u8]) -> Option<i64> {
-    let number = take(bytes)?;
-    Some((number >> 1) as i64 ^ -((number & 1) as i64))
+    take(bytes).map(unzigzag)
 }
 
 #[cfg(test)]

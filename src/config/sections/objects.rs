@@ -41,7 +41,7 @@ pub(crate) struct Search {
     pub(crate) split_bytes: Size,
     /// How often splits are merged, and looked through for what has expired.
     pub(crate) maintain: Time,
-    /// Where no split has come for so long, those that are there are merged, however few.
+    /// Where no split has come for so long, those that were never merged are, however few.
     pub(crate) settle: Time,
     /// How long one search may take.
     pub(crate) deadline: Time,

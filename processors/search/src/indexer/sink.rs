@@ -21,7 +21,7 @@ use super::sealed::{Published, Publisher, Sealed};
 use super::{IndexerConfig, NAME, TOPICS};
 use crate::error::{Fence, SearchError};
 use crate::manifest::{Change, LaneStart, Manifest};
-use crate::split::{LaneRange, SplitMeta};
+use crate::split::LaneRange;
 
 /// A sink that catches up with the log publishes as often by the log's own clock as one that takes entries as they come, but
 /// not more often than this: splits that are small cost their merging.
@@ -161,9 +161,8 @@ impl SearchSink {
         }
         let split = contents.map(|Contents { packed, docs, workspaces }| {
             let ranges = LaneRange::union(lanes.values().map(|(range, _)| *range));
-            let (id, bytes, footer, filter) = (packed.id.clone(), packed.bytes, packed.footer.clone(), packed.filter);
-            let (tier, lanes, apart) = (0, ranges, Default::default());
-            (packed, SplitMeta { id, bytes, footer, docs, tier, lanes, workspaces, apart, filter })
+            let meta = packed.meta(docs, 0, ranges, workspaces, Default::default());
+            (packed, meta)
         });
         (self.since, self.is_preparing) = (None, false);
         let dropped = std::mem::take(&mut self.dropped);

@@ -119,17 +119,8 @@ impl Maintainer {
                     workspace.lanes.clone_from(&before.lanes);
                 }
             }
-            let all = SplitMeta {
-                id: contents.packed.id.clone(),
-                bytes: contents.packed.bytes,
-                footer: contents.packed.footer.clone(),
-                docs: contents.docs,
-                tier: meta.tier,
-                lanes: meta.lanes.clone(),
-                workspaces,
-                apart: meta.apart.clone(),
-                filter: contents.packed.filter,
-            };
+            let (lanes, apart) = (meta.lanes.clone(), meta.apart.clone());
+            let all = contents.packed.meta(contents.docs, meta.tier, lanes, workspaces, apart);
             let all = Split::open(Arc::new(all), contents.packed.path())?;
             rebuild(&[all], meta.lanes.iter().copied(), meta.tier, &scratch, &mut |found: &Found<'_>| {
                 // The same ranges may lie in other splits, too: with entries of other workspaces, or of this one.

@@ -43,6 +43,11 @@ const ENTRY: usize = 16;
 /// A longer block than this can't be.
 const MAX_BLOCK: usize = 1 << 30;
 
+/// The number of four bytes that stands at `at`.
+fn number_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
 /// The bodies of a segment.
 pub struct Bodies {
     /// The file's number among all that were opened.
@@ -75,7 +80,7 @@ impl Bodies {
         if &trailer[TRAILER - MAGIC.len()..] != MAGIC {
             return Err("bodies are none");
         }
-        let number = |at: usize| u32::from_le_bytes([trailer[at], trailer[at + 1], trailer[at + 2], trailer[at + 3]]);
+        let number = |at| number_at(&trailer, at);
         let split = |rest: OwnedBytes, length: usize| {
             let start = rest.len().checked_sub(length).ok_or("bodies have more about them than there is room for")?;
             Ok::<_, &'static str>(rest.split(start))
@@ -113,9 +118,8 @@ impl Bodies {
 
     fn block(&self, number: usize) -> Block {
         let entry = &self.index[number * ENTRY..(number + 1) * ENTRY];
-        let small = |at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
-        let end = u64::from(small(8)) | u64::from(small(12)) << 32;
-        Block { docs: small(0), unpacked: small(4) as usize, end }
+        let end = u64::from(number_at(entry, 8)) | u64::from(number_at(entry, 12)) << 32;
+        Block { docs: number_at(entry, 0), unpacked: number_at(entry, 4) as usize, end }
     }
 
     /// Where the body of a document stands among all; beyond all of them if there is no such document.

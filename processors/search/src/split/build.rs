@@ -85,7 +85,6 @@ pub fn rebuild(
     // If it stays, it is removed at the next start.
     let _ = std::fs::remove_dir_all(&folder);
     let packed = result?;
-    let (id, bytes, footer, filter) = (packed.id.clone(), packed.bytes, packed.footer.clone(), packed.filter);
     let lanes = LaneRange::union(lanes);
     for (name, workspace) in &mut workspaces {
         let mut own = ranges_of(parts, name);
@@ -95,7 +94,7 @@ pub fn rebuild(
     }
     let apart = parts.iter().flat_map(|part| &part.meta().apart);
     let apart = apart.filter(|name| !workspaces.contains_key(*name)).cloned().collect();
-    let meta = SplitMeta { id, bytes, footer, docs, tier, lanes, workspaces, apart, filter };
+    let meta = packed.meta(docs, tier, lanes, workspaces, apart);
     Ok(Some((packed, meta)))
 }
 

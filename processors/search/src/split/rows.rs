@@ -169,14 +169,6 @@ impl Parts {
     }
 }
 
-fn zigzag(number: i64) -> u64 {
-    (number << 1 ^ number >> 63) as u64
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
 /// Where the first of what UTF-8 hasn't is.
 fn mark(bytes: &[u8]) -> Option<usize> {
     // So many at a time that the processor compares them together.

@@ -1,5 +1,6 @@
 //! Packing a split: its files are written one after the other into a local file, which then is what is uploaded.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use tantivy::{Directory, IndexMeta};
 use super::directory::{Files, SplitFile};
 use super::filter::{self, FilterPlace};
 use super::footer::{self, FileEntry};
-use super::meta::SplitId;
+use super::meta::{LaneRange, SplitId, SplitMeta, WorkspaceMeta};
 use super::open::open_files;
 use super::packed::{PackedFile, pack};
 use super::segment::Built;
@@ -284,6 +285,20 @@ impl SplitWriter {
 }
 
 impl Packed {
+    /// What the manifest says of it, in which so much is.
+    pub fn meta(
+        &self,
+        docs: u64,
+        tier: u8,
+        lanes: Vec<LaneRange>,
+        workspaces: BTreeMap<String, WorkspaceMeta>,
+        apart: BTreeSet<String>,
+    ) -> SplitMeta {
+        let Packed { id, bytes, footer, filter, .. } = self;
+        let (id, bytes, footer, filter) = (id.clone(), *bytes, footer.clone(), *filter);
+        SplitMeta { id, bytes, footer, docs, tier, lanes, workspaces, apart, filter }
+    }
+
     /// Its file.
     pub fn path(&self) -> &Path {
         &self.scratch.0

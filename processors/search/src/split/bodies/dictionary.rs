@@ -10,6 +10,7 @@ use agentworks_processors::blocks::varint;
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 
 use super::super::rows::{Encoder, Layout, Parts};
+use super::super::unpacked::unpack;
 
 /// How many bytes of bodies there are in a dictionary at most.
 const ROOM: usize = 112 << 10;
@@ -84,7 +85,8 @@ pub(super) fn decoders(mut file: &[u8], parts: usize) -> io::Result<Vec<DecoderD
     while decoders.len() < parts && !file.is_empty() {
         let length = varint::take(&mut file).and_then(|length| usize::try_from(length).ok());
         let (frame, rest) = length.and_then(|length| file.split_at_checked(length)).ok_or_else(damaged)?;
-        let part = zstd::bulk::decompress(frame, MAX)?;
+        let mut part = Vec::new();
+        unpack(frame, None, MAX, &mut part)?;
         // What began otherwise would be taken for a trained one.
         if part.first() != Some(&0) {
             return Err(damaged());

@@ -9,6 +9,8 @@ use std::ops::Range;
 use tantivy::DocId;
 use tantivy::directory::OwnedBytes;
 
+use super::number_at;
+
 /// A piece in a file: the number of its first document (4), and where the body of that stands among all (4).
 const PIECE: usize = 8;
 
@@ -66,8 +68,7 @@ impl Places {
 
     fn piece(&self, number: usize) -> (DocId, u32) {
         let piece = &self.0[number * PIECE..(number + 1) * PIECE];
-        let number = |at: usize| u32::from_le_bytes([piece[at], piece[at + 1], piece[at + 2], piece[at + 3]]);
-        (number(0), number(4))
+        (number_at(piece, 0), number_at(piece, 4))
     }
 
     /// Where the body of a document stands among all.

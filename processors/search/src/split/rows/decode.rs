@@ -1,11 +1,11 @@
 //! Unpacking rows.
 
-use agentworks_processors::blocks::varint;
+use agentworks_processors::blocks::varint::{self, unzigzag};
 
 use super::digits::{from_v7, hex, uuid_text};
 use super::{
     AGES, AS_THEY_ARE, BY_FIELD, COUNTED, END, HEADS, HEX, Kind, Layout, NULL, PAIRS, Recent, SAME, SLOT, Span, TEXT,
-    UUID, UUID_V7, mark, unzigzag, zigzag,
+    UUID, UUID_V7, mark,
 };
 
 /// Unpacks rows; it keeps its memory.
@@ -70,7 +70,7 @@ impl Output<'_> {
 
     /// A text, after its length.
     fn text(&mut self, text: &[u8]) -> Result<(), &'static str> {
-        varint::put(self.bytes, zigzag(text.len() as i64));
+        varint::put_signed(self.bytes, text.len() as i64);
         self.put(text)
     }
 
@@ -202,10 +202,10 @@ impl Decoder {
             own += usize::from(field.kind == Kind::Free);
             match field.kind {
                 Kind::Symbol => varint::put(out.bytes, *code),
-                Kind::Time => varint::put(out.bytes, zigzag(now)),
+                Kind::Time => varint::put_signed(out.bytes, now),
                 Kind::Count => {
                     column.before = column.before.wrapping_add(unzigzag(column.next(&self.numbers)?));
-                    varint::put(out.bytes, zigzag(column.before));
+                    varint::put_signed(out.bytes, column.before);
                 }
                 _ if *code == NULL && field.optional => out.bytes.push(0),
                 kind if *code == SAME || *code >= SLOT => {

@@ -1,11 +1,11 @@
 //! Packing rows.
 
-use agentworks_processors::blocks::varint;
+use agentworks_processors::blocks::varint::{self, unzigzag, zigzag};
 
 use super::digits::{digits, unhex, uuid, v7};
 use super::{
     AGAIN, AGES, AS_THEY_ARE, BY_FIELD, COUNTED, END, Field, HEADS, HEX, Kind, Layout, MIN_HEX, NULL, PAIRS, Parts,
-    Recent, Span, TEXT, UUID, UUID_V7, mark, unzigzag, zigzag,
+    Recent, Span, TEXT, UUID, UUID_V7, mark,
 };
 
 /// A number at a place that it moves over, if it is written as [`varint::put`] writes it.
@@ -185,7 +185,7 @@ impl Encoder {
                 (Value::Null, _) => NULL,
                 (Value::Number(number), Kind::Symbol) => zigzag(number),
                 (Value::Number(number), _) => {
-                    varint::put(&mut column.numbers, zigzag(number.wrapping_sub(column.before)));
+                    varint::put_signed(&mut column.numbers, number.wrapping_sub(column.before));
                     column.before = number;
                     continue;
                 }
@@ -229,7 +229,7 @@ impl Packing {
                     random.plain.extend_from_slice(&uuid.to_le_bytes());
                     return UUID;
                 };
-                varint::put(&mut self.numbers, zigzag(time.wrapping_sub(now)));
+                varint::put_signed(&mut self.numbers, time.wrapping_sub(now));
                 random.v7(bits);
                 return UUID_V7;
             }
