@@ -7,7 +7,7 @@ PYTHON_READY := $(VENV)/.ready
 DENY_READY := $(TOOLS)/.deny
 DATA ?= data
 
-.PHONY: help run test lint bench chaos minio kafka-tls fmt
+.PHONY: help run test lint bench chaos spark minio kafka-tls fmt
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,6 +20,7 @@ run: ## start the whole pipeline with a demo fleet, under DATA=data
 
 test: $(PYTHON_READY) ## all tests, against real services
 	@scripts/need cargo cc java mvn python3
+	@scripts/install-spark $(TOOLS) || true
 	AGENTWORKS_PYTHON=$(abspath $(VENV))/bin/python $(CARGO) test --workspace
 
 lint: $(DENY_READY) ## formatting, clippy, licences and dependencies
@@ -36,6 +37,9 @@ chaos: ## kill and restart for minutes; not part of `make test`
 	@scripts/need cargo cc java mvn
 	AGENTWORKS_KILLS=50 $(CARGO) test --test suite -- --nocapture kill::
 	AGENTWORKS_CHAOS=1 RUST_LOG=error $(CARGO) test --test exactness -- --nocapture --test-threads=1
+
+spark: $(PYTHON_READY) ## PySpark, for the tests of documented analyses; `make test` goes on without it, this fails
+	@scripts/install-spark $(TOOLS)
 
 minio: $(TOOLS)/minio ## an S3 server for the tests that use one if it is there; needs Go, and some minutes
 
