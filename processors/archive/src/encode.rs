@@ -13,6 +13,9 @@ use crate::pending::{Days, Pending, order};
 use crate::rows::{Place, RowBuilder};
 use crate::table::Table;
 
+/// So many records of a run are brought into the processor's caches at a time.
+const AHEAD: usize = 16;
+
 /// A lane's range that is to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
@@ -60,7 +63,11 @@ fn encode_day(
         let (share, claim) = &mut claims[index];
         let begin = group.items.partition_point(|item| item.offset < claim.from);
         let end = group.items.partition_point(|item| item.offset < claim.to);
-        for item in &group.items[begin..end] {
+        for (index, item) in group.items[begin..end].iter().enumerate() {
+            if index % AHEAD == 0 {
+                let ahead = &group.items[begin + index..end];
+                share.pending.touch(&ahead[..ahead.len().min(AHEAD)]);
+            }
             let position = Position { partition: share.partition, epoch: share.epoch, offset: item.offset };
             if group.owner.is_hidden(erased, position) {
                 continue;

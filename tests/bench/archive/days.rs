@@ -24,6 +24,8 @@ const DAYS: u64 = 10;
 const DAY: i64 = 86_400_000;
 /// 2025-12-02, at midnight.
 const BEGAN: i64 = 1_764_633_600_000;
+/// How many cards there are, on each of which a run is going on all the time.
+const CARDS: usize = 1_000;
 /// How many records lie in a batch, and how many runs are looked up.
 const BATCH: usize = 1_000;
 const RUNS: u64 = 20;
@@ -102,7 +104,8 @@ async fn write(
     entries: u64,
 ) -> (Vec<Run>, BTreeMap<TopicPartition, i64>) {
     let rate = entries as f64 / (DAYS as i64 * DAY / 1000) as f64;
-    let fleet = Fleet { workspace: "acme".into(), rate, ..Fleet::new(1, Timestamp(BEGAN)) };
+    let cards = std::env::var("AGENTWORKS_BENCH_CARDS").map_or(CARDS, |count| count.parse().unwrap());
+    let fleet = Fleet { workspace: "acme".into(), rate, cards, ..Fleet::new(1, Timestamp(BEGAN)) };
     let mut lanes = BTreeMap::new();
     for partition in
         Topic::ALL.into_iter().flat_map(|topic| (0..PARTITIONS).map(move |n| TopicPartition::new(topic, n)))
