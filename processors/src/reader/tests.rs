@@ -6,6 +6,7 @@ mod changes;
 mod fake;
 mod makings;
 mod model;
+mod places;
 
 use std::sync::Arc;
 
