@@ -3,14 +3,15 @@
 //!
 //! Per partition it reads a tier inside the tier's `[low, high)` and the log beyond, meeting at exact offsets: a run in warm,
 //! or else in hot; a card in hot, or else in warm, merged from its runs; and in the cold tier, if there is one, what neither
-//! these nor the log have any more. Across partitions it merges by record timestamp (as a running maximum), then topic, then
-//! partition. Where no tier and not the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere
+//! these nor the log have any more. Of a topic that was made again, what lay in it before has the cold tier alone; it comes first.
+//! Across partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier and not the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere
 //! else.
 //!
 //! Everything that reads history uses it: the first entries of a terminal, resume, replay, pages, the command line.
 //!
 //! - `scope`, `text`: what to read.
 //! - `lanes`: in which partitions that may lie, and from where on.
+//! - `makings`: which makings of a topic that was made again.
 //! - `partition`, `backward`: one partition's share, forward, and its last entries.
 //! - `merge`, `stream`: the partitions as one stream; `delivery`: handing it out.
 //! - `summary`: runs as of the end of the log.
@@ -25,6 +26,7 @@ mod cold;
 mod delivery;
 mod known;
 mod lanes;
+mod makings;
 mod merge;
 mod metrics;
 mod ordinal;
@@ -60,6 +62,7 @@ use crate::sink::SinkError;
 pub use cold::{ColdRange, ColdTier};
 pub use delivery::ReadStream;
 pub use known::KnownRun;
+use makings::start_of;
 pub use metrics::ReaderMetrics;
 pub use place::Place;
 use place::Places;
@@ -78,7 +81,7 @@ pub enum ReadError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Sink(#[from] SinkError),
-    /// A cursor is of another making of the topic than the one that is there.
+    /// A cursor is of another making of the topic than the one that is there, and the cold tier has nothing of that one.
     #[error("the position lies in a topic that has been made again")]
     Epoch,
     /// What the cold tier has of a range is not what was written.
@@ -247,8 +250,14 @@ impl LogReader {
     }
 
     /// The partitions in which a scope's entries may lie: the computed ones and those where some were seen. The cursor
-    /// is at the start of each: nothing of the scope lies before it.
+    /// is at the start of each: nothing of the scope lies before it. Of a topic that was made again, that is in the first
+    /// making that can be read.
     pub async fn start(&self, scope: &Scope) -> Result<Cursor, ReadError> {
+        Ok(start_of(&self.tiers.lanes(scope).await?))
+    }
+
+    /// The same, in the makings of topics that are there now: what is written from now on lies beyond it.
+    pub async fn start_of_present(&self, scope: &Scope) -> Result<Cursor, ReadError> {
         let lanes = self.tiers.lanes(scope).await?;
         Ok(lanes.into_iter().map(|lane| (lane.partition, lane.epoch, lane.floor)).collect())
     }
@@ -264,7 +273,9 @@ impl LogReader {
     }
 
     /// Reads forward from `from` up to `to`. A partition of the scope that is not in `from` is read from the scope's
-    /// start; one that is not in `to` is not read. Must be called within a Tokio runtime.
+    /// start; one that is not in `to` is not read. Where a topic was made again between the two, the reading goes on from the
+    /// end of each making to the beginning of the next that can be read; it fails with [`ReadError::Epoch`] where one of the
+    /// two lies in a making that can't be read. Must be called within a Tokio runtime.
     ///
     /// A stream reads ahead of its receiver, by at most 1 MiB of entries per partition and 32 items (a single entry may
     /// have 1 MiB more), beside the log's own read-ahead of eight batches of 1 MiB per partition.
@@ -273,8 +284,10 @@ impl LogReader {
         let reading = self.reading(scope, filter, self.tiers.erasures.current().unwrap_or_default());
         let tiers = self.tiers.clone();
         let items = stream::spawn(reading.clone(), async move {
-            let is_missing = |(partition, ..): (TopicPartition, u32, i64)| from.get(partition).is_none();
-            let lanes = if to.iter().any(is_missing) { tiers.lanes(&reading.scope).await? } else { Vec::new() };
+            let is_open = |(partition, epoch, _): (TopicPartition, u32, i64)| {
+                from.get(partition).is_none_or(|(first, _)| first != epoch)
+            };
+            let lanes = if to.iter().any(is_open) { tiers.lanes(&reading.scope).await? } else { Vec::new() };
             stream::Plan::new(&reading.filter, from, &to, &lanes)
         });
         ReadStream::new(items, self.tiers.erasures.clone())
@@ -296,8 +309,7 @@ impl LogReader {
         let erased = self.tiers.erasures.view().await?;
         let lanes = self.tiers.lanes(scope).await?;
         let reading = self.reading(scope.clone(), filter.clone(), erased);
-        let start = lanes.iter().map(|lane| (lane.partition, lane.epoch, lane.floor)).collect();
-        let plan = stream::Plan::new(filter, start, before, &lanes)?;
+        let plan = stream::Plan::new(filter, start_of(&lanes), before, &lanes)?;
         stream::newest(&reading, plan, before, count).await
     }
 

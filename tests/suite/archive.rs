@@ -2,6 +2,8 @@
 
 /// `agentworks archive` as operators run it.
 mod command;
+/// Topics that were made again, of which the archive has what lay in them before.
+mod makings;
 /// Readers whose log, hot and warm have nothing left.
 mod readers;
 

@@ -66,9 +66,9 @@ pub(super) async fn terminal(stack: &Stack) -> Terminal {
 pub(super) struct Played {
     started: Value,
     pub(super) lines: Vec<usize>,
-    ordinals: Vec<u64>,
+    pub(super) ordinals: Vec<u64>,
     totals: Vec<u64>,
-    positions: Vec<String>,
+    pub(super) positions: Vec<String>,
     completed: Value,
 }
 

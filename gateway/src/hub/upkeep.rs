@@ -73,7 +73,7 @@ impl Upkeep {
     }
 
     async fn look_up(&self, id: ChannelId, scope: &Scope) -> Result<(), ReadError> {
-        let start = self.reader.start(scope).await?;
+        let start = self.reader.start_of_present(scope).await?;
         if self.core.lock().covers(id, &start) {
             return Ok(());
         }

@@ -98,7 +98,8 @@ impl Finder {
             let least = (epoch, first);
             let next = wanted.get(partition).unwrap_or(least).max(least);
             let next = end.get(partition).map_or(next, |end| next.min(end));
-            (partition, next.0, next.1)
+            let (epoch, next) = self.run.settle(partition, next);
+            (partition, epoch, next)
         });
         Ok(place.collect())
     }

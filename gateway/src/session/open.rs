@@ -104,11 +104,14 @@ pub(super) async fn open(source: Source, place: Place, start: Start, filter: Rea
 }
 
 /// The cursor at which a stream goes on that a client wants to resume at `position`. Partitions that the client doesn't
-/// know of are read from their beginning, and others than the card's don't count.
+/// know of are read from their beginning, and others than the card's don't count. A position in a topic that was made again
+/// since will do if the first making that can be read is not a later one.
 fn resume(position: &Cursor, floor: &Cursor, end: &Cursor) -> Result<Cursor, &'static str> {
     let mut cursor = floor.clone();
     for (partition, epoch, last) in end.iter() {
+        let is_readable = |own| cursor.get(partition).is_some_and(|(first, _)| (first..epoch).contains(&own));
         match position.get(partition) {
+            Some((own, next)) if is_readable(own) => cursor.set(partition, own, next),
             Some((own, _)) if own != epoch => return Err("the position is of a topic that has been made again"),
             Some((_, next)) if next > last => return Err("the position lies beyond the end of the log"),
             Some((_, next)) => cursor.set(partition, epoch, next),
@@ -143,5 +146,18 @@ mod tests {
         assert_eq!(resume(&cursor(&[(0, 1, 30), (7, 3, 1)]), &floor, &end), Ok(cursor(&[(0, 1, 30), (1, 1, 20)])));
         assert!(resume(&cursor(&[(0, 1, 101)]), &floor, &end).is_err());
         assert!(resume(&cursor(&[(0, 0, 30)]), &floor, &end).is_err());
+    }
+
+    #[test]
+    fn a_client_goes_on_in_a_making_that_can_still_be_read() {
+        let (floor, end) = (cursor(&[(0, 1, 10), (1, 3, 20)]), cursor(&[(0, 3, 100), (1, 3, 50)]));
+        // Whatever its offset is: another making's say nothing of it.
+        let position = cursor(&[(0, 1, 500), (1, 3, 30)]);
+        assert_eq!(resume(&position, &floor, &end), Ok(position.clone()));
+        assert_eq!(resume(&cursor(&[(0, 3, 30)]), &floor, &end), Ok(cursor(&[(0, 3, 30), (1, 3, 20)])));
+        assert_eq!(resume(&Cursor::new(), &floor, &end), Ok(floor.clone()));
+        for other in [(0, 0, 30), (0, 4, 30), (1, 2, 30), (0, 3, 101)] {
+            assert!(resume(&cursor(&[other]), &floor, &end).is_err(), "{other:?}");
+        }
     }
 }

@@ -6,10 +6,12 @@
 //! columns read, page by page. So a reading needs memory for as many entries as it gives, however they lie in the files.
 //!
 //! - `find`: the rows of a file that are asked for; `answers`: those that were found lately.
+//! - `earlier`: what there is of makings of a topic that are over.
 //! - `fetch`: rows as entries or events.
 //! - `lane`: all of a lane, whoever's it is; `piece`: what is read of it at a time.
 
 mod answers;
+mod earlier;
 mod fetch;
 mod find;
 mod lane;
@@ -31,6 +33,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use self::answers::Answers;
+use self::earlier::Earlier;
 use self::fetch::FromRows;
 use self::find::{Found, Question};
 use crate::archive::Archive;
@@ -57,6 +60,7 @@ pub struct ArchiveReader {
 struct Shared {
     table: Table,
     version: tokio::sync::Mutex<Option<(Instant, Version)>>,
+    earlier: Earlier,
     files: FileList,
     footers: Footers,
     answers: Mutex<Answers>,
@@ -75,13 +79,27 @@ impl ArchiveReader {
         ArchiveReader { archive: archive.clone(), entries, events }
     }
 
-    /// What the archive holds of a partition, as far as a workspace goes, in the newest making of its topic that it has
-    /// seen; `None` if it never began.
-    pub async fn held(&self, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, ArchiveError> {
+    /// What the archive holds of a partition, as far as a workspace goes, in one making of its topic; `None` if it has never
+    /// seen that.
+    pub async fn held(
+        &self,
+        partition: TopicPartition,
+        epoch: u32,
+        workspace: &str,
+    ) -> Result<Option<Held>, ArchiveError> {
         let version = self.entries.version().await?;
-        let table = &self.entries.table;
-        let Some(epoch) = lanes::current_epoch(table, &version, partition).await? else { return Ok(None) };
-        lanes::held(table, &version, partition, epoch, Some(workspace)).await
+        lanes::held(&self.entries.table, &version, partition, epoch, Some(workspace)).await
+    }
+
+    /// The same in all makings before one, from the first on.
+    pub async fn earlier(
+        &self,
+        partition: TopicPartition,
+        epoch: u32,
+        workspace: &str,
+    ) -> Result<Vec<Held>, ArchiveError> {
+        let version = self.entries.version().await?;
+        self.entries.earlier.of(&self.entries.table, &version, (partition, epoch), workspace).await
     }
 
     /// The first `limit` entries of a range, by offset; fewer only if there are no more. All of the range must be held.
@@ -135,8 +153,12 @@ impl ArchiveReader {
 
 #[async_trait]
 impl ColdTier for ArchiveReader {
-    async fn held(&self, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, SinkError> {
-        Ok(ArchiveReader::held(self, partition, workspace).await?)
+    async fn held(&self, partition: TopicPartition, epoch: u32, workspace: &str) -> Result<Option<Held>, SinkError> {
+        Ok(ArchiveReader::held(self, partition, epoch, workspace).await?)
+    }
+
+    async fn earlier(&self, partition: TopicPartition, epoch: u32, workspace: &str) -> Result<Vec<Held>, SinkError> {
+        Ok(ArchiveReader::earlier(self, partition, epoch, workspace).await?)
     }
 
     async fn forward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError> {
@@ -171,6 +193,7 @@ impl Shared {
         Shared {
             table: table.clone(),
             version: tokio::sync::Mutex::default(),
+            earlier: Earlier::default(),
             files: FileList::default(),
             footers: Footers::default(),
             answers: Mutex::default(),
@@ -184,8 +207,13 @@ impl Shared {
         {
             return Ok(version.clone());
         }
-        let (at, version) = (Instant::now(), self.table.version().await?);
-        *known = Some((at, version.clone()));
+        let version = match (self.table.version().await, &*known) {
+            (Ok(version), _) => version,
+            // Where the objects can't be reached, whoever needs none of them goes on with what was known.
+            (Err(error), Some((_, version))) if error.is_transient() => version.clone(),
+            (Err(error), _) => return Err(error),
+        };
+        *known = Some((Instant::now(), version.clone()));
         Ok(version)
     }
 

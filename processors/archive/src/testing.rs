@@ -92,7 +92,12 @@ pub(crate) fn batch(partition: TopicPartition, from: i64, to: i64, time: i64) ->
 
 /// A batch of those offsets that have a record timestamp.
 pub(crate) fn batch_of(partition: TopicPartition, from: i64, to: i64, time: impl Fn(i64) -> Option<i64>) -> Batch {
-    let mut builder = BatchBuilder::new(partition, 0, from);
+    batch_in(0, partition, from, to, time)
+}
+
+/// The same in a making of the topic.
+fn batch_in(epoch: u32, partition: TopicPartition, from: i64, to: i64, time: impl Fn(i64) -> Option<i64>) -> Batch {
+    let mut builder = BatchBuilder::new(partition, epoch, from);
     for offset in from..to {
         let Some(time) = time(offset) else { continue };
         let mut payload = Vec::new();
@@ -116,10 +121,16 @@ pub(crate) fn batch_of(partition: TopicPartition, from: i64, to: i64, time: impl
 
 /// Opens lanes, takes a range of each and publishes it.
 pub(crate) async fn fill(archive: &Archive, lanes: &[TopicPartition], from: i64, to: i64, time: i64) {
+    fill_in(0, archive, lanes, from, to, time).await;
+}
+
+/// The same in a making of their topics.
+pub(crate) async fn fill_in(epoch: u32, archive: &Archive, lanes: &[TopicPartition], from: i64, to: i64, time: i64) {
     let mut sink = sink(archive);
     for lane in lanes {
-        sink.open(*lane, 0, 0).await.unwrap();
-        sink.take(&batch(*lane, from, to, time)).await.unwrap();
+        sink.open(*lane, epoch, 0).await.unwrap();
+        let time = |offset| (offset % 11 != 10).then_some(time + offset);
+        sink.take(&batch_in(epoch, *lane, from, to, time)).await.unwrap();
     }
     sink.flush(Flush::Free(1)).await.unwrap();
 }

@@ -2,7 +2,8 @@
 //!
 //! The offset before the one reached decides who gives the next part, as in [`super::partition`]. The tiers read backward
 //! by themselves. The log can't, and is read forward in windows that grow as they yield too little. Beyond all tiers that
-//! goes on as far as they are behind; elsewhere there is a budget, for a card may have fallen silent long ago.
+//! goes on as far as they are behind; elsewhere there is a budget, for a card may have fallen silent long ago. Where a making
+//! of its topic yields too few, those before it are searched, of which only the cold tier has something.
 
 use std::collections::VecDeque;
 
@@ -10,6 +11,7 @@ use agentworks_kafka::KafkaError;
 use agentworks_schemas::TopicPartition;
 
 use super::ReadError;
+use super::makings::{Chain, Span};
 use super::merge::Piece;
 use super::tiers::{LOG_BUDGET, Patience, Reading, Tier, broke_off};
 use crate::blocks::StoredEntry;
@@ -23,7 +25,7 @@ const TIER_ENTRIES: (usize, usize) = (64, 1024);
 /// What was found in one partition.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// In the order of offsets, without an end.
+    /// In order, from some making of the chain on, up to the last; without an end.
     pub(super) pieces: Vec<Piece>,
     /// Whether the search was ended by its budget, so that there may be more before.
     pub(super) is_cut: bool,
@@ -35,6 +37,10 @@ pub(super) struct BackwardReader<'a> {
     reading: &'a Reading,
     partition: TopicPartition,
     epoch: u32,
+    /// Whether this making is known to be over.
+    is_over: bool,
+    /// Those before it that haven't been searched.
+    before: &'a [Span],
     /// Nothing of the scope lies below.
     floor: i64,
     /// All from here on has been looked at.
@@ -47,21 +53,50 @@ pub(super) struct BackwardReader<'a> {
 }
 
 impl<'a> BackwardReader<'a> {
-    /// Searches `partition` from `before` down to `floor` for the last `count` entries.
-    pub(super) fn new(
-        reading: &'a Reading,
-        partition: TopicPartition,
-        epoch: u32,
-        (floor, before): (i64, i64),
-        count: usize,
-    ) -> Self {
+    /// Searches all of a chain in `partition`, from its end on, for the last `count` entries.
+    pub(super) fn new(reading: &'a Reading, partition: TopicPartition, chain: &'a Chain, count: usize) -> Self {
+        let Span { epoch, from: floor, to: next } = chain.last;
         let (found, entries) = (VecDeque::new(), 0);
         let (window, budget) = (FIRST_WINDOW, LOG_BUDGET);
-        BackwardReader { reading, partition, epoch, floor, next: before, count, window, budget, found, entries }
+        let (before, is_over) = (&*chain.before, chain.is_over);
+        BackwardReader {
+            reading,
+            partition,
+            epoch,
+            is_over,
+            before,
+            floor,
+            next,
+            count,
+            window,
+            budget,
+            found,
+            entries,
+        }
     }
 
     /// Finds them.
     pub(super) async fn run(mut self) -> Result<Found, ReadError> {
+        self.search().await?;
+        let last = self.epoch;
+        while self.next <= self.floor
+            && self.entries < self.count
+            && let Some((span, before)) = self.before.split_last()
+        {
+            self.found.push_front(Piece::Making(self.epoch, self.next));
+            (self.before, self.is_over) = (before, true);
+            (self.epoch, self.floor, self.next) = (span.epoch, span.from, span.to);
+            self.search().await?;
+        }
+        if self.epoch != last {
+            self.found.push_front(Piece::Making(self.epoch, self.next));
+        }
+        let is_cut = self.next > self.floor && self.entries < self.count;
+        Ok(Found { pieces: self.found.into(), is_cut })
+    }
+
+    /// Searches a making.
+    async fn search(&mut self) -> Result<(), ReadError> {
         let mut patience = Patience::default();
         while self.next > self.floor && self.entries < self.count && self.budget > 0 {
             let before = self.next;
@@ -72,11 +107,24 @@ impl<'a> BackwardReader<'a> {
                 patience.progressed();
             }
         }
-        let is_cut = self.next > self.floor && self.entries < self.count;
-        Ok(Found { pieces: self.found.into(), is_cut })
+        Ok(())
     }
 
     async fn step(&mut self) -> Result<(), ReadError> {
+        if self.is_over {
+            return self.cold(self.floor).await;
+        }
+        match self.present().await {
+            Err(ReadError::Epoch) if self.reading.is_over(self.partition, self.epoch).await? => {
+                self.is_over = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Searches on in a making that isn't known to be over.
+    async fn present(&mut self) -> Result<(), ReadError> {
         let (mut limit, mut is_new) = (None, true);
         for tier in self.reading.tiers().into_iter().filter(|tier| *tier != Tier::Cold) {
             match self.reading.held(tier, self.partition, self.epoch).await? {
@@ -186,17 +234,17 @@ impl<'a> BackwardReader<'a> {
             Some(held) if held.high < self.next => limit.max(held.high),
             _ => limit,
         };
-        self.gap(limit);
-        Ok(())
-    }
-
-    /// Nothing of `limit..next` is held any more.
-    fn gap(&mut self, limit: i64) {
-        if limit < self.next {
+        // Where nothing of the scope ever was, nothing is missing; what is searched of a making that is over may begin before.
+        let from = match self.is_over {
+            true => self.reading.tiers.floor(&self.reading.scope, self.partition, self.epoch).await?.max(limit),
+            false => limit,
+        };
+        if from < self.next {
             self.reading.metrics.gaps.inc();
-            self.found.push_front(Piece::Gap { from: limit, to: self.next });
+            self.found.push_front(Piece::Gap { from, to: self.next });
         }
         self.next = limit;
+        Ok(())
     }
 
     fn push_front(&mut self, entry: StoredEntry) {

@@ -30,9 +30,13 @@ pub struct ColdRange<'a> {
 /// Reads what is kept for longest: `agentworks-archive` has one.
 #[async_trait]
 pub trait ColdTier: fmt::Debug + Send + Sync + 'static {
-    /// What it holds of a partition, as far as a workspace goes, in the newest making of its topic that it has seen; `None`
-    /// if it never began. It is asked for every chunk of a reading, and may be some seconds behind.
-    async fn held(&self, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, SinkError>;
+    /// What it holds of a partition, as far as a workspace goes, in one making of its topic; `None` if it has never seen that.
+    /// It is asked for every chunk of a reading, and may be some seconds behind.
+    async fn held(&self, partition: TopicPartition, epoch: u32, workspace: &str) -> Result<Option<Held>, SinkError>;
+
+    /// The same in all makings before one, from the first on. It is asked wherever a reading begins in a topic that was made
+    /// again.
+    async fn earlier(&self, partition: TopicPartition, epoch: u32, workspace: &str) -> Result<Vec<Held>, SinkError>;
 
     /// The first `limit` entries of a range that is held, by offset; fewer only if there are no more.
     async fn forward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError>;

@@ -12,6 +12,7 @@ use agentworks_schemas::{Topic, TopicPartition};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 
+use super::makings::Making;
 use super::stored::StoredTiers;
 use super::tiers::{Tier, Tiers};
 use super::{ReadError, Scope};
@@ -30,6 +31,8 @@ pub(super) struct ScopeLane {
     pub(super) floor: i64,
     /// Whether the store says so. If not, it is where the log begins now, and what lay before is not known.
     pub(super) is_known: bool,
+    /// The makings of its topic before this epoch that can be read, from the first on.
+    pub(super) earlier: Vec<Making>,
 }
 
 /// What of a partition a sink has seen, whether it still holds it or not.
@@ -152,8 +155,15 @@ impl StoredTiers {
             let noted = seen.clone().map(|lane| lane.epoch).chain(parts.clone().map(|part| part.epoch)).max();
             let epoch = hot_held.or(runs_held).map(|held| held.epoch).or(noted).unwrap_or_default();
 
-            let first_of_card = seen.filter(|lane| lane.epoch == epoch).map(|lane| lane.first).min();
-            let first_of_run = parts.filter(|part| part.epoch == epoch).map(|part| part.first).min();
+            let seen_in = |of: u32| match scope.run() {
+                Some(_) => parts.clone().find(|part| part.epoch == of).map(|part| (part.first, part.applied)),
+                None => seen.clone().find(|lane| lane.epoch == of).map(|lane| (lane.first, lane.first + 1)),
+            };
+            let earlier = self.earlier(partition, epoch, scope.workspace()).await?;
+            let earlier = earlier.iter().map(|held| Making::new(held, seen_in(held.epoch))).collect();
+
+            let first_of_card = seen.clone().filter(|lane| lane.epoch == epoch).map(|lane| lane.first).min();
+            let first_of_run = parts.clone().filter(|part| part.epoch == epoch).map(|part| part.first).min();
             let high_of_hot = hot_held.filter(|_| !late.contains(&partition)).map(|hot| hot.high);
             let runs_held = runs_held.filter(|runs| runs.epoch == epoch);
             let reach = self.reach(partition, epoch, scope.workspace(), [hot_held, runs_held]).await?;
@@ -165,7 +175,7 @@ impl StoredTiers {
                 Some(floor) => floor,
                 None => self.watermarks(partition).await?.low.min(reach.unwrap_or(i64::MAX)),
             };
-            Ok::<_, ReadError>(ScopeLane { partition, epoch, floor, is_known: known.is_some() })
+            Ok::<_, ReadError>(ScopeLane { partition, epoch, floor, is_known: known.is_some(), earlier })
         });
         try_join_all(lanes).await
     }
@@ -183,8 +193,8 @@ impl StoredTiers {
         if began == Some(0) {
             return Ok(began);
         }
-        let cold = self.held(Tier::Cold, partition, workspace).await?;
-        let cold = cold.filter(|held| held.epoch == epoch && held.low < held.high).map(|held| held.low);
+        let cold = self.held(Tier::Cold, partition, epoch, workspace).await?;
+        let cold = cold.filter(|held| held.low < held.high).map(|held| held.low);
         Ok(began.into_iter().chain(cold).min())
     }
 

@@ -1,7 +1,7 @@
 //! Merging the partitions of a scope into one order.
 //!
 //! The order is by record timestamp (as a running maximum per partition), then topic, then partition; within a partition
-//! it is by offset. It is made by always taking the least of the partitions' *heads*, their next pieces, by the head's
+//! it is by making of the topic, then offset. It is made by always taking the least of the partitions' *heads*, their next pieces, by the head's
 //! own timestamp. That equals taking the running maximum: a head with a lesser timestamp than its predecessor is taken
 //! right after it either way. And it needs no memory: what comes next depends on the heads alone, so that a reading
 //! resumed from any cursor gives the rest in the same order, even where record timestamps go back.
@@ -15,7 +15,7 @@ use super::delivery::Found;
 use super::{ReadError, ReadItem};
 use crate::blocks::StoredEntry;
 
-/// What a partition yields, in the order of offsets; after `End` nothing.
+/// What a partition yields, in the order of its topic's makings and of offsets; after `End` nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
     /// An entry.
@@ -24,6 +24,8 @@ pub(super) enum Piece {
     Gap { from: i64, to: i64 },
     /// There was nothing more below this offset.
     Nothing(i64),
+    /// What follows lies in this making of the topic, from this offset on.
+    Making(u32, i64),
     /// All below this offset has been read.
     End(i64),
 }
@@ -34,7 +36,7 @@ impl Piece {
         match self {
             Piece::Entry(entry) => (entry.position.offset, entry.position.offset + 1),
             Piece::Gap { from, to } => (*from, *to),
-            Piece::Nothing(next) | Piece::End(next) => (*next, *next),
+            Piece::Nothing(next) | Piece::Making(_, next) | Piece::End(next) => (*next, *next),
         }
     }
 
@@ -42,7 +44,7 @@ impl Piece {
     fn time(&self) -> Option<Timestamp> {
         match self {
             Piece::Entry(entry) => Some(entry.timestamp),
-            Piece::Gap { .. } | Piece::Nothing(_) | Piece::End(_) => None,
+            Piece::Gap { .. } | Piece::Nothing(_) | Piece::Making(..) | Piece::End(_) => None,
         }
     }
 }
@@ -66,7 +68,7 @@ struct Lane {
 }
 
 impl Merge {
-    /// A merge of partitions, with their epochs. `cursor` may hold further partitions, which stay as they are.
+    /// A merge of partitions, with the epochs that they begin in. `cursor` may hold further partitions, which stay as they are.
     pub(super) fn new(cursor: Cursor, lanes: impl IntoIterator<Item = (TopicPartition, u32)>) -> Self {
         let lane = |(partition, epoch)| Lane { partition, epoch, head: None, ended: false };
         Merge { lanes: lanes.into_iter().map(lane).collect(), cursor }
@@ -80,11 +82,14 @@ impl Merge {
     /// The next piece of a partition.
     pub(super) fn feed(&mut self, index: usize, piece: Piece) {
         let lane = &mut self.lanes[index];
+        if let Piece::Making(epoch, _) = piece {
+            lane.epoch = epoch;
+        }
         self.cursor.set(lane.partition, lane.epoch, piece.range().0);
         match piece {
             Piece::End(_) => lane.ended = true,
-            // It moves the cursor and no more.
-            Piece::Nothing(_) => {}
+            // They move the cursor and no more.
+            Piece::Nothing(_) | Piece::Making(..) => {}
             piece => lane.head = Some(piece),
         }
     }
@@ -99,7 +104,7 @@ impl Merge {
         match piece {
             Piece::Entry(entry) => Some(ReadItem::Entry { entry, cursor }),
             Piece::Gap { from, to } => Some(ReadItem::Gap { partition: lane.partition, from, to, cursor }),
-            Piece::Nothing(_) | Piece::End(_) => None,
+            Piece::Nothing(_) | Piece::Making(..) | Piece::End(_) => None,
         }
     }
 

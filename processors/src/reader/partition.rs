@@ -4,6 +4,8 @@
 //! if it has it still; else the cold tier; else nobody, and the range up to the first offset that any has is a gap. This is asked anew for
 //! every chunk, so that a `low` that passes, a log that is cut and a sink that catches up are all noticed, and the tiers
 //! meet at exact offsets.
+//!
+//! Makings of its topic that are over come before the last: of these only the cold tier has something, or nobody.
 
 use std::mem::take;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use agentworks_schemas::TopicPartition;
 use tokio::sync::mpsc;
 
 use super::ReadError;
+use super::makings::{Chain, Span};
 use super::merge::Piece;
 use super::tiers::{Patience, Reading, Tier, broke_off};
 use crate::blocks::StoredEntry;
@@ -42,6 +45,8 @@ pub(super) struct PartitionReader {
     reading: Arc<Reading>,
     partition: TopicPartition,
     epoch: u32,
+    /// Whether this making is known to be over.
+    is_over: bool,
     /// All below has been read, and is in `chunk` or was sent.
     next: i64,
     to: i64,
@@ -54,21 +59,41 @@ pub(super) struct PartitionReader {
 }
 
 impl PartitionReader {
-    /// Reads `partition` from `from` up to `to`, or the end of the log if that comes first, into `out`.
+    /// Reads `partition`, beginning with the span `first`, into `out`.
     pub(super) fn new(
         reading: Arc<Reading>,
         partition: TopicPartition,
-        epoch: u32,
-        (from, to): (i64, i64),
+        first: Span,
         out: mpsc::Sender<Result<Vec<Piece>, ReadError>>,
     ) -> Self {
+        let Span { epoch, from: next, to } = first;
         let (chunk, chunk_bytes) = (Vec::new(), 0);
-        let (known, tier_entries) = (None, FIRST_ENTRIES);
-        PartitionReader { reading, partition, epoch, next: from, to, known, tier_entries, chunk, chunk_bytes, out }
+        let (known, tier_entries, is_over) = (None, FIRST_ENTRIES, false);
+        PartitionReader { reading, partition, epoch, is_over, next, to, known, tier_entries, chunk, chunk_bytes, out }
     }
 
-    /// Reads all of it. The last piece is the end, unless there was a fault.
-    pub(super) async fn run(mut self) {
+    /// Reads all of a chain, or up to the end of the log if that comes first. The last piece is the end, unless there was a
+    /// fault.
+    pub(super) async fn run(mut self, chain: Chain) {
+        let before = chain.before.into_iter().map(|span| (span, true));
+        for (span, is_over) in before.chain([(chain.last, chain.is_over)]) {
+            if span.epoch != self.epoch {
+                self.chunk.push(Piece::Making(span.epoch, span.from));
+            }
+            (self.epoch, self.next, self.to) = (span.epoch, span.from, span.to);
+            (self.is_over, self.known) = (is_over, None);
+            if let Err(error) = self.read().await {
+                // Whoever has dropped the receiver doesn't want to know.
+                let _ = self.out.send(Err(error)).await;
+                return;
+            }
+        }
+        self.chunk.push(Piece::End(self.next));
+        self.flush().await;
+    }
+
+    /// Reads all of a making that is wanted.
+    async fn read(&mut self) -> Result<(), ReadError> {
         let mut patience = Patience::default();
         while self.next < self.to {
             let before = self.next;
@@ -85,19 +110,46 @@ impl PartitionReader {
             }
             self.flush().await;
             if let Some(error) = fault {
-                // Whoever has dropped the receiver doesn't want to know.
-                let _ = self.out.send(Err(error)).await;
-                return;
+                return Err(error);
             }
         }
-        self.chunk.push(Piece::End(self.next));
-        self.flush().await;
+        Ok(())
     }
 
     async fn step(&mut self) -> Result<(), ReadError> {
+        if self.is_over {
+            return self.over().await;
+        }
+        match self.present().await {
+            Err(ReadError::Epoch) if self.reading.is_over(self.partition, self.epoch).await? => {
+                self.is_over = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Reads on in a making that isn't known to be over.
+    async fn present(&mut self) -> Result<(), ReadError> {
         match self.find(false).await? {
             Holder::Tier(tier, held, to) => self.stored(tier, held, to).await,
             Holder::Log(limit) => self.log(limit).await,
+        }
+    }
+
+    /// Reads on in a making that is over.
+    async fn over(&mut self) -> Result<(), ReadError> {
+        let held = match self.known.take() {
+            Some((Tier::Cold, held)) => held,
+            _ => self.reading.held(Tier::Cold, self.partition, self.epoch).await?,
+        };
+        match held {
+            Some(held) if held.low <= self.next && self.next < held.high => {
+                let to = self.to.min(held.high);
+                self.stored(Tier::Cold, held, to).await
+            }
+            Some(held) if self.next < held.low => self.missing(self.to.min(held.low)).await,
+            _ => self.missing(self.to).await,
         }
     }
 
@@ -205,8 +257,14 @@ impl PartitionReader {
             }
             Holder::Log(limit) => limit.min(low),
         };
+        self.missing(to).await
+    }
+
+    /// Nobody has anything from `next` up to `to`.
+    async fn missing(&mut self, to: i64) -> Result<(), ReadError> {
         // Where nothing of the scope ever was, nothing is missing.
-        let from = self.reading.tiers.floor(&self.reading.scope, self.partition).await?.max(self.next);
+        let floor = self.reading.tiers.floor(&self.reading.scope, self.partition, self.epoch).await?;
+        let from = floor.max(self.next);
         if from < to {
             self.reading.metrics.gaps.inc();
             self.chunk.push(Piece::Gap { from, to });

@@ -3,9 +3,12 @@
 //! A place is a cursor together with the number of the run's entries before it, over all its partitions. A mark says both
 //! of one partition, so whoever seeks reads no more than what lies between two marks.
 
-use agentworks_schemas::{Cursor, Timestamp, TopicPartition};
+use std::cmp::Ordering;
+use std::slice;
 
-use super::known::Share;
+use agentworks_schemas::{Cursor, Timestamp};
+
+use super::known::{Share, entries_of};
 use super::{KnownRun, LogReader, ReadError, ReadFilter, ReadItem, Scope, ordinal};
 use crate::runs::Mark;
 
@@ -32,30 +35,24 @@ impl Places<'_> {
         if ordinal >= self.run.entries(self.include_system) {
             return Ok(Place { cursor: end, ordinal: self.run.entries(self.include_system) });
         }
-        let filled: Vec<_> = self.run.shares(self.include_system).filter(|share| share.entries > 0).collect();
-        match filled[..] {
+        let shares: Vec<_> = self.run.shares(self.include_system).collect();
+        let mut filled = shares.iter().filter(|shares| entries_of(shares) > 0);
+        match (filled.next(), filled.next()) {
             // What the other partitions hold has yet to be counted, and is younger.
-            [share] => {
-                let mark = self.mark_before(share, ordinal).await?;
+            (Some(shares), None) => {
                 let mut place = Place { cursor: start, ordinal: 0 };
-                if let Some(mark) = mark {
-                    place.cursor.set(share.partition, share.epoch, mark.offset);
-                    place.ordinal = mark.ordinal;
-                }
+                place.raise(shares, self.mark_before(shares, ordinal).await?);
                 Ok(place)
             }
-            _ => ordinal::near(self.reader, &self.run.scope(), ordinal, self.include_system, start, &end).await,
+            _ => ordinal::near(self.reader, &self.run.scope(), ordinal, self.include_system, shares, &end).await,
         }
     }
 
     /// See [`LogReader::before_time`].
     pub(super) async fn before_time(&self, time: Timestamp) -> Result<Place, ReadError> {
         let mut place = Place { cursor: self.run.start(self.include_system), ordinal: 0 };
-        for share in self.run.shares(self.include_system) {
-            if let Some(mark) = self.last_mark(share, |mark| mark.timestamp < time).await? {
-                place.cursor.set(share.partition, share.epoch, mark.offset);
-                place.ordinal += mark.ordinal;
-            }
+        for shares in self.run.shares(self.include_system) {
+            place.raise(shares, self.last_mark(shares, |mark| mark.timestamp < time).await?);
         }
         Ok(place)
     }
@@ -63,11 +60,13 @@ impl Places<'_> {
     /// See [`LogReader::ordinal_of`].
     pub(super) async fn ordinal_of(&self, cursor: &Cursor) -> Result<u64, ReadError> {
         let mut ordinal = 0;
-        for share in self.run.shares(self.include_system) {
-            let next = cursor.get(share.partition).filter(|(epoch, _)| *epoch == share.epoch);
-            if let Some((_, next)) = next {
-                ordinal += self.entries_before(share, next).await?;
-            }
+        for share in self.run.shares(self.include_system).flatten() {
+            let Some((epoch, next)) = cursor.get(share.partition) else { continue };
+            ordinal += match share.epoch.cmp(&epoch) {
+                Ordering::Less => share.entries,
+                Ordering::Equal => self.entries_before(share, next).await?,
+                Ordering::Greater => 0,
+            };
         }
         Ok(ordinal)
     }
@@ -83,8 +82,8 @@ impl Places<'_> {
         if next <= share.first {
             return Ok(0);
         }
-        let mark = self.last_mark(share, |mark| mark.offset <= next).await?;
-        let (offset, ordinal) = mark.map_or((share.first, 0), |mark| (mark.offset, mark.ordinal));
+        let mark = self.last_mark(slice::from_ref(share), |mark| mark.offset <= next).await?;
+        let (offset, ordinal) = mark.map_or((share.first, 0), |(_, mark)| (mark.offset, mark.ordinal));
         if let Some(count) = self.count(share, offset, next).await? {
             return Ok(ordinal + count);
         }
@@ -116,19 +115,24 @@ impl Places<'_> {
         Ok(Some(count))
     }
 
-    /// The last mark of a share that `is_before` holds for. It must hold for all before one that it holds for.
-    async fn last_mark(&self, share: &Share, is_before: impl Fn(&Mark) -> bool) -> Result<Option<Mark>, ReadError> {
+    /// The last mark in a partition's shares that `is_before` holds for, with its epoch. It must hold for all before one that
+    /// it holds for.
+    async fn last_mark(
+        &self,
+        shares: &[Share],
+        is_before: impl Fn(&Mark) -> bool,
+    ) -> Result<Option<(u32, Mark)>, ReadError> {
         // Below `low` there is none later than `best`, and beyond `high` none that it holds for.
-        let (mut best, mut low, mut high) = (None, 0, share.entries);
+        let (mut best, mut low, mut high) = (None, 0, entries_of(shares));
         while low <= high {
             let probe = low + (high - low) / 2;
-            match self.mark_before(share, probe).await? {
-                Some(mark) if mark.ordinal >= low && !is_before(&mark) => match mark.ordinal.checked_sub(1) {
+            match self.mark_before(shares, probe).await? {
+                Some((_, mark)) if mark.ordinal >= low && !is_before(&mark) => match mark.ordinal.checked_sub(1) {
                     Some(before) => high = before,
                     None => break,
                 },
-                Some(mark) if mark.ordinal >= low => {
-                    best = Some(mark);
+                Some((epoch, mark)) if mark.ordinal >= low => {
+                    best = Some((epoch, mark));
                     low = probe + 1;
                 }
                 _ => low = probe + 1,
@@ -137,22 +141,45 @@ impl Places<'_> {
         Ok(best)
     }
 
-    async fn mark_before(&self, share: &Share, ordinal: u64) -> Result<Option<Mark>, ReadError> {
-        let &Share { partition, epoch, .. } = share;
-        self.reader.mark_before(&self.run.scope(), partition, epoch, ordinal).await
+    async fn mark_before(&self, shares: &[Share], ordinal: u64) -> Result<Option<(u32, Mark)>, ReadError> {
+        self.reader.mark_before(&self.run.scope(), shares, ordinal).await
+    }
+}
+
+impl Place {
+    /// Moves it to a mark of a partition, if there is one.
+    fn raise(&mut self, shares: &[Share], mark: Option<(u32, Mark)>) {
+        if let (Some(share), Some((epoch, mark))) = (shares.first(), mark) {
+            self.cursor.set(share.partition, epoch, mark.offset);
+            self.ordinal += mark.ordinal;
+        }
     }
 }
 
 impl LogReader {
-    /// The last mark of a run in a partition whose ordinal is not beyond `ordinal`, if there is one.
+    /// The last mark in a run's shares of a partition whose ordinal, over all of these, is not beyond `ordinal`, with its
+    /// epoch, if there is one.
     pub(super) async fn mark_before(
         &self,
         scope: &Scope,
-        partition: TopicPartition,
-        epoch: u32,
+        shares: &[Share],
         ordinal: u64,
-    ) -> Result<Option<Mark>, ReadError> {
+    ) -> Result<Option<(u32, Mark)>, ReadError> {
         let Some(run) = scope.run() else { return Ok(None) };
-        Ok(self.tiers.runs.mark_before(scope.workspace(), run, partition, epoch, ordinal).await?)
+        for (index, &Share { partition, epoch, .. }) in shares.iter().enumerate().rev() {
+            let (before, _) = shares.split_at(index);
+            let Some(rest) = ordinal.checked_sub(entries_of(before)) else { continue };
+            let mark = self.tiers.runs.mark_before(scope.workspace(), run, partition, epoch, rest).await?;
+            if let Some(mark) = mark {
+                return Ok(Some((epoch, following(mark, before))));
+            }
+        }
+        Ok(None)
     }
+}
+
+/// A mark as it is counted over the shares before its own, too.
+fn following(mark: Mark, before: &[Share]) -> Mark {
+    let timestamp = before.iter().map(|share| share.clock).fold(mark.timestamp, Timestamp::max);
+    Mark { ordinal: mark.ordinal + entries_of(before), timestamp, ..mark }
 }

@@ -56,12 +56,18 @@ impl StoredTiers {
 
 #[async_trait]
 impl Tiers for StoredTiers {
-    async fn held(&self, tier: Tier, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, ReadError> {
+    async fn held(
+        &self,
+        tier: Tier,
+        partition: TopicPartition,
+        epoch: u32,
+        workspace: &str,
+    ) -> Result<Option<Held>, ReadError> {
         Ok(match tier {
             Tier::Hot => self.hot.held(partition, workspace).await?,
             Tier::Warm => self.warm.held(partition, workspace).await?,
             Tier::Cold => match &self.cold {
-                Some(cold) => cold.held(partition, workspace).await?,
+                Some(cold) => cold.held(partition, epoch, workspace).await?,
                 None => None,
             },
         })
@@ -113,10 +119,10 @@ impl Tiers for StoredTiers {
         Ok(self.seek.watermarks(partition).await?)
     }
 
-    async fn floor(&self, scope: &Scope, partition: TopicPartition) -> Result<i64, ReadError> {
+    async fn floor(&self, scope: &Scope, partition: TopicPartition, epoch: u32) -> Result<i64, ReadError> {
         let lanes = self.lanes(scope).await?;
-        let lane = lanes.iter().find(|lane| lane.partition == partition && lane.is_known);
-        Ok(lane.map_or(0, |lane| lane.floor))
+        let lane = lanes.iter().find(|lane| lane.partition == partition);
+        Ok(lane.and_then(|lane| lane.first_of(epoch)).unwrap_or_default())
     }
 }
 

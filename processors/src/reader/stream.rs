@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::backward::BackwardReader;
 use super::delivery::{Found, Items};
 use super::lanes::ScopeLane;
+use super::makings::{Chain, Span};
 use super::merge::{Merge, Piece, merge};
 use super::partition::PartitionReader;
 use super::tiers::Reading;
@@ -24,31 +25,33 @@ const READY: usize = 32;
 pub(super) struct Plan {
     /// Where the stream begins, also in partitions that are not read.
     pub(super) cursor: Cursor,
-    /// Which partitions are read, in which epoch, from where to where.
-    pub(super) ranges: Vec<(TopicPartition, u32, i64, i64)>,
+    /// Which partitions are read, in which makings of their topics, from where to where.
+    pub(super) lanes: Vec<(TopicPartition, Chain)>,
 }
 
 impl Plan {
-    /// Everything of the filter's topics between two cursors. `lanes` says where partitions begin that `from` doesn't have.
+    /// Everything of the filter's topics between two cursors. `lanes` says where partitions begin that `from` doesn't have, and
+    /// which makings of a topic lie between.
     pub(super) fn new(
         filter: &ReadFilter,
         mut from: Cursor,
         to: &Cursor,
         lanes: &[ScopeLane],
     ) -> Result<Self, ReadError> {
-        let mut ranges = Vec::new();
+        let mut planned = Vec::new();
         for (partition, epoch, end) in to.iter().filter(|(partition, ..)| filter.reads(partition.topic)) {
-            let lane = || lanes.iter().find(|lane| lane.partition == partition).map(|lane| (lane.epoch, lane.floor));
-            match from.get(partition).or_else(lane) {
-                Some((of, _)) if of != epoch => return Err(ReadError::Epoch),
-                Some((_, next)) => {
-                    from.set(partition, epoch, next);
-                    ranges.push((partition, epoch, next, end));
-                }
-                None => {}
-            }
+            let lane = lanes.iter().find(|lane| lane.partition == partition);
+            let Some((first, next)) = from.get(partition).or_else(|| lane.map(ScopeLane::start)) else { continue };
+            let chain = if first == epoch && lane.is_none_or(|lane| lane.epoch <= epoch) {
+                Span { epoch, from: next, to: end }.into()
+            } else {
+                let chain = lane.and_then(|lane| lane.between((first, next), (epoch, end)));
+                chain.ok_or(ReadError::Epoch)?
+            };
+            from.set(partition, first, next);
+            planned.push((partition, chain));
         }
-        Ok(Plan { cursor: from, ranges })
+        Ok(Plan { cursor: from, lanes: planned })
     }
 }
 
@@ -79,10 +82,10 @@ async fn forward(
 ) -> Result<(), ReadError> {
     let plan = plan.await?;
     let (mut lanes, mut readers) = (Vec::new(), Vec::new());
-    for (partition, epoch, from, to) in plan.ranges {
+    for (partition, chain) in plan.lanes {
         let (sender, pieces) = mpsc::channel(1);
-        lanes.push((partition, epoch, pieces));
-        readers.push(PartitionReader::new(reading.clone(), partition, epoch, (from, to), sender).run());
+        lanes.push((partition, chain.first().epoch, pieces));
+        readers.push(PartitionReader::new(reading.clone(), partition, chain.first(), sender).run(chain));
     }
     let readers = async {
         join_all(readers).await;
@@ -102,15 +105,14 @@ pub(super) async fn newest(
     before: &Cursor,
     count: usize,
 ) -> Result<Vec<ReadItem>, ReadError> {
-    let searches = plan.ranges.iter().map(|(partition, epoch, floor, before)| {
-        BackwardReader::new(reading, *partition, *epoch, (*floor, *before), count).run()
-    });
+    let searches =
+        plan.lanes.iter().map(|(partition, chain)| BackwardReader::new(reading, *partition, chain, count).run());
     let found = try_join_all(searches).await?;
-    let cut: Vec<_> =
-        plan.ranges.iter().zip(&found).filter(|(_, found)| found.is_cut).map(|((at, ..), _)| *at).collect();
+    let cut: Vec<_> = plan.lanes.iter().zip(&found).filter(|(_, found)| found.is_cut).map(|((at, _), _)| *at).collect();
 
-    let mut merge = Merge::new(before.clone(), plan.ranges.iter().map(|(partition, epoch, ..)| (*partition, *epoch)));
-    let ends = plan.ranges.iter().map(|(.., before)| Piece::End(*before));
+    let mut merge =
+        Merge::new(before.clone(), plan.lanes.iter().map(|(partition, chain)| (*partition, chain.last.epoch)));
+    let ends = plan.lanes.iter().map(|(_, chain)| Piece::End(chain.last.to));
     let mut sources: Vec<_> =
         found.into_iter().zip(ends).map(|(found, end)| found.pieces.into_iter().chain([end])).collect();
     let mut items = Vec::new();

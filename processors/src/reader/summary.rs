@@ -21,7 +21,7 @@ use super::ReadError;
 use super::known::{KnownRun, Share};
 use super::lanes::Seen;
 use super::stored::StoredTiers;
-use super::tiers::{LOG_BUDGET, Tiers};
+use super::tiers::{LOG_BUDGET, Tier, Tiers};
 use crate::lane::Held;
 use crate::runs::{PageToken, RunListing, RunPage, RunPart};
 
@@ -72,8 +72,9 @@ async fn settled(
     if !held.iter().all(is_past) {
         return Ok(None);
     }
-    let shares = held.into_iter().flatten().map(|held| Share::new(held.partition, held.epoch, held.high, parts));
-    Ok(Some(KnownRun::new(workspace, summary, shares.collect())))
+    let ends = held.into_iter().flatten().map(|held| (held.partition, held.epoch, held.high)).collect();
+    let shares = shares(tiers, workspace, &ends, parts).await?;
+    Ok(Some(KnownRun::new(workspace, summary, shares)))
 }
 
 /// The run with what the log holds beyond the sink's position, in the last `budget` offsets of each partition.
@@ -89,8 +90,31 @@ async fn counted(
     let parts = fresh.runs.remove(run).map(|(parts, _)| parts).unwrap_or_default();
     let Some(mut summary) = tiers.runs.fold(run, &parts) else { return Ok(None) };
     summary.incomplete = fresh.is_cut;
-    let shares = fresh.ends.iter().map(|(partition, epoch, end)| Share::new(partition, epoch, end, &parts));
-    Ok(Some(KnownRun::new(workspace, summary, shares.collect())))
+    let shares = shares(tiers, workspace, &fresh.ends, &parts).await?;
+    Ok(Some(KnownRun::new(workspace, summary, shares)))
+}
+
+/// A run's shares of the partitions that were looked at up to `ends`: in the makings of topics that are there now, and in
+/// those before of which it has a part that can be read.
+async fn shares(
+    tiers: &StoredTiers,
+    workspace: &str,
+    ends: &Cursor,
+    parts: &[RunPart],
+) -> Result<Vec<Share>, ReadError> {
+    let present = ends.iter().map(|(partition, epoch, end)| Share::new(partition, epoch, end, parts));
+    let mut shares: Vec<_> = present.collect();
+    let is_earlier = |part: &&RunPart| {
+        let RunPart { partition, epoch, .. } = part;
+        Topic::LOGS.contains(&partition.topic) && ends.get(*partition).is_some_and(|(present, _)| *epoch < present)
+    };
+    for &RunPart { partition, epoch, .. } in parts.iter().filter(is_earlier) {
+        let held = tiers.held(Tier::Cold, partition, epoch, workspace).await?;
+        if let Some(held) = held.filter(|held| held.low < held.high) {
+            shares.push(Share::new(partition, epoch, held.high, parts));
+        }
+    }
+    Ok(shares)
 }
 
 /// The lanes of a card, and `further` ones, as far as they exist.

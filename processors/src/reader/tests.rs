@@ -4,7 +4,9 @@
 
 mod changes;
 mod fake;
+mod makings;
 mod model;
+mod places;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 use proptest::prelude::*;
 
 use super::delivery::Found;
+use super::lanes::ScopeLane;
 use super::stream::{Plan, newest, spawn};
 use super::tiers::{Reading, Tier};
 use super::{ReadError, ReadFilter, ReadItem, Scope};
@@ -27,7 +30,17 @@ fn reading(tiers: &Arc<FakeTiers>, scope: Scope, filter: ReadFilter) -> Arc<Read
 
 /// All that a reading gives, up to its end or its error.
 async fn collect(reading: &Arc<Reading>, from: &Cursor, to: &Cursor) -> Result<Vec<ReadItem>, ReadError> {
-    let plan = Plan::new(&reading.filter, from.clone(), to, &[]);
+    collect_in(reading, &[], from, to).await
+}
+
+/// The same, where `lanes` are known.
+async fn collect_in(
+    reading: &Arc<Reading>,
+    lanes: &[ScopeLane],
+    from: &Cursor,
+    to: &Cursor,
+) -> Result<Vec<ReadItem>, ReadError> {
+    let plan = Plan::new(&reading.filter, from.clone(), to, lanes);
     let mut stream = spawn(reading.clone(), async move { plan });
     let mut items: Vec<ReadItem> = Vec::new();
     while let Some(found) = stream.recv().await {
@@ -35,7 +48,7 @@ async fn collect(reading: &Arc<Reading>, from: &Cursor, to: &Cursor) -> Result<V
             Found::Item(item) => items.push(item),
             Found::Nothing(passed) => {
                 let last = items.last().map(cursor_of).unwrap_or(from);
-                let is_beyond = |(at, _, next)| passed.get(at).is_some_and(|(_, passed)| passed >= next);
+                let is_beyond = |(at, epoch, next)| passed.get(at).is_some_and(|passed| passed >= (epoch, next));
                 assert!(last.iter().all(is_beyond), "{passed:?} lies before {last:?}");
             }
         }
@@ -51,6 +64,18 @@ fn cursor_of(item: &ReadItem) -> &Cursor {
     match item {
         ReadItem::Entry { cursor, .. } | ReadItem::Gap { cursor, .. } => cursor,
     }
+}
+
+/// The cursor just before an item: the one after it, but for the item itself.
+fn before_item(item: &ReadItem) -> Cursor {
+    let mut before = cursor_of(item).clone();
+    let (partition, from) = match item {
+        ReadItem::Entry { entry, .. } => (entry.position.partition, entry.position.offset),
+        ReadItem::Gap { partition, from, .. } => (*partition, *from),
+    };
+    let epoch = before.get(partition).map_or(0, |(epoch, _)| epoch);
+    before.set(partition, epoch, from);
+    before
 }
 
 fn is_entry(item: &&ReadItem) -> bool {
@@ -70,7 +95,8 @@ struct Case {
 
 impl Case {
     fn is_monotone(&self) -> bool {
-        self.partitions.iter().all(|partition| partition.records.is_sorted_by_key(|record| record.timestamp))
+        let is_sorted = |of: &FakePartition| of.records.is_sorted_by_key(|record| record.timestamp);
+        self.partitions.iter().all(|partition| is_sorted(partition) && partition.earlier.iter().all(is_sorted))
     }
 }
 
@@ -146,13 +172,7 @@ proptest! {
             loop {
                 let page = last(&reading, &start, &before, count).await.unwrap();
                 let Some(first) = page.first() else { break };
-                // The cursor just before an item is the one after it, but for the item itself.
-                before = cursor_of(first).clone();
-                let (partition, from) = match first {
-                    ReadItem::Entry { entry, .. } => (entry.position.partition, entry.position.offset),
-                    ReadItem::Gap { partition, from, .. } => (*partition, *from),
-                };
-                before.set(partition, 0, from);
+                before = before_item(first);
                 pages.splice(0..0, page);
             }
             if case.is_monotone() {

@@ -35,8 +35,15 @@ pub(super) enum Tier {
 /// Where entries are held.
 #[async_trait]
 pub(super) trait Tiers: fmt::Debug + Send + Sync + 'static {
-    /// What a tier holds of a partition, as far as a workspace goes.
-    async fn held(&self, tier: Tier, partition: TopicPartition, workspace: &str) -> Result<Option<Held>, ReadError>;
+    /// What a tier holds of a partition, as far as a workspace goes: the cold one in this making of its topic, others in the
+    /// one that they have come to.
+    async fn held(
+        &self,
+        tier: Tier,
+        partition: TopicPartition,
+        epoch: u32,
+        workspace: &str,
+    ) -> Result<Option<Held>, ReadError>;
 
     /// As [`BlockReader::forward`](crate::blocks::BlockReader::forward).
     async fn forward(
@@ -62,8 +69,8 @@ pub(super) trait Tiers: fmt::Debug + Send + Sync + 'static {
     /// Where the log of a partition begins and ends right now.
     async fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, ReadError>;
 
-    /// An offset below which the partition never held anything of the scope.
-    async fn floor(&self, scope: &Scope, partition: TopicPartition) -> Result<i64, ReadError>;
+    /// An offset below which the partition never held anything of the scope, in this making of its topic.
+    async fn floor(&self, scope: &Scope, partition: TopicPartition, epoch: u32) -> Result<i64, ReadError>;
 }
 
 /// What a tier is asked for: entries of a scope that pass a filter, and others, in a range of a partition.
@@ -164,13 +171,25 @@ impl Reading {
         partition: TopicPartition,
         epoch: u32,
     ) -> Result<Option<Held>, ReadError> {
-        match self.tiers.held(tier, partition, self.scope.workspace()).await? {
+        match self.tiers.held(tier, partition, epoch, self.scope.workspace()).await? {
             Some(held) if held.epoch == epoch => Ok(Some(held).filter(|held| held.low < held.high)),
             // Where no such sink runs any more, its old position stays behind.
             Some(held) if tier != Tier::Hot && held.epoch < epoch => Ok(None),
             Some(_) => Err(ReadError::Epoch),
             None => Ok(None),
         }
+    }
+
+    /// Whether a making of a partition's topic is over and the cold tier has something of it: the others have gone on with a
+    /// later one.
+    pub(super) async fn is_over(&self, partition: TopicPartition, epoch: u32) -> Result<bool, ReadError> {
+        for tier in [Tier::Hot, Tier::Warm] {
+            let held = self.tiers.held(tier, partition, epoch, self.scope.workspace()).await?;
+            if held.is_some_and(|held| held.epoch > epoch) {
+                return Ok(self.held(Tier::Cold, partition, epoch).await?.is_some());
+            }
+        }
+        Ok(false)
     }
 }
 

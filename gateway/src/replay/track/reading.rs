@@ -25,9 +25,11 @@ impl Track {
         if let Some(At::Ordinal(ordinal)) = self.aim.map(|aim| aim.at) {
             left = left.saturating_add(ordinal.saturating_sub(self.place.ordinal));
         }
-        // Several partitions have their order only if all are read to the end; so of these the reading is broken off.
+        // Several partitions have their order only if all are read to the end; so of these the reading is broken off, and in
+        // a making of a topic that is over, too.
         if let Some((partition, epoch, end)) = self.only_partition()
-            && let Some((_, next)) = self.place.cursor.get(partition)
+            && let Some((own, next)) = self.place.cursor.get(partition)
+            && own == epoch
         {
             let offsets = (left as f64 * self.run.offsets_per_entry(partition)).ceil() as i64;
             to.set(partition, epoch, end.min(next.saturating_add(offsets)));

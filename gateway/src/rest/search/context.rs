@@ -92,9 +92,9 @@ impl Around<'_> {
             None => Cursor::new(),
         };
         // Where records were misplaced, or partitions added, the hit's own may not be among the card's.
-        let next = hit.position.offset + 1;
-        if end.get(hit.position.partition).is_none_or(|(_, high)| high < next) {
-            end.set(hit.position.partition, hit.position.epoch, next);
+        let next = (hit.position.epoch, hit.position.offset + 1);
+        if end.get(hit.position.partition).is_none_or(|high| high < next) {
+            end.set(hit.position.partition, next.0, next.1);
         }
         let mut stream = self.reader.read(scope.clone(), filter.clone(), start, end.clone());
         let mut way = 0;
@@ -116,7 +116,7 @@ impl Around<'_> {
         }
         drop(stream);
         let partition = hit.position.partition;
-        let in_own = |offset| Cursor::from_iter([(partition, hit.position.epoch, offset)]);
+        let in_own = |(epoch, offset)| Cursor::from_iter([(partition, epoch, offset)]);
         let mut incomplete = Vec::new();
         let (place, position) = match &found {
             Some(item @ ReadItem::Entry { cursor, .. }) => (before_item(item), cursor.clone()),
@@ -127,9 +127,9 @@ impl Around<'_> {
                      are around it, and others, like system entries, are missing"
                         .to_owned(),
                 );
-                let end = end.get(partition).map_or(next, |(_, high)| high);
+                let end = end.get(partition).unwrap_or(next);
                 following = self.following(scope.clone(), in_own(next), in_own(end), after).await?;
-                (in_own(hit.position.offset), in_own(next))
+                (in_own((hit.position.epoch, hit.position.offset)), in_own(next))
             }
         };
         let preceding = match before {

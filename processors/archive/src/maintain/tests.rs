@@ -115,7 +115,7 @@ async fn a_workspace_that_is_kept_for_days_loses_the_rest_and_readers_know() {
     let left = offsets(&archive, "ws-1", "card-0").await;
     assert!(!left.is_empty() && left.iter().all(|offset| *offset >= 200), "{left:?}");
     let reader = ArchiveReader::new(&archive);
-    let low = async |workspace| reader.held(lane(0), workspace).await.unwrap().unwrap().low;
+    let low = async |workspace| reader.held(lane(0), 0, workspace).await.unwrap().unwrap().low;
     assert_eq!((low("ws-0").await, low("ws-1").await), (0, 200));
     assert_eq!(keeper.retain().await.unwrap(), Changed::default());
     whole(&keeper).await;

@@ -12,7 +12,7 @@ use crate::maintain::{MaintainConfig, Maintenance};
 use crate::rows::{Place, RowBuilder};
 use crate::schema::{ENTRIES, TableSpec};
 use crate::table::{Change, Move, Operation};
-use crate::testing::{DAY, NOON, entry, fill, folder, lane};
+use crate::testing::{DAY, NOON, entry, fill, fill_in, folder, lane};
 
 fn card(workspace: &str, card: &str) -> Scope {
     Scope::Card { workspace: workspace.into(), card: card.into() }
@@ -48,9 +48,9 @@ async fn three_files() -> (tempfile::TempDir, ArchiveReader) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
     let (_folder, reader) = three_files().await;
-    let held = reader.held(lane(0), "ws-0").await.unwrap().unwrap();
+    let held = reader.held(lane(0), 0, "ws-0").await.unwrap().unwrap();
     assert_eq!((held.low, held.high, held.epoch), (0, 500, 0));
-    assert_eq!(reader.held(lane(7), "ws-0").await.unwrap(), None);
+    assert_eq!(reader.held(lane(7), 0, "ws-0").await.unwrap(), None);
     let all = ReadFilter::default();
     for scope in [card("ws-0", "card-1"), run("ws-1", "run-5", "card-2"), run("ws-0", "run-0", "card-0")] {
         for (from, to) in [(0, 500), (30, 470), (190, 210), (200, 350), (349, 351), (100, 100)] {
@@ -72,6 +72,34 @@ async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
     }
     let nobody = card("ws-7", "card-1");
     assert!(reader.forward(&range(&nobody, &all, 0, 500), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_making_of_a_topic_is_told_and_read_by_itself() {
+    let (_folder, objects) = folder();
+    let archive = Archive::open(&objects).await.unwrap();
+    fill(&archive, &[lane(0), lane(1)], 0, 300, NOON).await;
+    fill_in(2, &archive, &[lane(0)], 0, 100, NOON + DAY).await;
+    let reader = ArchiveReader::new(&archive);
+    let earlier = async |partition, epoch| {
+        let held = reader.earlier(partition, epoch, "ws-0").await.unwrap();
+        held.iter().map(|held| (held.epoch, held.low, held.high)).collect::<Vec<_>>()
+    };
+    assert_eq!(earlier(lane(0), 0).await, []);
+    assert_eq!(earlier(lane(0), 2).await, [(0, 0, 300)]);
+    assert_eq!(earlier(lane(0), 9).await, [(0, 0, 300), (2, 0, 100)]);
+    assert_eq!((earlier(lane(1), 2).await, earlier(lane(7), 2).await), (vec![(0, 0, 300)], vec![]));
+    assert_eq!(reader.held(lane(0), 1, "ws-0").await.unwrap(), None);
+    let (scope, all) = (card("ws-0", "card-1"), ReadFilter::default());
+    for (epoch, day, high) in [(0, 0, 300), (2, DAY, 100)] {
+        let found = reader.forward(&ColdRange { epoch, ..range(&scope, &all, 0, high) }, 1000).await.unwrap();
+        assert_eq!(offsets(&found), expected(&scope, 0, high));
+        let is_its = |stored: &StoredEntry| {
+            let time = stored.timestamp.millis();
+            (stored.position.epoch, time) == (epoch, NOON + day + stored.position.offset)
+        };
+        assert!(found.iter().all(is_its), "epoch {epoch}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,13 +13,18 @@ use tokio::sync::mpsc;
 
 use crate::blocks::StoredEntry;
 use crate::lane::Held;
+use crate::reader::lanes::ScopeLane;
+use crate::reader::makings::Making;
 use crate::reader::tiers::{LogScan, ScopeRange, Tier, Tiers};
 use crate::reader::{ReadError, Scope};
 
-/// A partition, all records that it ever held, and who holds which of them.
+/// A partition in one making of its topic, all records that it ever held, and who holds which of them.
 #[derive(Clone, Debug)]
 pub(super) struct FakePartition {
     pub(super) at: TopicPartition,
+    pub(super) epoch: u32,
+    /// The makings before, of which only cold holds something.
+    pub(super) earlier: Vec<FakePartition>,
     pub(super) records: Vec<StoredEntry>,
     /// Where the log begins and ends.
     pub(super) log: (i64, i64),
@@ -38,7 +43,18 @@ pub(super) struct FakePartition {
 impl Default for FakePartition {
     fn default() -> Self {
         let at = TopicPartition::new(Topic::AgentLogs, 0);
-        FakePartition { at, records: Vec::new(), log: (0, 0), hot: None, warm: None, cold: None, floor: 0, chunk: 2 }
+        FakePartition {
+            at,
+            epoch: 0,
+            earlier: Vec::new(),
+            records: Vec::new(),
+            log: (0, 0),
+            hot: None,
+            warm: None,
+            cold: None,
+            floor: 0,
+            chunk: 2,
+        }
     }
 }
 
@@ -46,6 +62,51 @@ impl FakePartition {
     pub(super) fn place(&mut self, at: TopicPartition) {
         self.at = at;
         self.records.iter_mut().for_each(|record| record.position.partition = at);
+        self.earlier.iter_mut().for_each(|making| making.place(at));
+    }
+
+    /// The same after other makings of its topic, with records that are later by so much.
+    pub(super) fn after(mut self, earlier: Vec<FakePartition>, later: i64) -> Self {
+        self.epoch = earlier.last().map_or(0, |last| last.epoch + 1);
+        self.earlier = earlier;
+        for record in &mut self.records {
+            record.timestamp = Timestamp(record.timestamp.0 + later);
+            record.position.epoch = self.epoch;
+            record.entry.message = format!("{} of {}", record.entry.message, self.epoch).into();
+        }
+        self
+    }
+
+    /// The same when another making of its topic came after it: cold alone has something.
+    pub(super) fn over(self) -> Self {
+        FakePartition { log: (0, 0), hot: None, warm: None, ..self }
+    }
+
+    /// A making of its topic that can be read.
+    fn making(&self, epoch: u32) -> Option<&FakePartition> {
+        self.makings().find(|making| making.epoch == epoch)
+    }
+
+    /// All that can be read, in order.
+    pub(super) fn makings(&self) -> impl Iterator<Item = &FakePartition> {
+        let is_held = |making: &&FakePartition| making.cold.is_some_and(|(low, high)| low < high);
+        self.earlier.iter().filter(is_held).chain([self])
+    }
+
+    /// The lane as a reading sees it.
+    pub(super) fn lane(&self) -> ScopeLane {
+        let known = |making: &FakePartition| {
+            let is_card = |record: &&StoredEntry| record.entry.card_id == "c";
+            let last = making.records.iter().rfind(is_card).map(|record| record.position.offset + 1);
+            last.map(|last| (making.floor, last))
+        };
+        let earlier = self.makings().filter(|making| making.epoch < self.epoch).filter_map(|making| {
+            let (low, high) = making.cold?;
+            let held = Held { high, ..Held::new(self.at, making.epoch, low, None) };
+            Some(Making::new(&held, known(making)))
+        });
+        let (partition, epoch, floor) = (self.at, self.epoch, self.floor);
+        ScopeLane { partition, epoch, floor, is_known: true, earlier: earlier.collect() }
     }
 
     fn holds(&self, tier: Tier) -> Option<(i64, i64)> {
@@ -154,7 +215,12 @@ impl FakeTiers {
     }
 
     pub(super) fn cursor(&self, offset: impl Fn(&FakePartition) -> i64) -> Cursor {
-        self.state.lock().partitions.values().map(|partition| (partition.at, 0, offset(partition))).collect()
+        let partitions = &self.state.lock().partitions;
+        partitions.values().map(|partition| (partition.at, partition.epoch, offset(partition))).collect()
+    }
+
+    pub(super) fn lanes(&self) -> Vec<ScopeLane> {
+        self.state.lock().partitions.values().map(FakePartition::lane).collect()
     }
 
     /// The partition as it is at this call.
@@ -185,9 +251,17 @@ fn blocks(partition: &FakePartition, tier: Tier, range: &ScopeRange<'_>) -> Vec<
 
 #[async_trait]
 impl Tiers for FakeTiers {
-    async fn held(&self, tier: Tier, partition: TopicPartition, _: &str) -> Result<Option<Held>, ReadError> {
-        let holds = self.at(partition)?.holds(tier);
-        Ok(holds.map(|(low, high)| Held { high, ..Held::new(partition, 0, low, None) }))
+    async fn held(
+        &self,
+        tier: Tier,
+        partition: TopicPartition,
+        epoch: u32,
+        _: &str,
+    ) -> Result<Option<Held>, ReadError> {
+        let state = self.at(partition)?;
+        let making = if tier == Tier::Cold { state.making(epoch) } else { Some(&state) };
+        let held = making.and_then(|making| Some((making.epoch, making.holds(tier)?)));
+        Ok(held.map(|(epoch, (low, high))| Held { high, ..Held::new(partition, epoch, low, None) }))
     }
 
     async fn forward(
@@ -199,7 +273,7 @@ impl Tiers for FakeTiers {
     ) -> Result<Vec<StoredEntry>, ReadError> {
         let partition = self.at(held.partition)?;
         let mut entries = Vec::new();
-        for block in blocks(&partition, tier, range) {
+        for block in partition.making(range.epoch).into_iter().flat_map(|making| blocks(making, tier, range)) {
             entries.extend(block);
             if entries.len() >= limit.min(3) {
                 break;
@@ -216,7 +290,8 @@ impl Tiers for FakeTiers {
         limit: usize,
     ) -> Result<Vec<StoredEntry>, ReadError> {
         let partition = self.at(held.partition)?;
-        let entries = blocks(&partition, tier, range).into_iter().flatten();
+        let making = partition.making(range.epoch).into_iter();
+        let entries = making.flat_map(|making| blocks(making, tier, range)).flatten();
         let entries: Vec<_> = entries.filter(|entry| (range.from..range.to).contains(&entry.position.offset)).collect();
         Ok(entries[entries.len().saturating_sub(limit)..].to_vec())
     }
@@ -261,7 +336,7 @@ impl Tiers for FakeTiers {
         Ok(Watermarks { low, high })
     }
 
-    async fn floor(&self, _: &Scope, partition: TopicPartition) -> Result<i64, ReadError> {
-        Ok(self.at(partition)?.floor)
+    async fn floor(&self, _: &Scope, partition: TopicPartition, epoch: u32) -> Result<i64, ReadError> {
+        Ok(self.at(partition)?.lane().first_of(epoch).unwrap_or_default())
     }
 }
