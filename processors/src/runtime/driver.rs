@@ -158,6 +158,9 @@ impl Driver {
             }
             ToDriver::Stop { partition, assignment, reason } => {
                 if self.lanes.get(&partition).is_some_and(|lane| lane.assignment == assignment) {
+                    // Where the log has changed beneath its reader, what was taken of it may be nowhere else any more.
+                    let deadline = Instant::now() + self.drain_time;
+                    self.close_sinks(partition, Some(deadline)).await;
                     self.stop_lane(partition, reason);
                 }
             }

@@ -51,6 +51,9 @@ struct State {
     /// What was held of earlier epochs.
     earlier: Vec<Stored>,
     faults: HashMap<Call, Vec<Fault>>,
+    /// Whether nothing is written because it is due.
+    is_lazy: bool,
+    taken: usize,
     problems: Vec<String>,
 }
 
@@ -86,6 +89,11 @@ impl Memory {
         self.blocked.send_replace(blocked);
     }
 
+    /// From now on writes only what it must, as a sink does whose flushes are minutes apart.
+    pub fn hold_back(&self) {
+        self.state.lock().is_lazy = true;
+    }
+
     /// Says that `low..high` is held, whatever was before.
     pub fn set(&self, partition: TopicPartition, low: i64, high: i64) {
         let stored = Stored { held: held(partition, 0, low, high), records: BTreeMap::new() };
@@ -113,6 +121,11 @@ impl Memory {
     pub fn count(&self) -> usize {
         let state = self.state.lock();
         state.lanes.values().chain(&state.earlier).map(|stored| stored.records.len()).sum()
+    }
+
+    /// How many records have been taken, held or not.
+    pub fn taken(&self) -> usize {
+        self.state.lock().taken
     }
 
     /// What should never have been seen: gaps, records written twice.
@@ -233,6 +246,7 @@ impl Sink for MemorySink {
             };
             pending.bytes += record.body.len();
             pending.records.push((record.offset, id));
+            self.memory.state.lock().taken += 1;
             pending.clock = pending.clock.max(record.timestamp);
         }
         pending.next = pending.next.max(batch.to);
@@ -249,6 +263,9 @@ impl Sink for MemorySink {
             && !matches!(fault, Fault::Unanswered)
         {
             return Err(fault.clone().error());
+        }
+        if matches!(what, Flush::Due | Flush::Begin) && self.memory.state.lock().is_lazy {
+            return Ok(Vec::new());
         }
         let mut moved = Vec::new();
         for (partition, pending) in &mut self.pending {

@@ -111,6 +111,26 @@ async fn a_topic_made_again_stops_until_it_is_adopted_and_nobody_restarts() {
     runtime.shutdown().await;
 }
 
+#[tokio::test]
+async fn what_was_taken_of_a_topic_that_is_gone_is_written_whoever_notices_first() {
+    let mut log = Log::new().await;
+    let archive = Memory::new("archive");
+    archive.hold_back();
+    // The topics' ids are looked at too seldom: the consumer finds that its offsets are not there any more.
+    let runtime =
+        Runtime::start(RuntimeConfig { look: Duration::from_secs(3600), ..config(&log, &[&archive]) }).unwrap();
+    log.produce(200).await;
+    let contents = log.contents().await;
+    eventually(PATIENCE, async || (archive.taken() == 400).then_some(())).await;
+    assert_eq!(archive.count(), 0, "nothing has been due");
+    make_again(&log).await;
+    eventually(PATIENCE, async || (stopped(&runtime).len() == PARTITIONS as usize).then_some(())).await;
+    for (partition, lines) in contents.iter().filter(|(partition, _)| partition.topic == LANE.topic) {
+        assert_eq!(archive.records(*partition).len(), lines.len(), "{partition}");
+    }
+    runtime.shutdown().await;
+}
+
 /// Waits until a runtime has all partitions, in whatever state.
 async fn reads_or_stops(runtime: &RuntimeHandle) {
     let is_settled = |lane: &agentworks_processors::runtime::LaneStatus| !matches!(lane.state, LaneState::Opening(_));
