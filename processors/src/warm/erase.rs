@@ -24,7 +24,7 @@ const RUNS: usize = 8;
 pub(crate) async fn erase(store: &Arc<dyn Store>, erasure: &Erasure) -> Result<Cleared, SinkError> {
     let runs = match &erasure.target {
         Target::Run(run) => vec![run.clone()],
-        Target::Workspace => runs::of_workspace(&**store, &erasure.workspace).await?,
+        Target::Workspace => runs::of_workspace(&**store, &erasure.workspace).await?.into_iter().collect(),
     };
     let blocks = BlockReader::new(store.clone(), &WARM, Counter::default());
     let clearing = runs.into_iter().map(|run| erase_run(&blocks, store, erasure, run).boxed());
