@@ -6,6 +6,7 @@
 //! - [`failpoints`] kills at every boundary between two writes; [`storm`] kills, stops and adds at random; in [`outage`] it
 //!   is Kafka that stands still.
 //! - [`adopting`]: topics that were made again or have lost records are adopted, whoever is killed at that.
+//! - [`erasing`]: what was erased is gone, and hidden before that, whoever is killed at a write or a deletion.
 //! - [`archive`]: the same of the archive, whose files and positions lie among objects.
 //! - [`gapfree`]: what clients are shown equals what the topics held, whatever becomes of them and of gateways.
 //! - [`search`]: the same of the search index, whose writes go to an object store.
@@ -23,6 +24,7 @@ mod archive;
 mod broken;
 mod checker;
 mod child;
+mod erasing;
 mod failpoint;
 mod failpoints;
 mod gapfree;

@@ -36,6 +36,15 @@ impl Checker {
         }
     }
 
+    /// Compares what each tier has of some scopes with what it is to have.
+    pub async fn check_scopes(&self, scopes: &[(Scope, Vec<Told>)]) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        for (scope, expected) in scopes {
+            self.compare(scope, &format!("{scope:?}"), expected, &mut faults).await;
+        }
+        if faults.0.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
     /// What each tier has of a scope.
     async fn compare(&self, scope: &Scope, surface: &str, expected: &[Told], faults: &mut Faults) {
         for (tier, reader) in [("hot", &self.reader), ("warm", &self.without_hot)] {
