@@ -35,6 +35,7 @@ bench: ## figures as ratios, measured side by side; in a release build
 chaos: ## kill and restart for minutes; not part of `make test`
 	@scripts/need cargo cc java mvn
 	AGENTWORKS_KILLS=50 $(CARGO) test --test suite -- --nocapture kill::
+	AGENTWORKS_CHAOS=1 $(CARGO) test --test suite -- --nocapture store::migrations::
 	AGENTWORKS_CHAOS=1 RUST_LOG=error $(CARGO) test --test exactness -- --nocapture --test-threads=1
 
 minio: $(TOOLS)/minio ## an S3 server for the tests that use one if it is there; needs Go, and some minutes
