@@ -193,7 +193,8 @@ async fn cut_half_since(world: &World, before: &BTreeMap<TopicPartition, i64>) {
 
 /// What there is to say of the topic.
 async fn report_of(adopter: &Adopter) -> TopicReport {
-    let reports = adopter.reports().await.unwrap();
+    // Of a topic that was made a moment ago not everything can be told yet.
+    let reports = eventually(PATIENCE, async || adopter.reports().await.ok()).await;
     reports.into_iter().find(|report| report.topic == TOPIC.as_str()).unwrap()
 }
 
