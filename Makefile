@@ -36,6 +36,7 @@ bench: ## figures as ratios, measured side by side; in a release build
 chaos: ## kill and restart for minutes; not part of `make test`
 	@scripts/need cargo cc java mvn
 	AGENTWORKS_KILLS=50 $(CARGO) test --test suite -- --nocapture kill::
+	AGENTWORKS_CHAOS=1 $(CARGO) test --test suite -- --nocapture store::migrations::
 	AGENTWORKS_CHAOS=1 RUST_LOG=error $(CARGO) test --test exactness -- --nocapture --test-threads=1
 
 spark: $(PYTHON_READY) ## PySpark, for the tests of documented analyses; `make test` goes on without it, this fails

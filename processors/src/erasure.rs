@@ -11,10 +11,11 @@
 //!
 //! Records that come later are not erased, also if they bear the same names.
 //!
-//! - `journal`: the rows; `view`: what they hide, and following them.
+//! - `journal`: the rows; `view`: what they hide, and following them; `begun`: what is being deleted.
 //! - `eraser`: making erasures, and clearing the tiers; `receipt`: what is told of it.
 //! - `going_on`: which cards are written to after an erasure of their workspace.
 
+pub(crate) mod begun;
 mod eraser;
 mod going_on;
 mod journal;

@@ -18,6 +18,7 @@ use agentworks_processors::reader::LogReader;
 use agentworks_store::Store;
 
 use crate::truth::Truth;
+pub use entries::{first_difference, read_with_gaps};
 pub use index::SINKS;
 use without_hot::WithoutHot;
 

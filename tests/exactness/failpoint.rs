@@ -1,11 +1,11 @@
-//! A store that kills its own process at a chosen boundary between two writes.
+//! A store that kills its own process at a chosen boundary between two writes or deletions.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use agentworks_store::{Intercept, Part, Store, StoreError, Write};
+use agentworks_store::{Intercept, Key, Part, Store, StoreError, Table, Write};
 use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::process;
 
-/// On which side of a write.
+/// On which side of a write or a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Side {
     /// Nothing of it is written.
     Before,
-    /// Some of its rows are.
+    /// Some of its rows are; a deletion's row is gone, or isn't.
     During,
     /// It is written, and its writer hasn't heard of it.
     After,
@@ -33,6 +33,8 @@ impl Side {
 pub struct Plan {
     /// Calls that write to this alone count: a table, or `positions/` and a sink. All count if there is none.
     pub only: Option<String>,
+    /// Whether calls that delete count, too.
+    pub deletions: bool,
     /// The how-manieth of them, from 1.
     pub nth: u32,
     pub side: Side,
@@ -42,10 +44,18 @@ pub struct Plan {
     pub seed: u64,
 }
 
+impl Plan {
+    /// Before the first write of all, with a seed from `random`.
+    pub fn drawn(random: &mut StdRng) -> Self {
+        Plan { only: None, deletions: false, nth: 1, side: Side::Before, armed: true, seed: random.random() }
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { only, nth, side, .. } = self;
-        write!(f, "{side:?} write {nth} of {}", only.as_deref().unwrap_or("all"))
+        let Plan { only, nth, side, deletions, .. } = self;
+        let call = if *deletions { "call" } else { "write" };
+        write!(f, "{side:?} {call} {nth} of {}", only.as_deref().unwrap_or("all"))
     }
 }
 
@@ -60,11 +70,14 @@ pub struct Failpoint {
 
 /// What a call writes to, as [`Plan::only`] names it.
 pub fn written(writes: &[Write]) -> BTreeSet<String> {
-    let name = |write: &Write| match (write.table.name, write.key.partition.first()) {
+    writes.iter().map(|write| name(write.table, &write.key)).collect()
+}
+
+fn name(table: &Table, key: &Key) -> String {
+    match (table.name, key.partition.first()) {
         ("positions", Some(Part::Text(sink))) => format!("positions/{sink}"),
         (table, _) => table.to_owned(),
-    };
-    writes.iter().map(name).collect()
+    }
 }
 
 impl Failpoint {
@@ -99,7 +112,11 @@ impl Failpoint {
             self.behind.write(applied).await?;
         }
         let written: Vec<_> = written.into_iter().collect();
-        crate::child::tell(&format!("died: {}: {some} of {rows} rows of {}", self.plan, written.join(" ")));
+        self.end(&format!("{some} of {rows} rows of {}", written.join(" "))).await
+    }
+
+    async fn end(&self, done: &str) -> Result<(), StoreError> {
+        crate::child::tell(&format!("died: {}: {done}", self.plan));
         process::kill_9(std::process::id());
         std::future::pending().await
     }
@@ -117,5 +134,21 @@ impl Intercept for Failpoint {
             return self.die(writes, written).await;
         }
         self.behind.write(writes).await
+    }
+
+    async fn intercept_delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
+        let name = name(table, key);
+        if !self.plan.deletions || !self.is_chosen(&BTreeSet::from([name.clone()])) {
+            return self.behind.delete(table, key, version).await;
+        }
+        let is_deleted = match self.plan.side {
+            Side::Before => false,
+            Side::During => StdRng::seed_from_u64(self.plan.seed).random_bool(0.5),
+            Side::After => true,
+        };
+        if is_deleted {
+            self.behind.delete(table, key, version).await?;
+        }
+        self.end(&format!("{} row of {name} deleted", u8::from(is_deleted))).await
     }
 }

@@ -1,12 +1,16 @@
 //! Processors are killed at the boundaries between their writes, one after the other, each going on where the one before
 //! died. In the end the store equals the topics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use agentworks_processors::lane;
+use agentworks_schemas::{Topic, TopicPartition};
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::failpoint::{Plan, Side};
 use crate::member::{Member, Order, Pace};
@@ -63,7 +67,7 @@ async fn kill(mut world: World, kinds: usize, any: &[u32]) {
     // As they open their partitions, the first thing that is written.
     for nth in 1..=4 {
         let side = *Side::ALL.choose(&mut random).unwrap();
-        assert!(dies(&world, Plan { only: None, nth, side, armed: true, seed: random.random() }).await);
+        assert!(dies(&world, Plan { nth, side, ..Plan::drawn(&mut random) }).await);
     }
     // One that is killed anywhere, once it has written to everything there is.
     let member = Member::start(&static_order(&world));
@@ -95,20 +99,25 @@ async fn kill(mut world: World, kinds: usize, any: &[u32]) {
 fn plans(written: &BTreeSet<String>, kinds: usize, any: &[u32], random: &mut StdRng) -> Vec<Plan> {
     // Which making of the topics it is, is written once.
     let often = written.iter().filter(|name| *name != "epochs");
-    let all: Vec<_> = often.flat_map(|name| Side::ALL.map(|side| (name.clone(), side))).collect();
+    let all = often.flat_map(|name| Side::ALL.map(|side| (name.clone(), side)));
+    // Those that have written a position, and committed nothing, are always among them.
+    let is_before_commit = |(name, side): &(String, Side)| name.starts_with("positions/") && *side == Side::After;
+    let (mut chosen, others): (Vec<_>, Vec<_>) = all.partition(is_before_commit);
+    chosen.extend(others.sample(random, kinds.saturating_sub(chosen.len())).cloned());
+    chosen.shuffle(random);
     let mut plans = Vec::new();
-    for (only, side) in all.sample(random, kinds.min(all.len())).cloned().collect::<Vec<_>>() {
+    for (only, side) in chosen {
         // Some are written to once in a while, others all the time.
         let nth = match &*only {
             name if name.contains("blocks") || name.contains("parts") => random.random_range(1..=4),
             name if name.contains("positions") => random.random_range(1..=2),
             _ => 1,
         };
-        plans.push(Plan { only: Some(only), nth, side, armed: true, seed: random.random() });
+        plans.push(Plan { only: Some(only), nth, side, ..Plan::drawn(random) });
     }
     for nth in any {
         let sides = if is_chaos() { &Side::ALL[..] } else { &Side::ALL[*nth as usize % 3..][..1] };
-        let plan = |side| Plan { only: None, nth: *nth, side, armed: true, seed: random.random() };
+        let plan = |side| Plan { nth: *nth, side, ..Plan::drawn(random) };
         plans.extend(sides.iter().copied().map(plan));
     }
     plans
@@ -128,7 +137,7 @@ async fn whoever_is_killed_while_giving_up_its_partitions_loses_and_doubles_noth
     for round in 0..rounds {
         world.log.load(6, 2_000).await;
         let side = Side::ALL[round % 3];
-        let plan = Plan { only: None, nth: random.random_range(1..=8), side, armed: false, seed: random.random() };
+        let plan = Plan { nth: random.random_range(1..=8), side, armed: false, ..Plan::drawn(&mut random) };
         let mut one = Member::start(&Order { plan: Some(plan.clone()), ..world.order(Pace::Lazy) });
         // It holds all of it in memory, and has written none.
         one.arm().await;
@@ -147,6 +156,62 @@ async fn whoever_is_killed_while_giving_up_its_partitions_loses_and_doubles_noth
         }
     }
     println!("revocation: {:?}", world.settle().await);
+}
+
+/// What the group has committed is for whoever watches its lag: between the last position and the commit is nothing that
+/// could be lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_killed_after_its_last_position_and_before_the_commit_loses_and_doubles_nothing() {
+    let _alone = alone().await;
+    let seed = seed("before the commit");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = World::new(2, seed).await;
+    // Who dies is missed soon.
+    for (name, value) in [("session.timeout.ms", "2000"), ("heartbeat.interval.ms", "300")] {
+        world.log.settings.extra.push((name.into(), value.into()));
+    }
+    for _ in 0..if is_chaos() { 8 } else { 2 } {
+        world.log.load(4, 800).await;
+        let ends = world.ends().await;
+        let mut moves = Vec::new();
+        for (partition, end) in &ends {
+            let held = lane::load(&*world.store, "runs", *partition).await.unwrap();
+            moves.extend((held.map_or(0, |held| held.high) < *end).then_some((*partition, *end)));
+        }
+        // Of each lane that moves, the position of runs is written once, and after those of the others.
+        let (only, nth) = (Some("positions/runs".into()), u32::try_from(moves.len()).unwrap());
+        let plan = Plan { only, nth, side: Side::After, armed: false, ..Plan::drawn(&mut random) };
+        let mut member = Member::start(&Order { plan: Some(plan.clone()), ..world.order(Pace::Lazy) });
+        member.arm().await;
+        member.leave().await;
+        let told = member.ended(DIES).await.unwrap_or_else(|| panic!("it lives beyond: {plan}"));
+        println!("  {}", told.unwrap_or_else(|| panic!("it ended without coming to: {plan}")));
+        world.held(&ends).await;
+        let committed = committed(&world).await;
+        let is_behind = |(partition, end): &(TopicPartition, i64)| committed.get(partition) < Some(end);
+        assert!(moves.iter().all(is_behind), "{committed:?} of {moves:?}");
+    }
+    println!("before the commit: {:?}", world.settle().await);
+}
+
+/// What the group of the processors has committed.
+async fn committed(world: &World) -> BTreeMap<TopicPartition, i64> {
+    let (settings, group, partitions) = (world.log.settings.clone(), world.log.group(), world.log.partitions);
+    let ask = move || {
+        let consumer: BaseConsumer = settings.group_consumer(&group, None).create().unwrap();
+        let mut committed = BTreeMap::new();
+        for topic in Topic::ALL {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_range(&settings.topics.name(topic), 0, partitions - 1);
+            for element in consumer.committed_offsets(list, PATIENCE).unwrap().elements() {
+                if let Offset::Offset(offset) = element.offset() {
+                    committed.insert(TopicPartition::new(topic, element.partition()), offset);
+                }
+            }
+        }
+        committed
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
 /// Starts a processor with a plan, and waits until it has died of it; or kills it, if it doesn't come to that.

@@ -5,6 +5,8 @@
 //! - [`child`] is a process of its own; [`member`] a processor as one; [`remote`] gives all of them one store, [`failpoint`] kills them at a write.
 //! - [`failpoints`] kills at every boundary between two writes; [`storm`] kills, stops and adds at random; in [`outage`] it
 //!   is Kafka that stands still.
+//! - [`adopting`]: topics that were made again or have lost records are adopted, whoever is killed at that.
+//! - [`erasing`]: what was erased is gone, and hidden before that, whoever is killed at a write or a deletion.
 //! - [`archive`]: the same of the archive, whose files and positions lie among objects.
 //! - [`gapfree`]: what clients are shown equals what the topics held, whatever becomes of them and of gateways.
 //! - [`search`]: the same of the search index, whose writes go to an object store.
@@ -17,10 +19,12 @@
 #![allow(clippy::unwrap_used, reason = "what can't be done here is a failed test")]
 #![allow(unreachable_pub, reason = "the modules are the binary's own")]
 
+mod adopting;
 mod archive;
 mod broken;
 mod checker;
 mod child;
+mod erasing;
 mod failpoint;
 mod failpoints;
 mod gapfree;

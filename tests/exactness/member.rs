@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agentworks_kafka::{Batch, KafkaSettings};
 use agentworks_processors::blocks::Sharing;
+use agentworks_processors::erasure::Erasures;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::lane::Held;
 use agentworks_processors::runs::{RunsConfig, RunsSink};
@@ -232,7 +233,7 @@ pub fn commands() -> mpsc::UnboundedReceiver<String> {
     commands
 }
 
-/// All sinks, over one store.
+/// All sinks, over one store. Must be called within a Tokio runtime.
 pub fn sinks(store: &Arc<dyn Store>, pace: Pace) -> Vec<Box<dyn Sink>> {
     let (block_age, block_bytes) = match pace {
         Pace::Eager => (Duration::from_millis(20), 4 << 10),
@@ -244,10 +245,12 @@ pub fn sinks(store: &Arc<dyn Store>, pace: Pace) -> Vec<Box<dyn Sink>> {
     let hot = HotConfig { block_age, block_bytes, partition_bytes, ..HotConfig::default() };
     let warm = WarmConfig { block_age: 2 * block_age, block_bytes, partition_bytes, ..WarmConfig::default() };
     let runs = RunsConfig { max_age: block_age, max_age_of_status: block_age, ..RunsConfig::default() };
-    let sharing = Sharing::default();
+    let (sharing, erasures) = (Sharing::default(), Erasures::follow(store.clone()));
+    let hot = HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap().erasures(erasures.clone());
+    let warm = WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap();
     vec![
-        Box::new(HotSink::new(store.clone(), hot, &mut Registry::default()).unwrap().sharing(&sharing)),
-        Box::new(WarmSink::new(store.clone(), warm, &mut Registry::default()).unwrap().sharing(&sharing)),
-        Box::new(RunsSink::new(store.clone(), runs)),
+        Box::new(hot.sharing(&sharing)),
+        Box::new(warm.sharing(&sharing)),
+        Box::new(RunsSink::new(store.clone(), runs).erasures(erasures)),
     ]
 }

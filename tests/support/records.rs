@@ -92,6 +92,20 @@ pub async fn delete_topic(bootstrap: &str, name: &str) {
     results[0].as_ref().expect("the topic is deleted");
 }
 
+/// Deletes one of the topics and makes it again.
+pub async fn make_again(settings: &KafkaSettings, topic: Topic, partitions: i32) {
+    let name = settings.topics.name(topic);
+    delete_topic(&settings.brokers, &name).await;
+    // While it is still being deleted it counts as being there.
+    eventually(PATIENCE, async || {
+        topics::create_topics(settings, partitions, 1).await.ok()?;
+        let infos = topics::describe_topics(settings).await.ok()?;
+        let is_empty = infos.iter().any(|info| info.name == name && info.offsets == 0);
+        (infos.len() == Topic::ALL.len() + 1 && is_empty).then_some(())
+    })
+    .await;
+}
+
 /// A producer with these settings of librdkafka.
 pub fn producer(bootstrap: &str, settings: &[(&str, &str)]) -> FutureProducer {
     client(bootstrap, &[&[("linger.ms", "2")], settings].concat()).create().expect("a producer")

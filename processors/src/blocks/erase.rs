@@ -17,8 +17,8 @@ const DELETES: usize = 16;
 pub(crate) struct Cleared {
     /// How many rows were deleted.
     pub(crate) rows: u64,
-    /// Where a block holds later entries of its owner too, it stays: when the last of these expires, in milliseconds since
-    /// the Unix epoch.
+    /// Where a block holds later entries of its owner too, it stays, as does what later entries may rely on: when the last
+    /// of these expires, in milliseconds since the Unix epoch.
     pub(crate) until: Option<i64>,
 }
 

@@ -276,7 +276,10 @@ impl Eraser {
         let now = Timestamp::now();
         let (gone_by, note) = match until {
             None => (now, "deleted; the store drops it from its files as it compacts them"),
-            Some(until) => (Timestamp(until), "deleted, but for blocks with later entries: they expire"),
+            Some(until) => (
+                Timestamp(until),
+                "deleted, but for what later entries are found by, and blocks that have such: they expire",
+            ),
         };
         info!(erasure = erasure.id, tier = %state.tier, rows, "cleared");
         (state.gone_by, state.cleared, state.rows, state.note) = (Some(gone_by), Some(now), rows, note.to_owned());

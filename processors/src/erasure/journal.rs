@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The journal of erasures and what has become of them: `scope` is [`JOURNAL`] or [`RECEIPTS`], `name` a place in the
-/// journal, or of receipts an erasure's id with the tier behind it. The versions count the states of a receipt.
+/// journal, or of receipts an erasure's id with the tier behind it. The versions count the states of a receipt. While runs
+/// are deleted, there are rows of [`begun`](super::begun) too.
 pub const ERASURES: Table = Table {
     name: "erasures",
     partition: &[Column::text("scope")],

@@ -103,8 +103,8 @@ pub struct TierState {
     /// When the tier was cleared; absent where data goes by its expiry alone, or has yet to be cleared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cleared: Option<Timestamp>,
-    /// How many rows that took, where that is known. In the archive's and the index's receipts of before it is how many
-    /// objects were replaced.
+    /// How many rows that took, where that is known; what a process had deleted that was killed before it was done isn't
+    /// counted. In the archive's and the index's receipts of before it is how many objects were replaced.
     #[serde(default)]
     pub rows: u64,
     /// The archive's files and the index's splits that were replaced; absent in other tiers, while the tier isn't cleared,

@@ -1,11 +1,14 @@
 //! Deleting what was erased.
+//!
+//! In an order in which it can be broken off anywhere: what leads to something goes after it. A run's marks are found by
+//! its name, its listings by its parts, and so parts go after these. But the names are found in the listings: of a
+//! workspace they are [written down](crate::erasure::begun) first.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use agentworks_schemas::Position;
-use agentworks_store::{Key, Part, Row, Scan, Store, Table};
+use agentworks_store::{Key, Part, Row, Scan, Store, StoreError, Table};
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -13,13 +16,16 @@ use super::marks::Mark;
 use super::part::RunPart;
 use super::read::counted;
 use super::tables::{self, ShareKey};
-use crate::erasure::{Erasure, Target};
+use crate::erasure::{Erasure, Target, begun};
 use crate::sink::SinkError;
 
 /// How many runs are deleted at a time.
 const RUNS: usize = 8;
 /// How many rows of a run are deleted at a time.
 const ROWS: usize = 16;
+
+/// A row to be deleted.
+type Doomed = (&'static Table, Key);
 
 impl RunPart {
     /// Where the run's first record lies.
@@ -34,23 +40,26 @@ pub(crate) async fn erase(store: &Arc<dyn Store>, erasure: &Erasure) -> Result<u
     match &erasure.target {
         Target::Run(run) => erase_run(store, erasure, run.clone()).await,
         Target::Workspace => {
-            let runs = of_workspace(&**store, &erasure.workspace).await?;
+            let listed = of_workspace(&**store, &erasure.workspace).await?;
+            let runs = begun::begin(&**store, erasure, listed).await?;
             let deletions = runs.into_iter().map(|run| erase_run(store, erasure, run).boxed());
             let rows = stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(RUNS);
-            rows.try_fold(0, |sum, rows| async move { Ok(sum + rows) }).await
+            let rows = rows.try_fold(0, |sum, rows| async move { Ok(sum + rows) }).await?;
+            begun::end(&**store, erasure).await?;
+            Ok(rows)
         }
     }
 }
 
 /// All runs of a workspace.
-pub(crate) async fn of_workspace(store: &dyn Store, workspace: &str) -> Result<Vec<String>, SinkError> {
+pub(crate) async fn of_workspace(store: &dyn Store, workspace: &str) -> Result<BTreeSet<String>, SinkError> {
     let mut runs = BTreeSet::new();
     for day in store.scan(Scan::partition(&tables::DAYS, vec![workspace.into()])).await? {
         let Some(Part::Int(day)) = day.clustering.first() else { continue };
         let partition = vec![workspace.into(), Part::Int(-day)];
         runs.extend(store.scan(Scan::partition(&tables::BY_DAY, partition)).await?.iter().filter_map(run_of));
     }
-    Ok(runs.into_iter().collect())
+    Ok(runs)
 }
 
 fn run_of(row: &Row) -> Option<String> {
@@ -61,39 +70,45 @@ fn run_of(row: &Row) -> Option<String> {
 }
 
 async fn erase_run(store: &Arc<dyn Store>, erasure: &Erasure, run: String) -> Result<u64, SinkError> {
-    let mut rows = 0;
     let workspace = erasure.workspace.as_str();
-    for (origin, part) in counted(&**store, workspace, &run).await? {
-        let share = ShareKey::of(origin, &part);
-        // One that the sink has begun anew since holds nothing of what was erased.
-        if !erasure.covers(part.begins_at()) {
-            continue;
-        }
-        // The part is last: it is by the part that the rest is found, should this be broken off.
-        let marks = Scan {
-            from: Bound::Included(tables::mark_bound(share, None)),
-            to: Bound::Included(tables::mark_bound(share, None)),
-            ..Scan::partition(&tables::MARKS, vec![workspace.into(), run.as_str().into()])
-        };
-        let mut deletions: Vec<(&'static Table, Key)> = Vec::new();
-        for row in store.scan(marks).await? {
-            let offset = Mark::from_row(&run, &row)?.offset;
-            if erasure.covers(Position { offset, ..part.begins_at() }) {
-                let partition = vec![workspace.into(), run.as_str().into()];
-                deletions.push((&tables::MARKS, Key { partition, clustering: row.clustering }));
-            }
-        }
-        let listings = tables::write_listing(workspace, &run, &part);
-        // The first says that the workspace had runs on that day: others may have begun then too.
-        deletions.extend(listings.into_iter().skip(1).map(|write| (write.table, write.key)));
-        rows += deletions.len() as u64 + 1;
-        let mut deleting = Vec::new();
-        for (table, key) in deletions {
-            deleting.push(async move { store.delete(table, &key, 0).await });
-        }
-        stream::iter(deleting).buffer_unordered(ROWS).try_collect::<()>().await?;
-        let key = tables::part_key(workspace, &run, share);
+    // Of a part, too, that the sink has begun anew since: marks of the one before lie among its own.
+    let mut rows = delete(store, marks(store, erasure, &run).await?).await?;
+    let parts = counted(&**store, workspace, &run).await?;
+    let (gone, stays): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, part)| erasure.covers(part.begins_at()));
+    // The first says that the workspace had runs on that day: others may have begun then too.
+    let listings = |part: &RunPart| tables::write_listing(workspace, &run, part).into_iter().skip(1);
+    let of_others: Vec<Key> = stays.iter().flat_map(|(_, part)| listings(part)).map(|write| write.key).collect();
+    for (origin, part) in gone {
+        let listed = listings(&part).filter(|write| !of_others.contains(&write.key));
+        rows += delete(store, listed.map(|write| (write.table, write.key)).collect()).await?;
+        let key = tables::part_key(workspace, &run, ShareKey::of(origin, &part));
         store.delete(&tables::PARTS, &key, tables::part_version(&part)).await?;
+        rows += 1;
     }
     Ok(rows)
+}
+
+/// The marks of a run that stand at erased entries.
+async fn marks(store: &Arc<dyn Store>, erasure: &Erasure, run: &str) -> Result<Vec<Doomed>, SinkError> {
+    let partition = vec![erasure.workspace.as_str().into(), run.into()];
+    let mut marks = Vec::new();
+    for row in store.scan(Scan::partition(&tables::MARKS, partition.clone())).await? {
+        let Some((at, epoch)) = tables::share_of(&row) else { continue };
+        let offset = Mark::from_row(run, &row)?.offset;
+        if erasure.covers(Position { partition: at, epoch, offset }) {
+            marks.push((&tables::MARKS, Key { partition: partition.clone(), clustering: row.clustering }));
+        }
+    }
+    Ok(marks)
+}
+
+/// Deletes rows that have no versions. Returns how many that were.
+async fn delete(store: &Arc<dyn Store>, rows: Vec<Doomed>) -> Result<u64, StoreError> {
+    let count = rows.len() as u64;
+    let mut deleting = Vec::new();
+    for (table, key) in rows {
+        deleting.push(async move { store.delete(table, &key, 0).await });
+    }
+    stream::iter(deleting).buffer_unordered(ROWS).try_collect::<()>().await?;
+    Ok(count)
 }

@@ -3,7 +3,7 @@
 //! Listing rows and marks are written before the part that they belong to: the part's `applied` says that they are there. A
 //! crash in between leaves a row that is written again, equal, when the part is made again.
 
-use agentworks_schemas::TopicPartition;
+use agentworks_schemas::{Topic, TopicPartition};
 use agentworks_store::{Column, Key, Part, Row, Table, Write};
 use bytes::Bytes;
 
@@ -132,6 +132,13 @@ pub(super) fn origin_of(row: &Row) -> Origin {
         Some(Part::Text(topic)) if topic.ends_with(RESTORED) => Origin::Restored,
         _ => Origin::Sink,
     }
+}
+
+/// Of which partition and epoch a mark is, or a part.
+pub(super) fn share_of(row: &Row) -> Option<(TopicPartition, u32)> {
+    let [Part::Text(topic), Part::Int(epoch), Part::Int(partition), ..] = &row.clustering[..] else { return None };
+    let topic = Topic::named(topic.strip_suffix(RESTORED).unwrap_or(topic))?;
+    Some((TopicPartition::new(topic, i32::try_from(*partition).ok()?), u32::try_from(*epoch).ok()?))
 }
 
 /// Reads a part back.

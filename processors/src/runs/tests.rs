@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod erased;
 mod stored;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use agentworks_store::{EmbeddedStore, Store};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::tables::Origin;
+use super::tables::{self, Origin};
 use super::{Inference, RunListing, RunReader, RunsConfig, RunsSink, SILENCE, fold_parts};
 use crate::sink::faulty::FaultyStore;
 use crate::sink::{Flush, Sink};
@@ -324,8 +325,8 @@ proptest! {
         let batch = batch(EVENTS, &events, 0, 1);
         let mut part = super::RunPart::first(EVENTS, 0, &batch.records()[0]);
         part.cost = Some(cents.iter().map(|cent| f64::from(*cent) / 1e7).sum());
-        let row = super::tables::write_part("w", "run-0", Origin::Sink, &part).unwrap();
-        prop_assert_eq!(super::tables::read_part("run-0", &row.payload).unwrap(), part);
+        let row = tables::write_part("w", "run-0", Origin::Sink, &part).unwrap();
+        prop_assert_eq!(tables::read_part("run-0", &row.payload).unwrap(), part);
     }
 }
 

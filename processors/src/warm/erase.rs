@@ -13,18 +13,19 @@ use super::WARM;
 use super::index::CardRun;
 use crate::blocks::{BlockReader, Cleared};
 use crate::erasure::{Erasure, Target};
+use crate::lane;
 use crate::runs::{self, RunPart};
 use crate::sink::SinkError;
 
 /// How many runs are cleared at a time.
 const RUNS: usize = 8;
 
-/// Deletes the blocks of the erased runs, and the rows by which their cards find them. It needs what the runs sink knows of
-/// them: clear that one after this.
+/// Deletes the blocks of the erased runs, and the rows by which their cards find them, but for those of the last bucket,
+/// which expire. It needs what the runs sink knows of them: clear that one after this.
 pub(crate) async fn erase(store: &Arc<dyn Store>, erasure: &Erasure) -> Result<Cleared, SinkError> {
     let runs = match &erasure.target {
         Target::Run(run) => vec![run.clone()],
-        Target::Workspace => runs::of_workspace(&**store, &erasure.workspace).await?,
+        Target::Workspace => runs::of_workspace(&**store, &erasure.workspace).await?.into_iter().collect(),
     };
     let blocks = BlockReader::new(store.clone(), &WARM, Counter::default());
     let clearing = runs.into_iter().map(|run| erase_run(&blocks, store, erasure, run).boxed());
@@ -49,12 +50,20 @@ async fn erase_run(
         let (of_lane, spans) = blocks.erase(erasure, &run, partition).await?;
         cleared.add(of_lane);
         let Some((epoch, to)) = erasure.upto.get(partition) else { continue };
-        // The last of them may hold later entries.
-        for span in spans.iter().filter(|span| span.offsets.end < to) {
+        // The last of them may get later entries, and then the sink relies on the row that it has written.
+        let last = spans.last().filter(|span| span.offsets.end >= to).map(|span| span.bucket);
+        let buckets: BTreeSet<i64> = spans.iter().map(|span| span.bucket).collect();
+        for bucket in buckets {
             for card in &cards {
                 let (workspace, card, run) = (erasure.workspace.clone(), (*card).to_owned(), run.clone());
-                let row = CardRun { workspace, card, bucket: span.bucket, partition, epoch, run };
-                row.delete(&**store).await?;
+                let row = CardRun { workspace, card, bucket, partition, epoch, run };
+                if Some(bucket) != last {
+                    row.delete(&**store).await?;
+                } else if row.is_there(&**store).await? {
+                    let held = lane::load(&**store, WARM.name, partition).await?;
+                    let until = held.and_then(|held| held.expires_last(bucket, &erasure.workspace));
+                    cleared.add(Cleared { rows: 0, until });
+                }
             }
         }
     }

@@ -90,6 +90,11 @@ impl CardRun {
         Write { table: &CARD_RUNS, key: self.key(), version: 0, expires, stats: Bytes::new(), payload: Bytes::new() }
     }
 
+    /// Whether the row is in the store.
+    pub(super) async fn is_there(&self, store: &dyn Store) -> Result<bool, StoreError> {
+        Ok(store.get(&CARD_RUNS, &self.key()).await?.is_some())
+    }
+
     /// Deletes the row.
     pub(super) async fn delete(&self, store: &dyn Store) -> Result<(), StoreError> {
         store.delete(&CARD_RUNS, &self.key(), 0).await

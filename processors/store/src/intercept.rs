@@ -1,5 +1,5 @@
-//! A store in front of another one that sees to what is written and hands on all else: for tests that fail writes, record
-//! them, or die in the middle of one.
+//! A store in front of another one that sees to what is written and deleted and hands on all else: for tests that fail
+//! writes, record them, or die in the middle of one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +21,14 @@ pub trait Intercept: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Whatever is to become of them.
     async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError>;
+
+    /// Deletes a row, or not. Handed on unless somebody sees to it.
+    ///
+    /// # Errors
+    /// Whatever is to become of it.
+    async fn intercept_delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
+        self.behind().delete(table, key, version).await
+    }
 }
 
 #[async_trait]
@@ -38,6 +46,6 @@ impl<T: Intercept> Store for T {
     }
 
     async fn delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
-        self.behind().delete(table, key, version).await
+        self.intercept_delete(table, key, version).await
     }
 }

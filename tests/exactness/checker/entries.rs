@@ -1,9 +1,11 @@
 //! Entries: of every card all, and of some runs.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use agentworks_load::hash;
 use agentworks_processors::reader::{LogReader, ReadFilter, ReadItem, Scope, StoredEntry};
+use agentworks_schemas::TopicPartition;
 use agentworks_schemas::codec::encode_entry_body;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
@@ -11,6 +13,9 @@ use rand::{RngExt, SeedableRng};
 
 use super::{Checker, Faults};
 use crate::truth::Told;
+
+/// Offsets of a partition that are held nowhere any more.
+pub type Gap = (TopicPartition, Range<i64>);
 
 /// So many runs are read.
 const RUNS: usize = 25;
@@ -29,6 +34,15 @@ impl Checker {
             let scope = self.scope_of_run(workspace, run);
             self.compare(&scope, &format!("run {workspace}/{run}"), &expected.entries, faults).await;
         }
+    }
+
+    /// Compares what each tier has of some scopes with what it is to have.
+    pub async fn check_scopes(&self, scopes: &[(Scope, Vec<Told>)]) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        for (scope, expected) in scopes {
+            self.compare(scope, &format!("{scope:?}"), expected, &mut faults).await;
+        }
+        if faults.0.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     /// What each tier has of a scope.
@@ -86,17 +100,26 @@ impl Checker {
 
 /// All entries of a scope, in the order of the stream.
 pub async fn read(reader: &LogReader, scope: &Scope) -> Result<Vec<Told>, String> {
+    let (found, gaps) = read_with_gaps(reader, scope).await?;
+    match gaps.first() {
+        Some((partition, offsets)) => Err(format!("a gap in {partition}: {offsets:?}")),
+        None => Ok(found),
+    }
+}
+
+/// The same, and what is held nowhere any more.
+pub async fn read_with_gaps(reader: &LogReader, scope: &Scope) -> Result<(Vec<Told>, Vec<Gap>), String> {
     let start = reader.start(scope).await.map_err(|error| error.to_string())?;
     let end = reader.end(scope).await.map_err(|error| error.to_string())?;
     let mut stream = reader.read(scope.clone(), ReadFilter::default(), start, end);
-    let mut found = Vec::new();
+    let (mut found, mut gaps) = (Vec::new(), Vec::new());
     while let Some(item) = stream.recv().await {
         match item.map_err(|error| error.to_string())? {
             ReadItem::Entry { entry, .. } => found.push(told(&entry)),
-            ReadItem::Gap { partition, from, to, .. } => return Err(format!("a gap in {partition}: {from}..{to}")),
+            ReadItem::Gap { partition, from, to, .. } => gaps.push((partition, from..to)),
         }
     }
-    Ok(found)
+    Ok((found, gaps))
 }
 
 /// What a stored entry tells.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_kafka::{SeekPool, create_topics};
+use agentworks_kafka::SeekPool;
 use agentworks_processors::epochs::adopt::{AdoptError, Adopter, Choices, TopicReport};
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::lane;
@@ -18,21 +18,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{LANE, Log, PARTITIONS, PATIENCE, reads};
 use crate::support::eventually;
-use crate::support::records::{admin, delete_topic, produce};
+use crate::support::records::{admin, make_again, produce};
 
 const ALL: usize = 2 * PARTITIONS as usize;
-
-/// Deletes the topic of [`LANE`] and makes it again.
-async fn make_again(log: &Log) {
-    delete_topic(&log.settings.brokers, &log.settings.topics.name(LANE.topic)).await;
-    // While it is still being deleted it counts as being there.
-    eventually(PATIENCE, async || {
-        create_topics(&log.settings, PARTITIONS, 1).await.ok()?;
-        let topics = agentworks_kafka::describe_topics(&log.settings).await.ok()?;
-        (topics.len() == 4 && topics[0].offsets == 0).then_some(())
-    })
-    .await;
-}
 
 fn stopped(runtime: &RuntimeHandle) -> Vec<(TopicPartition, String)> {
     let lanes = runtime.status().lanes.into_iter();
@@ -62,7 +50,7 @@ async fn a_topic_made_again_stops_until_it_is_adopted_and_nobody_restarts() {
     let refused = adopt(Choices::default()).await.unwrap_err();
     assert!(matches!(&refused, AdoptError::Refused(reason) if reason.contains("nothing to adopt")), "{refused}");
 
-    make_again(&log).await;
+    make_again(&log.settings, LANE.topic, PARTITIONS).await;
     // More than there was: no offset shows it.
     let line = |n: usize| {
         let json =

@@ -1,17 +1,27 @@
 //! Making the tables.
 
+mod proxy;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use agentworks_processors::TABLES;
 use agentworks_store_cql::migrate::plan;
 use agentworks_store_cql::{CqlConfig, CqlStore, migrate};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, IteratorRandom};
 use scylla::client::session_builder::SessionBuilder;
+use serde_json::Value;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use crate::support::cassandra::cassandra;
 use crate::support::{Scratch, agentworks, eventually};
+use proxy::{Hold, Proxy, Side};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -30,6 +40,7 @@ async fn migrating_again_and_at_once_does_no_harm() {
     assert!(again.applied.is_empty(), "{again:?}");
     assert!(!again.present.is_empty());
     assert!(plan(&config).await.unwrap().pending.is_empty());
+    assert_eq!(schema(&config).await, undisturbed().await.schema);
 }
 
 /// Runs `agentworks migrate`; gives whether it succeeded, and what it said.
@@ -95,38 +106,112 @@ async fn the_command_reads_the_configuration() {
     assert!(!done && said.contains("an embedded store needs no migrations"), "{said}");
 }
 
-/// Kills the command after each few tables; the next one goes on, and the last one comes to what one alone would.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_migration_that_is_killed_is_finished_by_the_next() {
-    let config = cassandra().await.config();
+/// What a migration does that nobody disturbs, and what it comes to.
+struct Undisturbed {
+    /// The statements, as the proxy sees them.
+    statements: Vec<String>,
+    schema: BTreeSet<String>,
+}
+
+async fn undisturbed() -> &'static Undisturbed {
+    static UNDISTURBED: OnceCell<Undisturbed> = OnceCell::const_new();
+    UNDISTURBED
+        .get_or_init(|| async {
+            let config = cassandra().await.config();
+            let proxy = Proxy::start(cassandra().await.address(), &config.keyspace, None).await;
+            assert!(command(&config, proxy.address()).status().await.unwrap().success());
+            let (statements, schema) = (proxy.seen(), schema(&config).await);
+            // The keyspace, the tables, one for the journal, and what is noted there.
+            let migrations = statements.iter().filter(|statement| is_note(statement)).count();
+            assert_eq!(statements.len(), 1 + TABLES.len() + 1 + migrations, "{statements:#?}");
+            assert!(migrations > 1 && statements.last().is_some_and(|last| is_note(last)), "{statements:#?}");
+            Undisturbed { statements, schema }
+        })
+        .await
+}
+
+fn is_note(statement: &str) -> bool {
+    statement.starts_with("note ")
+}
+
+/// `agentworks migrate`, by way of an address.
+fn command(config: &CqlConfig, by: SocketAddr) -> Command {
+    let mut command = Command::new(agentworks());
+    command.args(["migrate", "--store", &format!("cql://cassandra@{by}/{}", config.keyspace)]);
+    command.env("AGENTWORKS_STORE_PASSWORD", "cassandra").env("RUST_LOG", "off");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// What the database says of a keyspace: everything but what it is called and what its tables' ids are; and what is noted.
+async fn schema(config: &CqlConfig) -> BTreeSet<String> {
     let session = SessionBuilder::new().known_nodes(&config.contact_points).user("cassandra", "cassandra");
     let session = session.build().await.unwrap();
-    let count = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
-    let tables = async || {
-        let rows = session.query_unpaged(count, (&config.keyspace,)).await.unwrap().into_rows_result().unwrap();
-        rows.rows_num()
+    let rows = async |of: &str, query: String| {
+        let rows = session.query_unpaged(query, ()).await.unwrap().into_rows_result().unwrap();
+        let rows: Vec<_> = rows.rows::<(String,)>().unwrap().map(|row| row.unwrap().0).collect();
+        rows.into_iter()
+            .map(move |json| {
+                let mut row: serde_json::Map<String, Value> = serde_json::from_str(&json).unwrap();
+                row.retain(|name, _| !matches!(name.as_str(), "keyspace_name" | "id"));
+                format!("{of}: {}", Value::from(row))
+            })
+            .collect::<Vec<_>>()
     };
-    let address = format!("cql://cassandra@{}/{}", config.contact_points[0], config.keyspace);
-    let command = || {
-        let mut command = Command::new(agentworks());
-        command.args(["migrate", "--store", &address]).env("AGENTWORKS_STORE_PASSWORD", "cassandra");
-        command.env("RUST_LOG", "off").stdin(Stdio::null()).kill_on_drop(true);
-        command
+    let keyspace = &config.keyspace;
+    let mut schema = BTreeSet::new();
+    for of in ["keyspaces", "tables", "columns", "indexes", "types", "views"] {
+        let query = format!("SELECT JSON * FROM system_schema.{of} WHERE keyspace_name = '{keyspace}'");
+        schema.extend(rows(of, query).await);
+    }
+    schema.extend(rows("noted", format!("SELECT JSON * FROM {keyspace}.schema_migrations")).await);
+    schema
+}
+
+/// Whether there is time for the long versions of the tests.
+fn is_chaos() -> bool {
+    std::env::var_os("AGENTWORKS_CHAOS").is_some()
+}
+
+fn random(test: &str) -> StdRng {
+    let seed = std::env::var("AGENTWORKS_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("{test}: AGENTWORKS_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// All places where a migration can be killed, in the order in which it comes to them. A note is one row, and comes once.
+fn holds(statements: &[String]) -> Vec<Hold> {
+    let sides = |statement: &String| match is_note(statement) {
+        true => &[Side::Before, Side::After][..],
+        false => &[Side::Before, Side::During, Side::After],
     };
-    let mut killed = Vec::new();
-    for least in [1, 4, 9, 14] {
-        let mut child = command().spawn().unwrap();
-        let died = timeout(PATIENCE, async {
-            while child.try_wait().unwrap().is_none() {
-                if tables().await >= least {
-                    child.kill().await.unwrap();
-                    return true;
-                }
-            }
-            false
-        });
-        assert_eq!(died.await, Ok(true), "it ended before it had made {least} tables");
-        killed.push(tables().await);
+    let of = |statement: &String| {
+        let statement = statement.clone();
+        sides(&statement).iter().map(move |side| Hold { statement: statement.clone(), side: *side }).collect::<Vec<_>>()
+    };
+    statements.iter().flat_map(of).collect()
+}
+
+/// Kills the command between two statements; the next one goes on and is killed at a later place, and the last one comes to
+/// what one alone would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_is_killed_between_two_statements_is_finished_by_the_next() {
+    let (mut random, undisturbed) = (random("killed migrations"), undisturbed().await);
+    let config = cassandra().await.config();
+    let places = holds(&undisturbed.statements);
+    let kills = if is_chaos() { places.len() } else { 6 };
+    let chosen: BTreeSet<_> = (0..places.len()).sample(&mut random, kills).into_iter().collect();
+    for place in chosen {
+        let hold = &places[place];
+        let proxy = Proxy::start(cassandra().await.address(), &config.keyspace, Some(hold.clone())).await;
+        let mut child = command(&config, proxy.address()).spawn().unwrap();
+        timeout(PATIENCE, proxy.held()).await.unwrap_or_else(|_| panic!("it doesn't come to: {hold}"));
+        child.kill().await.unwrap();
+        println!("  killed: {hold}");
+        if place + 1 == places.len() {
+            // All was done.
+            continue;
+        }
         // A table whose making was under way may be listed a moment before it can be asked.
         eventually(PATIENCE, async || {
             let unfinished = CqlStore::connect(&config).await.map_err(|error| error.to_string()).unwrap_err();
@@ -134,7 +219,36 @@ async fn a_migration_that_is_killed_is_finished_by_the_next() {
         })
         .await;
     }
-    assert!(command().status().await.unwrap().success());
-    assert_eq!(tables().await, TABLES.len() + 1, "killed with {killed:?}, and one notes what was applied");
+    assert!(command(&config, cassandra().await.address()).status().await.unwrap().success());
+    assert_eq!(schema(&config).await, undisturbed.schema);
     CqlStore::connect(&config).await.unwrap();
+}
+
+/// Two go on at once, and one of them is killed between two statements.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_two_that_migrate_at_once_is_killed_and_the_other_finishes() {
+    let (mut random, undisturbed) = (random("racing migrations"), undisturbed().await);
+    let places = holds(&undisturbed.statements);
+    for _ in 0..if is_chaos() { 12 } else { 1 } {
+        let config = cassandra().await.config();
+        let hold = places.choose(&mut random).unwrap();
+        let proxy = Proxy::start(cassandra().await.address(), &config.keyspace, Some(hold.clone())).await;
+        let mut one = command(&config, proxy.address()).spawn().unwrap();
+        let mut other = command(&config, cassandra().await.address()).spawn().unwrap();
+        let came = timeout(PATIENCE, async {
+            tokio::select! {
+                () = proxy.held() => None,
+                // The other may have been before it everywhere.
+                status = one.wait() => Some(status.unwrap()),
+            }
+        });
+        match came.await.unwrap_or_else(|_| panic!("it doesn't come to: {hold}")) {
+            None => one.kill().await.unwrap(),
+            Some(status) => assert!(status.success(), "{hold}"),
+        }
+        println!("  killed, or too late for that: {hold}");
+        assert!(other.wait().await.unwrap().success(), "{hold}");
+        assert_eq!(schema(&config).await, undisturbed.schema, "{hold}");
+        assert!(migrate(&config).await.unwrap().applied.is_empty());
+    }
 }

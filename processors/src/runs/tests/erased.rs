@@ -1,0 +1,115 @@
+//! Erasing runs, broken off anywhere.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use agentworks_schemas::Cursor;
+use agentworks_store::{Intercept, Key, Part, Scan, StoreError, Table, Write};
+use async_trait::async_trait;
+
+use super::*;
+use crate::erasure::{ERASURES, Erasure, Target};
+use crate::runs::{BY_CARD, BY_DAY, MARKS, PARTS, erase};
+
+/// A store that takes so many deletions, and then no more.
+#[derive(Debug)]
+struct Tired {
+    behind: Arc<dyn Store>,
+    deletions: AtomicI64,
+}
+
+#[async_trait]
+impl Intercept for Tired {
+    fn behind(&self) -> &Arc<dyn Store> {
+        &self.behind
+    }
+
+    async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.behind.write(writes).await
+    }
+
+    async fn intercept_delete(&self, table: &'static Table, key: &Key, version: i64) -> Result<(), StoreError> {
+        match self.deletions.fetch_sub(1, Ordering::SeqCst) > 0 {
+            true => self.behind.delete(table, key, version).await,
+            false => Err(StoreError::Unavailable("as told".into())),
+        }
+    }
+}
+
+fn erasure(target: Target, lines: i64, events: i64) -> Erasure {
+    let upto: Cursor = [(LOGS, 0, lines), (EVENTS, 0, events)].into_iter().collect();
+    Erasure::new("w", target, upto, "tests")
+}
+
+async fn count(store: &Arc<dyn Store>, table: &'static Table, partition: Vec<Part>) -> usize {
+    store.scan(Scan::partition(table, partition)).await.unwrap().len()
+}
+
+/// How many rows there are of a run, listings aside, and how many rows list runs.
+async fn rows(store: &Arc<dyn Store>, run: &str) -> (usize, usize) {
+    let of_run = || vec!["w".into(), run.into()];
+    let day = START.div_euclid(86_400_000);
+    (
+        count(store, &PARTS, of_run()).await + count(store, &MARKS, of_run()).await,
+        count(store, &BY_CARD, vec!["w".into(), "card".into()]).await
+            + count(store, &BY_DAY, vec!["w".into(), day.into()]).await,
+    )
+}
+
+fn lines(run: usize, count: usize) -> impl Iterator<Item = Said> {
+    (0..count).map(move |_| Said::Line(run, Level::Info))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn whoever_goes_on_with_an_erasure_leaves_nothing() {
+    // Marks, parts, and two listings of two partitions' parts.
+    let logs: Vec<_> = lines(0, 2_500).chain(lines(1, 10)).collect();
+    let events: Vec<_> = (0..2).map(|run| Said::Event(run, RunEventKind::Started, None, None)).collect();
+    let mut broken_off = 0;
+    for deletions in 0.. {
+        let (_folder, store) = store();
+        exercise(&store, &[(LOGS, logs.clone()), (EVENTS, events.clone())], Vec::new()).await;
+        let erasure = erasure(Target::Workspace, logs.len() as i64, events.len() as i64);
+        let tired: Arc<dyn Store> = Arc::new(Tired { behind: store.clone(), deletions: AtomicI64::new(deletions) });
+        let done = erase(&tired, &erasure).await.is_ok();
+        erase(&store, &erasure).await.unwrap();
+        for run in ["run-0", "run-1"] {
+            assert_eq!(rows(&store, run).await, (0, 0), "{run} after {deletions} deletions");
+        }
+        let begun = Part::Text(format!("clearing/{}", erasure.id));
+        assert_eq!(count(&store, &ERASURES, vec![begun]).await, 0);
+        if done {
+            break;
+        }
+        broken_off += 1;
+    }
+    assert!(broken_off > 10, "{broken_off}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_goes_on_stays_listed_and_has_marks_of_its_own_alone() {
+    let (_folder, store) = store();
+    let logs: Vec<_> = lines(0, 1_500).collect();
+    // Both begin in the same millisecond.
+    let events = vec![Said::Event(0, RunEventKind::Started, None, None)];
+    exercise(&store, &[(LOGS, logs), (EVENTS, events)], Vec::new()).await;
+    assert_eq!(rows(&store, "run-0").await, (3, 2));
+    // The event is beyond it.
+    let of_run = || Target::Run("run-0".into());
+    erase(&store, &erasure(of_run(), 1_500, 0)).await.unwrap();
+    assert_eq!(rows(&store, "run-0").await, (1, 2), "what came later is listed");
+
+    // A part that was begun anew, beside a mark of the one before.
+    let mark = super::super::Mark { ordinal: 1_000, offset: 1_400, timestamp: Timestamp(START) };
+    let share = tables::ShareKey { origin: Origin::Sink, partition: LOGS, epoch: 0 };
+    let anew = batch(LOGS, &lines(0, 1_600).collect::<Vec<_>>(), 1_550, 1_600);
+    let part = super::super::RunPart::first(LOGS, 0, &anew.records()[0]);
+    let written = [
+        tables::write_mark("w", "run-0", share, &mark),
+        tables::write_part("w", "run-0", Origin::Sink, &part).unwrap(),
+    ];
+    store.write(written.into()).await.unwrap();
+    erase(&store, &erasure(of_run(), 1_500, 0)).await.unwrap();
+    let reader = RunReader::new(store.clone());
+    assert_eq!(reader.mark_before("w", "run-0", LOGS, 0, 5_000).await.unwrap(), None);
+    assert_eq!(reader.parts("w", "run-0").await.unwrap().len(), 2);
+}
