@@ -1,7 +1,7 @@
 //! Strings that borrow from the bytes they were decoded from, where that is possible.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::ops::Deref;
 
 use memchr::{memchr2, memchr2_iter};
@@ -107,11 +107,60 @@ pub(crate) fn excerpt(text: &str) -> &str {
     text.char_indices().nth(64).map_or(text, |(end, _)| &text[..end])
 }
 
-/// An error's message without its place, for one in a part of a text: at most 200 characters.
-pub(crate) fn describe(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-    message.chars().take(200).collect()
+/// The most characters of a message that may repeat what somebody has sent.
+const MAX_MESSAGE: usize = 200;
+
+/// The beginning of a message, at most 200 characters: for messages that may repeat a text of any length. No more than
+/// that is ever made of it.
+pub fn cut(message: impl fmt::Display) -> String {
+    beginning(message, MAX_MESSAGE)
+}
+
+/// What serde_json says of a text, without the place, for errors in a part of a text: at most 200 characters.
+pub fn describe(error: &serde_json::Error) -> String {
+    let place = place(error);
+    // With room for the place, which comes last.
+    let mut message = beginning(error, MAX_MESSAGE + place.len());
+    match message.strip_suffix(&place).map(str::len) {
+        Some(length) => message.truncate(length),
+        None => message = cut(message),
+    }
+    message
+}
+
+/// The same with the place.
+pub fn describe_at(error: &serde_json::Error) -> String {
+    describe(error) + &place(error)
+}
+
+/// As serde_json itself writes it.
+fn place(error: &serde_json::Error) -> String {
+    match error.line() {
+        0 => String::new(),
+        line => format!(" at line {line} column {}", error.column()),
+    }
+}
+
+fn beginning(message: impl fmt::Display, most: usize) -> String {
+    struct Beginning {
+        text: String,
+        left: usize,
+    }
+
+    impl fmt::Write for Beginning {
+        /// Fails where it is full, so that nothing more is written.
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            let end = text.char_indices().nth(self.left).map_or(text.len(), |(end, _)| end);
+            self.text.push_str(&text[..end]);
+            self.left -= text[..end].chars().count();
+            if end < text.len() { Err(fmt::Error) } else { Ok(()) }
+        }
+    }
+
+    let mut beginning = Beginning { text: String::new(), left: most };
+    // That it is full is no fault.
+    let _ = write!(beginning, "{message}");
+    beginning.text
 }
 
 /// How deep the brackets of a [`JsonObject`] may nest: less than the 128 at which many a JSON parser gives up, with room
@@ -254,5 +303,22 @@ mod tests {
     fn excerpts_end_between_characters() {
         assert_eq!(excerpt("short"), "short");
         assert_eq!(excerpt(&"ü".repeat(65)), "ü".repeat(64));
+    }
+    #[test]
+    fn what_an_error_repeats_is_cut_and_its_place_is_not() {
+        let of = |text: &str| serde_json::from_str::<u8>(text).unwrap_err();
+        let short = of("\n \"a at line 1 column 7\"");
+        assert_eq!(describe(&short), "invalid type: string \"a at line 1 column 7\", expected u8");
+        assert_eq!(describe_at(&short), short.to_string());
+        let long = of(&format!("\n\"{}\"", "\u{7f}".repeat(512 * 1024)));
+        assert!(long.to_string().len() > 3 * 1024 * 1024);
+        let said = describe(&long);
+        assert!(said.starts_with("invalid type: string \"\\u{7f}\\u{7f}") && said.len() == 200, "{said}");
+        assert_eq!(describe_at(&long), format!("{said} at line 2 column {}", long.column()));
+        // Just as long as there is room for.
+        let exact = of(&format!("\"{}\"", "ü".repeat(200 - "invalid type: string \"\", expected u8".len())));
+        assert_eq!(describe_at(&exact), exact.to_string());
+        assert_eq!(describe(&exact).chars().count(), 200);
+        assert_eq!(cut("ü".repeat(300)), "ü".repeat(200));
     }
 }

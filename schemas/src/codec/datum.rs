@@ -14,7 +14,7 @@ use super::check::{MAX_TAGS, check_entry, check_event, field};
 use super::reject::Reject;
 use crate::entry::{Level, LogEntry, Source};
 use crate::event::{RunEvent, RunEventKind};
-use crate::text::{JsonObject, Text};
+use crate::text::{JsonObject, Text, cut};
 use crate::time::Timestamp;
 
 /// Reads an entry that was written in `schema`.
@@ -81,11 +81,12 @@ fn read<'a, T: Deserialize<'a>>(schema: &Schema, datum: &'a [u8]) -> Result<T, R
     config.max_seq_size = datum.len();
     let mut state = DeserializerState::with_config(SliceRead::new(datum), config);
     let invalid = |reason: String| Reject::Avro { reason };
-    let value = T::deserialize(state.deserializer()).map_err(|error| invalid(error.to_string()))?;
+    // Bounded, for where a schema has another type than ours an error repeats what it found.
+    let value = T::deserialize(state.deserializer()).map_err(|error| invalid(cut(error)))?;
     match state.into_reader().fill_buf() {
         Ok([]) => Ok(value),
         Ok(rest) => Err(invalid(format!("{} bytes too many", rest.len()))),
-        Err(error) => Err(invalid(error.to_string())),
+        Err(error) => Err(invalid(cut(error))),
     }
 }
 

@@ -12,7 +12,7 @@ use super::reject::Reject;
 use crate::entry::{Level, LogEntry, Source};
 use crate::event::{RunEvent, RunEventKind};
 use crate::surrogates::replace_lone;
-use crate::text::{JsonObject, Text, describe, excerpt};
+use crate::text::{JsonObject, Text, describe, describe_at, excerpt};
 use crate::time::Timestamp;
 
 /// Whether these bytes are JSON's: an opening brace, after white space.
@@ -236,7 +236,12 @@ fn tidy(payload: &[u8]) -> Result<Option<Vec<u8>>, Reject> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Reject> {
-    serde_json::from_slice(payload).map_err(|error| Reject::Json { reason: error.to_string() })
+    // An array would be taken for the fields in their order.
+    if !is_json(payload) {
+        return Err(Reject::Json { reason: "not an object".to_owned() });
+    }
+    // Bounded, for an error may repeat what it found.
+    serde_json::from_slice(payload).map_err(|error| Reject::Json { reason: describe_at(&error) })
 }
 
 fn required(name: &'static str) -> Reject {

@@ -12,7 +12,7 @@ use super::members::Members;
 use super::search::LogSearchQuery;
 use crate::entry::{Level, Source};
 use crate::position::Cursor;
-use crate::text::{Text, describe, excerpt};
+use crate::text::{Text, describe_at, excerpt};
 use crate::time::Timestamp;
 
 /// A message from the terminal to the gateway.
@@ -185,9 +185,8 @@ impl ClientMessage {
     /// `invalid_value` with the field at fault.
     pub fn parse(text: &str) -> Result<Self, ErrorInfo> {
         let mut members: Members<'_> = serde_json::from_str(text).map_err(|error| {
-            // Bounded, for an error may repeat what it found; its place comes last.
-            let place = format!("line {} column {}", error.line(), error.column());
-            let message = format!("not a JSON object: {} at {place}", describe(&error));
+            // Bounded, for an error may repeat what it found.
+            let message = format!("not a JSON object: {}", describe_at(&error));
             ErrorInfo { code: ErrorCode::InvalidMessage, message, in_reply_to: None, at: None }
         })?;
         let found = members.raw("type").map(RawValue::get);

@@ -8,6 +8,7 @@ use agentworks_query::request::{Facet, MAX_TOP};
 use agentworks_query::{Query, Test, parse};
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::protocol::LogSearchQuery;
+use agentworks_schemas::text::{cut, describe_at};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -72,7 +73,7 @@ impl Form {
             return Err(ApiError::Invalid(format!("the body is nested deeper than {max_depth}, which is the limit")));
         }
         let mut members: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|error| ApiError::Invalid(format!("the body is not a JSON object: {error}")))?;
+            .map_err(|error| ApiError::Invalid(format!("the body is not a JSON object: {}", describe_at(&error))))?;
         let mut beside = Map::new();
         for name in ["since", "until", "facets", "top", "interval", "explain", "remember"] {
             beside.extend(members.remove_entry(name));
@@ -173,9 +174,9 @@ pub(super) fn facet_field(name: &str) -> Result<FacetField, ApiError> {
 
 fn read<T: for<'de> Deserialize<'de>>(members: Map<String, Value>) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
-        let path = error.path().to_string();
+        // Bounded, for an error repeats what it found, and a path the names on it.
+        let path = cut(error.path());
         let place = if path == "." { String::new() } else { format!("{path}: ") };
-        // Bounded, for an error repeats what it found.
         let message: String = error.inner().to_string().chars().take(400).collect();
         ApiError::Invalid(format!("{place}{message}"))
     })
@@ -267,6 +268,11 @@ mod tests {
         ] {
             let error = message(Form::parse(body.as_bytes(), 32, NOW).unwrap_err());
             assert!(error.starts_with(said), "{body}: {error}");
+        }
+        let long = "\u{7f}".repeat(50_000);
+        for body in [format!("\"{long}\""), format!("{{\"{long}\":1}}"), format!("{{\"limit\":\"{long}\"}}")] {
+            let error = message(Form::parse(body.as_bytes(), 32, NOW).unwrap_err());
+            assert!(error.len() < 1024, "{} bytes", error.len());
         }
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(message(Form::parse(deep.as_bytes(), 32, NOW).unwrap_err()).contains("nested deeper than 32"));

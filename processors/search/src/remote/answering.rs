@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_schemas::Timestamp;
+use agentworks_schemas::text::describe_at;
 use bytes::{Buf, BufMut};
 use futures_util::{Stream, StreamExt};
 use http::{HeaderValue, StatusCode};
@@ -80,7 +81,7 @@ impl Answering {
             return Err(StatusCode::UNAUTHORIZED);
         }
         let question: Question = serde_json::from_slice(body).map_err(|error| {
-            warn!(%error, "a searcher's question can't be read");
+            warn!(error = describe_at(&error), "a searcher's question can't be read");
             StatusCode::BAD_REQUEST
         })?;
         let now = Timestamp::now();

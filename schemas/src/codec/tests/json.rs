@@ -159,3 +159,27 @@ fn receivers_know_the_workspace() {
     assert_eq!(found, Reject::TooLarge { length: MAX_JSON + 1, limit: MAX_JSON });
     assert_eq!(entry_from_json(b"[]", "acme", DEFAULTS).unwrap_err().code(), "json");
 }
+
+#[test]
+fn what_is_refused_is_not_repeated_whatever_it_is() {
+    let long = "\u{7f}".repeat(200 * 1024);
+    let refused = |line: &str| {
+        let entry = entry_from_json(line.as_bytes(), "w", DEFAULTS).map(drop).map_err(|reject| reject.to_string());
+        let event = event_from_json(line.as_bytes(), "w", DEFAULTS).map(drop).map_err(|reject| reject.to_string());
+        for said in [&entry, &event].into_iter().filter_map(|result| result.as_ref().err()) {
+            assert!(said.len() < 1024, "{} bytes of {} are said", said.len(), line.len());
+        }
+        entry.err()
+    };
+    // An array isn't taken for the fields in their order.
+    for line in ["7", "nonsense", r#""text""#, r#"["id","r","c","w",null,null,null,null,null,"m"]"#] {
+        assert_eq!(refused(line).unwrap(), "not a record in JSON: not an object", "{line}");
+    }
+    assert!(refused(&format!("\"{long}\"")).is_some());
+    assert!(refused(&format!("{{\"{long}\":1,\"{long}\"}}")).is_some());
+    for name in ["id", "workspaceId", "timestamp", "sequence", "level", "data", "tags", "cost", "reason", "traceId"] {
+        for value in [format!("\"{long}\""), format!("[\"{long}\"]"), format!("{{\"{long}\":\"{long}\"}}")] {
+            refused(&format!(r#"{{"runId":"r","cardId":"c","message":"m","kind":"usage","{name}":{value}}}"#));
+        }
+    }
+}
