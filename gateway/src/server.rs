@@ -4,6 +4,7 @@
 //! WebSocket's stream is taken over as it is.
 
 mod network;
+mod patient;
 mod probes;
 mod slots;
 
@@ -27,6 +28,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 pub use self::network::{Network, NetworkError};
+pub(crate) use self::patient::Patient;
 pub use self::probes::{DRAINING, Probes};
 pub use self::slots::{Full, ServerLimits, Slot, Slots};
 use crate::rest;
@@ -121,8 +123,7 @@ where
                     }
                 };
                 let connection = Connection { remote, shutdown: shutdown.clone(), tasks: tasks.clone(), slot };
-                let head_timeout = slots.limits().head_timeout;
-                let serving = serve_connection(stream, connection, service.clone(), head_timeout, closing.clone());
+                let serving = serve_connection(stream, connection, service.clone(), slots.clone(), closing.clone());
                 tasks.spawn(abort.clone().run_until_cancelled_owned(serving));
             }
             // The peer was gone before it was accepted, or there are no more file descriptors: those come back.
@@ -161,7 +162,7 @@ async fn serve_connection<S>(
     stream: TcpStream,
     connection: Connection,
     service: S,
-    head_timeout: Duration,
+    slots: Slots,
     closing: CancellationToken,
 ) where
     S: Service<Request<hyper::body::Incoming>, Response = Response, Error = std::convert::Infallible>,
@@ -175,11 +176,13 @@ async fn serve_connection<S>(
         request.extensions_mut().insert(connection.clone());
         service.call(request)
     });
+    let limits = slots.limits();
+    let stream = Patient::new(stream, limits.write_timeout);
     let serving = http1::Builder::new()
         .max_buf_size(MAX_BUFFER)
         .max_header_size(MAX_HEAD)
         .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(limits.head_timeout)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);

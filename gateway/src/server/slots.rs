@@ -29,17 +29,21 @@ pub struct ServerLimits {
     pub max_per_address: usize,
     /// How long a client may take to send a request's head, and how long a connection may wait for its next request.
     pub head_timeout: Duration,
+    /// For how long a client may take nothing at all of an answer that waits for it, before its connection is cut off. Who
+    /// has taken a connection over, as a WebSocket, decides by itself.
+    pub write_timeout: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for ServerLimits {
-    /// 100,000 connections, 20,000 of them from one address, 30 s, and no proxies.
+    /// 100,000 connections, 20,000 of them from one address, 30 s for a head and for taking something, and no proxies.
     fn default() -> Self {
         ServerLimits {
             max_connections: 100_000,
             max_per_address: 20_000,
             head_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
         }
     }

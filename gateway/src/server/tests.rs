@@ -171,3 +171,41 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
     ending.end();
     server.await.unwrap();
 }
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_is_not_kept_and_one_that_is_read_slowly_comes_whole() {
+    /// More than the kernel's buffers on both sides hold of somebody who doesn't read.
+    const LENGTH: usize = 32 << 20;
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let write_timeout = Duration::from_millis(500);
+    let (slots, ending) = (Slots::new(ServerLimits { write_timeout, ..ServerLimits::default() }), Ending::default());
+    let routes = warp::path!("much").map(|| Response::new(vec![b'x'; LENGTH].into()));
+    let server = tokio::spawn(serve_until(listener, routes, slots, ending.clone()));
+    let ask = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /much HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'H');
+        stream
+    };
+    let mut slow = ask().await;
+    let begun = std::time::Instant::now();
+    let (mut piece, mut read) = (vec![0; 1 << 20], 1);
+    loop {
+        let length = slow.read(&mut piece).await.unwrap();
+        if length == 0 {
+            break;
+        }
+        read += length;
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(read > LENGTH && begun.elapsed() > write_timeout, "{read} bytes in {:?}", begun.elapsed());
+
+    let mut stalled = ask().await;
+    // Nobody is told to end, so the server has ended when the connection has.
+    ending.closing.cancel();
+    timeout(Duration::from_secs(20), server).await.expect("it is cut off").unwrap();
+    let mut rest = Vec::new();
+    let end = stalled.read_to_end(&mut rest).await;
+    assert!(end.is_err() || rest.len() < LENGTH, "{} bytes", rest.len());
+}

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::reply::Response;
 
 use crate::auth::SUBPROTOCOL;
+use crate::server::Patient;
 
 /// A request for a WebSocket can't be granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,9 +81,9 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// `None` if the connection broke, or is none of [`crate::server::serve`]'s.
 pub async fn take_stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<Patient<TcpStream>>>().ok()?;
     // A copy: the original is a slice of the HTTP parser's whole buffer.
-    Some((parts.io.into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
+    Some((parts.io.into_inner().into_inner(), Bytes::copy_from_slice(&parts.read_buf)))
 }
 
 #[cfg(test)]

@@ -124,6 +124,7 @@ impl Gateway {
                 max_connections: self.max_total_connections,
                 max_per_address: self.max_connections_per_address,
                 head_timeout: self.handshake_timeout.0,
+                write_timeout: self.write_timeout.0,
                 trusted_proxies: self.trusted_proxies.0.iter().map(|proxy| proxy.parse()).collect::<Result<_, _>>()?,
             },
             drain: DrainConfig {
