@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
+use agentworks_bootstrap::Refused;
 use agentworks_gateway::auth::jwks::check_url;
 use agentworks_gateway::auth::{Revoked, Secret};
 use agentworks_gateway::routing::Peer;
@@ -125,15 +126,16 @@ impl Check<'_> {
     }
 
     fn refused(&mut self, error: &rdkafka::error::KafkaError) {
+        if let Some(Refused { name, reason }) = Refused::from_error(error) {
+            return self.fault(&setting(&name), format!("librdkafka refuses it: {reason}"));
+        }
         let (key, reason) = match error {
-            rdkafka::error::KafkaError::ClientConfig(_, reason, name, _) => (setting(name), reason.clone()),
             rdkafka::error::KafkaError::ClientCreation(_) if !cfg!(feature = "kafka-tls") => {
                 let reason = "this agentworks was built without TLS and SCRAM towards Kafka; one that was built with \
                     `--features kafka-tls` has them";
                 return self.fault("kafka.security_protocol", reason);
             }
             rdkafka::error::KafkaError::ClientCreation(reason) => ("kafka.sasl_mechanism".to_owned(), reason.clone()),
-            // Without values, which may be passwords.
             error => ("kafka.extra".to_owned(), KafkaError::from_client(error, "the settings").to_string()),
         };
         self.fault(&key, format!("librdkafka refuses it: {reason}"));

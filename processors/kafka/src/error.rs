@@ -1,5 +1,6 @@
 //! Faults of Kafka.
 
+use agentworks_bootstrap::Refused;
 use agentworks_schemas::TopicPartition;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
@@ -38,11 +39,12 @@ impl KafkaError {
     /// What an error of librdkafka about `topic` means.
     pub fn from_client(error: &rdkafka::error::KafkaError, topic: &str) -> Self {
         use rdkafka::error::KafkaError as Client;
+        if let Some(Refused { name, reason }) = Refused::from_error(error) {
+            return KafkaError::Failed(format!("setting {name}: {reason}"));
+        }
         match (error.rdkafka_error_code(), error) {
             (Some(code), _) => Self::from_code(code, topic),
             (None, Client::AdminOp(code)) => Self::from_code(*code, topic),
-            // Without the value, which may be a password.
-            (None, Client::ClientConfig(_, reason, name, _)) => KafkaError::Failed(format!("setting {name}: {reason}")),
             // The calls whose errors carry no code fail on local state alone (an assignment, a setting).
             (None, error) => KafkaError::Failed(error.to_string()),
         }

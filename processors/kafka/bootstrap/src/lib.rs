@@ -13,19 +13,19 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
-use rdkafka::bindings::rd_kafka_brokers_add;
+use rdkafka::bindings::{rd_kafka_brokers_add, rd_kafka_fatal_error};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{FutureProducer, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::types::RDKafka;
+use rdkafka::types::{RDKafka, RDKafkaConfRes, RDKafkaRespErr};
 use serde::Deserialize;
 use tracing::warn;
 
@@ -57,6 +57,40 @@ fn create_for<C: ClientContext, T: FromClientConfigAndContext<C> + Native>(
     let client: T = config.create_with_context(context(bootstrap.clone()))?;
     *bootstrap.0.client.lock() = NonNull::new(client.native()).map(Handle);
     Ok(client)
+}
+
+/// A setting that librdkafka does not take. Nothing here has its value, which may be a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The setting's name.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl Refused {
+    /// What the error says; `None` if it is of another kind.
+    pub fn from_error(error: &KafkaError) -> Option<Self> {
+        let KafkaError::ClientConfig(result, reason, name, value) = error else { return None };
+        let reason = match result {
+            // It has the name alone.
+            RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => reason.trim(),
+            _ if repeats(reason, value) => "invalid value",
+            _ => reason.trim(),
+        };
+        Some(Refused { name: name.clone(), reason: reason.to_owned() })
+    }
+}
+
+/// Whether librdkafka's reason has something of the value in it. Of settings that take one of several names, or a list of
+/// them, it repeats what it doesn't know, as far as there is room; of numbers, the number.
+fn repeats(reason: &str, value: &str) -> bool {
+    /// As much as shows that it is the value.
+    const ENOUGH: usize = 8;
+    let beginning = |part: &str| part.chars().take(ENOUGH).collect::<String>();
+    let parts = value.split(',').map(|part| part.trim().trim_start_matches(['+', '-']));
+    let mut parts = [value.trim()].into_iter().chain(parts).filter(|part| !part.is_empty());
+    !reason.contains("outside allowed range") && parts.any(|part| reason.contains(&beginning(part)))
 }
 
 /// Gives a client its brokers again. Part of the client's context.
@@ -111,6 +145,26 @@ impl Bootstrap {
         warn!("the client has no broker any more, and is given those that it began with");
         // SAFETY: whoever calls this knows that the client is alive; the list is copied.
         unsafe { rd_kafka_brokers_add(client.as_ptr(), self.0.brokers.as_ptr()) };
+    }
+
+    /// Why the client has failed for good, if it has. Of the error that is told to [`ClientContext::error`] nothing says that
+    /// it is such a one, for its code is the one behind it.
+    ///
+    /// What happens before [`create`] has returned may not be known here.
+    ///
+    /// # Safety
+    /// The client must be alive: this is for its context to call in [`ClientContext::error`] alone.
+    pub unsafe fn fatal_error(&self) -> Option<String> {
+        let client = self.0.client.lock();
+        let Handle(client) = client.as_ref()?;
+        let mut text = [0; 512];
+        // SAFETY: whoever calls this knows that the client is alive; no more is written than there is room for.
+        let code = unsafe { rd_kafka_fatal_error(client.as_ptr(), text.as_mut_ptr(), text.len()) };
+        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return None;
+        }
+        // SAFETY: where there is an error, its text was written, and ends with a 0.
+        Some(unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned())
     }
 }
 

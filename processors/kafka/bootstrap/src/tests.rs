@@ -126,3 +126,31 @@ fn brokers_are_those_that_can_be_connected_to() {
         assert_eq!(has_brokers(statistics.as_bytes()), wanted, "{statistics}");
     }
 }
+
+#[test]
+fn of_a_setting_that_is_refused_the_value_is_not_told() {
+    let refused = |name: &str, value: &str| {
+        let error = ClientConfig::new().set(name, value).create_native_config().err().unwrap();
+        let refused = Refused::from_error(&error).unwrap();
+        assert_eq!(refused.name, name);
+        refused.reason
+    };
+    let long = "hunter2 ".repeat(200);
+    for (name, value) in [
+        ("sasl.pasword", "hunter2"),
+        ("security.protocol", "hunter2"),
+        ("security.protocol", " hunter2 "),
+        ("compression.codec", "hunter2"),
+        ("debug", "broker,-hunter2"),
+        ("auto.offset.reset", long.as_str()),
+        ("enable.idempotence", "hunter2"),
+        ("socket.timeout.ms", "hunter2"),
+    ] {
+        let reason = refused(name, value);
+        assert!(!reason.contains("hunter2"), "{name}: {reason}");
+    }
+    assert_eq!(refused("sasl.pasword", "s"), "No such configuration property: \"sasl.pasword\"");
+    assert_eq!(refused("security.protocol", "plain"), "invalid value");
+    assert!(refused("socket.timeout.ms", "1").contains("outside allowed range"));
+    assert!(Refused::from_error(&KafkaError::Canceled).is_none());
+}
