@@ -27,7 +27,7 @@ use pipeline::Pipeline;
 /// How long the token that is printed is valid.
 const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Runs everything until it is told to stop, or until Kafka can't be kept running.
+/// Runs everything until it is told to stop, or until Kafka can't be kept running or written to.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     crate::allocator::keep_longer();
     let config = args.config()?;
@@ -65,7 +65,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     announce(&args, &folder, &settings.brokers, pipeline.url(), &secret)?;
     let failure = tokio::select! {
         () = stop.wait() => None,
-        reason = kafka.failed() => Some(reason),
+        reason = kafka.failed() => Some(format!("Kafka can't be kept running: {reason}")),
+        // What ends a producer is that Kafka has lost what it acknowledged, or lets nobody write. Who is at the screen is to
+        // see that, rather than another producer in silence; a start takes seconds, and goes on from the log.
+        reason = pipeline.failed() => Some(format!("{reason}; start it again")),
     };
     eprintln!("stopping");
     folder.remove_env_file()?;
@@ -78,7 +81,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     match failure {
         None => Ok(ExitCode::SUCCESS),
-        Some(reason) => Err(anyhow::anyhow!("Kafka can't be kept running: {reason}")),
+        Some(reason) => Err(anyhow::anyhow!(reason)),
     }
 }
 

@@ -34,7 +34,7 @@ mod ids;
 mod metrics;
 mod run;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tickets;
 
 use std::cell::RefCell;
@@ -146,6 +146,17 @@ impl Producer {
             state.tickets.take_failed_unseen();
         }
         result
+    }
+
+    /// Why this producer can write no more, if so: Kafka's client has lost what makes it idempotent. Nothing mends it but
+    /// another producer.
+    pub fn failure(&self) -> Option<Arc<str>> {
+        self.shared.state.fatal.get()
+    }
+
+    /// Waits until this producer can write no more, and says why; see [`Producer::failure`].
+    pub async fn failed(&self) -> Arc<str> {
+        self.shared.state.fatal.noted().await
     }
 
     /// How many entries wait for their result.
@@ -273,8 +284,8 @@ impl Shared {
             Code::QueueFull => return Missed::Full(sent.cost),
             Code::UnknownTopic | Code::UnknownTopicOrPartition => SendError::UnknownTopic(sent.topic),
             Code::Fatal => {
-                let reason = || self.kafka.client().fatal_error().map_or_else(String::new, |(_, reason)| reason).into();
-                SendError::Fatal(Arc::clone(self.state.fatal.get_or_init(reason)))
+                let reason = self.kafka.client().fatal_error().map_or_else(String::new, |(_, reason)| reason);
+                SendError::Fatal(self.state.fatal.note(&reason))
             }
             code => SendError::Kafka(code),
         };

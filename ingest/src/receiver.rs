@@ -19,7 +19,7 @@
 //! **Answer.** `200` once Kafka has acknowledged all lines that were taken:
 //! `{"accepted":1,"rejected":1,"errors":[{"line":2,"code":"field","message":"…"}]}`. A line that is refused does not keep
 //! others out. `line` counts from 1, in an array the elements. `errors` holds the first [`ReceiverConfig::errors`]; the
-//! counts are of all. The codes are those of [`Reject::code`](agentworks_schemas::codec::Reject::code), and
+//! counts are of all. A message has at most 1 KiB. The codes are those of [`Reject::code`](agentworks_schemas::codec::Reject::code), and
 //! `access_denied` for a card that the token does not cover.
 //!
 //! | status | code | |
@@ -33,6 +33,7 @@
 //! | 415 | `unsupported_media_type` | another `Content-Encoding` |
 //! | 429 | `too_many_requests` | Kafka does not keep up; nothing of the request was taken. `Retry-After` says when |
 //! | 503 | `unavailable` | Kafka did not acknowledge everything in time. `Retry-After` says when |
+//! | 503 | `unavailable` | the producer can write no more ([`Producer::failed`]), as the message says: come back when this receiver has been started again |
 //!
 //! **At least once.** After a `503`, or when the connection breaks before the answer, some lines may be in the log. A client
 //! that sends the request again gets all of them in, some twice; lines with an `id` of the client's own can be told apart
@@ -61,7 +62,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::producer::Producer;
-use answer::{Accepted, Refusal};
+use answer::Refusal;
 use intake::{Intake, Kind};
 
 pub use metrics::ReceiverMetrics;
@@ -168,10 +169,7 @@ impl Shared {
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
     ) -> Response {
         let start = Instant::now();
-        let response = match self.receive(kind, headers, body).await {
-            Ok(accepted) => accepted.into_response(),
-            Err(refusal) => refusal.into_response(),
-        };
+        let response = self.receive(kind, headers, body).await.unwrap_or_else(Reply::into_response);
         self.metrics.answered(kind, response.status(), start.elapsed());
         response
     }
@@ -181,12 +179,15 @@ impl Shared {
         kind: Kind,
         headers: &HeaderMap,
         body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<Response, Refusal> {
         let claims = self.claims(headers).await?;
         let body = body::read(headers, body, &self.config, &self.memory).await?;
         self.metrics.received(kind, body.len());
         let lines = lines::split(headers, &body, self.config.lines)?;
-        Intake::new(kind, &claims, &self.producer, &self.config, &self.metrics).take(body.len(), lines).await
+        let intake = Intake::new(kind, &claims, &self.producer, &self.config, &self.metrics);
+        let accepted = intake.take(body.len(), lines).await?;
+        // Here, while the body has its share of the memory: what is told of it isn't counted by itself.
+        Ok(accepted.into_response())
     }
 
     /// Who it is, if they may write.

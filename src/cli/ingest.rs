@@ -10,7 +10,8 @@ use crate::{logging, roles};
 /// Take entries over HTTP and write them to Kafka.
 ///
 /// Answers POST /v1/logs and POST /v1/events, and /metrics, /healthz, /readyz. SIGTERM ends it once everything that was
-/// taken is in Kafka. Start as many as are needed.
+/// taken is in Kafka. Should Kafka's client fail for good, which only a new process mends, it ends with an error: have it
+/// started again. Start as many as are needed.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     #[command(flatten)]

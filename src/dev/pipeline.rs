@@ -78,8 +78,8 @@ impl Pipeline {
         let indexing = Indexing { here: process.index(), elsewhere: None };
         let gateway = serve::gateway(&config, settings, &places, indexing, auth, address, &mut registry)?;
 
-        let sinks = process.clone();
-        let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));
+        let (sinks, writes) = (process.clone(), ingest.clone());
+        let ready: Ready = Arc::new(move || kafka.check().and_then(|()| writes.check()).and_then(|()| sinks.check()));
         serve::follow_peers(&gateway, ready.clone(), &mut registry)?;
         let slots = Slots::new(gateway.config.server.clone());
         slots.register(&mut registry);
@@ -97,6 +97,11 @@ impl Pipeline {
     /// Where the terminal and the API are.
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Waits until entries can't be written any more, and says why.
+    pub(super) async fn failed(&self) -> String {
+        self.ingest.failed().await
     }
 
     /// Ends everything in the order of the flow, so that what was taken in reaches the log, and what was read the store.

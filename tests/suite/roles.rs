@@ -3,6 +3,7 @@
 mod index;
 mod login;
 mod metrics;
+mod old;
 mod parts;
 #[cfg(feature = "kafka-tls")]
 mod tls;

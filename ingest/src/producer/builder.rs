@@ -1,16 +1,18 @@
 //! How a producer is set up.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agentworks_bootstrap::create;
 use agentworks_schemas::codec::MAX_RECORD;
 use agentworks_schemas::{Topic, Topics};
 use rdkafka::ClientConfig;
+use rdkafka::producer::{Producer as _, ThreadedProducer};
 
 use super::budget::{Budget, Cost};
-use super::context::{Callbacks, State};
+use super::context::{Callbacks, Fatal, State};
 use super::error::BuildError;
 use super::metrics::Metrics;
 use super::tickets::Tickets;
@@ -38,7 +40,7 @@ impl Compression {
 }
 
 /// Settings of a [`Producer`]; [`Producer::builder`] makes one with the defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProducerBuilder {
     brokers: String,
     topics: Topics,
@@ -125,11 +127,15 @@ impl ProducerBuilder {
             tickets: Arc::new(Tickets::new()),
             budget: Budget::new(self.buffer_bytes as Cost, entries as Cost),
             metrics: self.metrics.clone(),
-            fatal: OnceLock::new(),
+            fatal: Fatal::default(),
             unreachable: AtomicBool::new(false),
         });
-        let kafka =
+        let kafka: ThreadedProducer<Callbacks> =
             create(self.client_config(entries), |bootstrap| Callbacks { state: Arc::clone(&state), bootstrap })?;
+        // From here on it is told to the callbacks.
+        if let Some((_, reason)) = kafka.client().fatal_error() {
+            state.fatal.note(&reason);
+        }
         let topics = Topic::ALL.map(|topic| self.topics.name(topic));
         Ok(Producer { shared: Arc::new(Shared { kafka, state, topics }) })
     }
@@ -162,5 +168,22 @@ impl ProducerBuilder {
             config.set(name, value);
         }
         config
+    }
+}
+
+/// Without the values of the further settings, where passwords are.
+impl fmt::Debug for ProducerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let properties: Vec<_> = self.properties.iter().map(|(name, _)| name).collect();
+        f.debug_struct("ProducerBuilder")
+            .field("brokers", &self.brokers)
+            .field("topics", &self.topics)
+            .field("linger", &self.linger)
+            .field("delivery_timeout", &self.delivery_timeout)
+            .field("compression", &self.compression)
+            .field("buffer_bytes", &self.buffer_bytes)
+            .field("buffer_entries", &self.buffer_entries)
+            .field("properties", &properties)
+            .finish_non_exhaustive()
     }
 }

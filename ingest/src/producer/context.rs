@@ -1,7 +1,7 @@
 //! What Kafka's client calls back: results, errors, log lines.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use agentworks_bootstrap::Bootstrap;
 use rdkafka::ClientContext;
@@ -9,6 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
+use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::error::DeliveryError;
@@ -22,9 +23,49 @@ pub(super) struct State {
     pub(super) budget: Budget,
     pub(super) metrics: Metrics,
     /// Why nothing can be sent any more.
-    pub(super) fatal: OnceLock<Arc<str>>,
+    pub(super) fatal: Fatal,
     /// No broker could be reached, and none has acknowledged anything since.
     pub(super) unreachable: AtomicBool,
+}
+
+/// The error that ends a producer, once there is one.
+#[derive(Debug, Default)]
+pub(super) struct Fatal(watch::Sender<Option<Arc<str>>>);
+
+impl Fatal {
+    /// What it is.
+    pub(super) fn get(&self) -> Option<Arc<str>> {
+        self.0.borrow().clone()
+    }
+
+    /// Notes it, and gives the first that was noted: every later one follows from it.
+    pub(super) fn note(&self, reason: &str) -> Arc<str> {
+        let mut first = Arc::from(reason);
+        let is_news = self.0.send_if_modified(|known| match known {
+            Some(known) => {
+                first = Arc::clone(known);
+                false
+            }
+            None => {
+                *known = Some(Arc::clone(&first));
+                true
+            }
+        });
+        if is_news {
+            tracing::error!("the producer can write no more: {reason}");
+        }
+        first
+    }
+
+    /// Waits for it.
+    pub(super) async fn noted(&self) -> Arc<str> {
+        let noted = self.0.subscribe().wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match noted {
+            Some(reason) => reason,
+            // Nobody else has the other end, so this doesn't happen.
+            None => std::future::pending().await,
+        }
+    }
 }
 
 pub(super) struct Callbacks {
@@ -36,11 +77,15 @@ impl ProducerContext for Callbacks {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
-        let State { tickets, budget, metrics, unreachable, .. } = &*self.state;
+        let State { tickets, budget, metrics, fatal, unreachable } = &*self.state;
         let result = match result {
             // An offset below 0 stands for "not known".
             Ok(message) => Ok((message.partition(), Some(message.offset()).filter(|offset| *offset >= 0))),
-            Err((error, _)) => Err(delivery_error(error)),
+            Err((error, _)) => Err(match delivery_error(error) {
+                // A client that fails for good abandons what it has by itself.
+                DeliveryError::Abandoned if fatal.get().is_some() => DeliveryError::Fatal,
+                error => error,
+            }),
         };
         let failure = result.as_ref().err().cloned();
         // Whoever waits for the result finds it counted, and the room given back.
@@ -86,13 +131,12 @@ impl ClientContext for Callbacks {
     /// Called more than once for an error.
     fn error(&self, error: KafkaError, reason: &str) {
         let State { fatal, unreachable, .. } = &*self.state;
+        // SAFETY: the client, whose context this is, calls it.
+        if let Some(reason) = unsafe { self.bootstrap.fatal_error() } {
+            fatal.note(&reason);
+            return;
+        }
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Fatal) => {
-                fatal.get_or_init(|| {
-                    tracing::error!("the producer can write no more: {reason}");
-                    reason.into()
-                });
-            }
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 if !unreachable.swap(true, Ordering::AcqRel) {
                     tracing::warn!("Kafka can't be reached; entries wait");

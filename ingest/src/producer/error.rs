@@ -2,18 +2,27 @@
 
 use std::sync::Arc;
 
+use agentworks_bootstrap::Refused;
 use agentworks_schemas::Topic;
 use agentworks_schemas::codec::Reject;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::budget::Cost;
 
 /// The producer could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// A setting that librdkafka does not take.
-    #[error("Kafka's client does not take the settings: {0}")]
-    Kafka(#[from] rdkafka::error::KafkaError),
+    /// A setting that librdkafka does not take. Its value, which may be a password, is not told.
+    #[error("Kafka's client does not take the setting {name}: {reason}")]
+    Setting {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Settings that no client can be made of, as librdkafka says.
+    #[error("Kafka's client cannot be made: {0}")]
+    Kafka(String),
     /// The buffer could not hold even one entry of the largest size.
     #[error("the buffer has {bytes} bytes; it needs at least {least} and at most {most}")]
     Buffer {
@@ -24,6 +33,16 @@ pub enum BuildError {
         /// The most there can be.
         most: usize,
     },
+}
+
+impl From<KafkaError> for BuildError {
+    fn from(error: KafkaError) -> Self {
+        match (Refused::from_error(&error), error) {
+            (Some(Refused { name, reason }), _) => BuildError::Setting { name, reason },
+            (None, KafkaError::ClientCreation(reason)) => BuildError::Kafka(reason),
+            (None, error) => BuildError::Kafka(error.to_string()),
+        }
+    }
 }
 
 /// An entry was not taken. Nothing of it has been or will be written, and its sequence is not spent.

@@ -110,21 +110,67 @@ async fn a_broker_that_stays_away_fails_the_entry_in_time() {
     assert_eq!(producer.flush(SECONDS).await, Ok(()), "said once");
 }
 
-#[tokio::test]
-async fn a_fatal_error_is_said_to_all_that_come_later() {
-    let producer = builder().build().unwrap();
-    let run = producer.run("acme", "card", "run");
-    line(&run, "there").send().await.unwrap().await.unwrap();
+/// Has a producer's client fail for good.
+pub(crate) fn fail(producer: &Producer) {
     let reason = CString::new("made up").unwrap();
     // SAFETY: the client lives, and the text is copied.
     unsafe {
         let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
         rd_kafka_test_fatal_error(producer.shared.kafka.client().native_ptr(), code, reason.as_ptr());
     }
+}
+
+#[tokio::test]
+async fn a_fatal_error_is_said_to_all_that_come_later() {
+    let producer = builder().build().unwrap();
+    let run = producer.run("acme", "card", "run");
+    line(&run, "there").send().await.unwrap().await.unwrap();
+    fail(&producer);
     for _ in 0..2 {
         let refused = line(&run, "too late").send().await;
         assert!(matches!(&refused, Err(SendError::Fatal(why)) if why.contains("made up")), "{refused:?}");
     }
+    assert!(producer.failure().unwrap().contains("made up"));
+}
+
+#[tokio::test]
+async fn a_fatal_error_is_known_though_nobody_sends_and_what_waits_fails() {
+    let producer = builder().build().unwrap();
+    let run = producer.run("acme", "card", "run");
+    line(&run, "there").send().await.unwrap().await.unwrap();
+    mock(&producer, |mock| mock.broker_down(1).unwrap());
+    let waiting = line(&run, "waits").send().await.unwrap();
+    let mut failed = Box::pin(producer.failed());
+    assert!(futures_util::poll!(failed.as_mut()).is_pending() && producer.failure().is_none());
+    fail(&producer);
+    let reason = tokio::time::timeout(SECONDS, failed).await.unwrap();
+    assert!(reason.contains("made up"), "{reason}");
+    // Also those who ask later, and of a clone.
+    assert_eq!((producer.clone().failed().await, producer.failure()), (reason.clone(), Some(reason)));
+    let failed = tokio::time::timeout(SECONDS, waiting).await.unwrap();
+    assert_eq!(failed, Err(DeliveryError::Fatal));
+}
+
+#[tokio::test]
+async fn the_value_of_a_setting_is_never_shown() {
+    let with = |name: &str, value: &str| Producer::builder("ignored").property(name, value);
+    let shown = format!("{:?}", with("sasl.password", "hunter2"));
+    assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
+    for (name, value) in [
+        ("sasl.pasword", "hunter2"),
+        ("security.protocol", "hunter2"),
+        ("linger.ms", "hunter2"),
+        ("sasl.password", "hunter2\0"),
+        ("transactional.id", "\0hunter2"),
+    ] {
+        let error = with(name, value).build().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+    let error = with("sasl.pasword", "hunter2").build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Kafka's client does not take the setting sasl.pasword: No such configuration property: \"sasl.pasword\""
+    );
 }
 
 #[tokio::test]

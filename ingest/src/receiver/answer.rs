@@ -19,6 +19,9 @@ pub(super) struct Accepted {
     unreadable: usize,
 }
 
+/// The most bytes of a message about a line: a second bound, for those who refuse lines cut what they repeat of them.
+const MAX_MESSAGE: usize = 1024;
+
 /// What is wrong with one line.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct LineError {
@@ -56,7 +59,9 @@ impl Accepted {
         self.rejected += 1;
         self.unreadable += usize::from(matches!(fault, LineFault::Reject(Reject::Json { .. })));
         if self.errors.len() < listed {
-            self.errors.push(LineError { line, code: fault.code(), message: fault.to_string() });
+            let mut message = fault.to_string();
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+            self.errors.push(LineError { line, code: fault.code(), message });
         }
     }
 }
@@ -93,6 +98,11 @@ pub(super) enum Refusal {
     Busy,
     #[error("{missing} lines were not acknowledged in time: send the request again; some lines may come twice then")]
     Undelivered { missing: usize },
+    #[error(
+        "{missing} lines were not acknowledged, for this receiver's producer has failed for good and the receiver ends: \
+         send the request again, to another one or once this one has been started again; some lines may come twice then"
+    )]
+    Failed { missing: usize },
 }
 
 impl Refusal {
@@ -110,7 +120,7 @@ impl Refusal {
             }
             Refusal::Encoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Refusal::Busy => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
-            Refusal::Undelivered { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Refusal::Undelivered { .. } | Refusal::Failed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }
 
@@ -125,7 +135,7 @@ impl Refusal {
             }
             Refusal::Encoding => Some((ACCEPT_ENCODING, "gzip, zstd")),
             Refusal::Busy => Some((RETRY_AFTER, "1")),
-            Refusal::Undelivered { .. } => Some((RETRY_AFTER, "5")),
+            Refusal::Undelivered { .. } | Refusal::Failed { .. } => Some((RETRY_AFTER, "5")),
             _ => None,
         }
     }
@@ -140,5 +150,23 @@ impl Reply for Refusal {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_about_a_line_is_bounded_whoever_wrote_it() {
+        let mut accepted = Accepted::default();
+        let reason = "ü".repeat(100_000);
+        accepted.reject(1, &Reject::Json { reason }.into(), 2);
+        accepted.reject(2, &LineFault::Denied("\u{7f}".repeat(512)), 2);
+        accepted.reject(3, &Reject::Empty.into(), 2);
+        assert_eq!((accepted.rejected, accepted.errors.len()), (3, 2));
+        for LineError { message, .. } in &accepted.errors {
+            assert!((MAX_MESSAGE - 1..=MAX_MESSAGE).contains(&message.len()), "{} bytes", message.len());
+        }
     }
 }

@@ -39,6 +39,9 @@ impl<'a> Intake<'a> {
 
     /// Takes the lines of a body of so many bytes.
     pub(super) async fn take(mut self, bytes: usize, lines: Vec<(usize, &[u8])>) -> Result<Accepted, Refusal> {
+        if self.producer.failure().is_some() {
+            return Err(Refusal::Failed { missing: lines.len() });
+        }
         // Before anything is sent, so that a client that is told to come back doubles nothing.
         let room = timeout(self.config.room_timeout, self.producer.has_room(bytes)).await;
         if !matches!(room, Ok(Ok(()))) {
@@ -47,7 +50,7 @@ impl<'a> Intake<'a> {
         let deadline = Instant::now() + self.config.delivery_timeout;
         let mut accepted = Accepted::default();
         let mut deliveries = Vec::with_capacity(lines.len());
-        let mut undelivered = 0;
+        let mut missing = Missing::default();
         for (number, line) in lines {
             tokio::task::consume_budget().await;
             match timeout_at(deadline, self.line(line)).await {
@@ -56,11 +59,8 @@ impl<'a> Intake<'a> {
                     self.metrics.rejected(self.kind, fault.code());
                     accepted.reject(number, &fault, self.config.errors);
                 }
-                Ok(Err(error)) => {
-                    tracing::warn!("a line was not taken: {error}");
-                    undelivered += 1;
-                }
-                Err(_) => undelivered += 1,
+                Ok(Err(error)) => missing.add(|| error.to_string()),
+                Err(_) => missing.add(not_in_time),
             }
         }
         for delivery in deliveries {
@@ -69,14 +69,17 @@ impl<'a> Intake<'a> {
                     accepted.accept();
                     self.metrics.accepted(self.kind);
                 }
-                Ok(Err(error)) => {
-                    tracing::warn!("a line was not delivered: {error}");
-                    undelivered += 1;
-                }
-                Err(_) => undelivered += 1,
+                Ok(Err(error)) => missing.add(|| error.to_string()),
+                Err(_) => missing.add(not_in_time),
             }
         }
-        if undelivered > 0 { Err(Refusal::Undelivered { missing: undelivered }) } else { Ok(accepted) }
+        let Missing { count, first } = missing;
+        let Some(first) = first else { return Ok(accepted) };
+        tracing::warn!(lines = count, "lines of a request were not acknowledged; the first of them: {first}");
+        match self.producer.failure() {
+            Some(_) => Err(Refusal::Failed { missing: count }),
+            None => Err(Refusal::Undelivered { missing: count }),
+        }
     }
 
     /// Sends a line, waiting for room: the inner fault is the line's own, the outer error is not.
@@ -102,6 +105,25 @@ impl<'a> Intake<'a> {
             result => result.map(Ok),
         }
     }
+}
+
+/// Lines that aren't known to be in the log.
+#[derive(Debug, Default)]
+struct Missing {
+    count: usize,
+    /// Why the first of them isn't.
+    first: Option<String>,
+}
+
+impl Missing {
+    fn add(&mut self, reason: impl FnOnce() -> String) {
+        self.count += 1;
+        self.first.get_or_insert_with(reason);
+    }
+}
+
+fn not_in_time() -> String {
+    "Kafka did not acknowledge it in time".to_owned()
 }
 
 fn denied(card: &str) -> LineFault {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use agentworks_schemas::access::Later;
 
 use super::*;
+use crate::producer::tests::fail;
 
 struct Tokens;
 
@@ -197,6 +198,41 @@ async fn without_kafka_it_says_when_to_come_back() {
     assert_eq!((status, &answer["error"]["code"]), (429, &json!("too_many_requests")));
     assert!(headers.contains_key("retry-after"));
     assert_eq!(producer.pending(), pending, "nothing of it was taken");
+}
+
+#[tokio::test]
+async fn with_a_producer_that_has_failed_it_says_so_and_takes_nothing() {
+    let producer = mocked();
+    let server = receiver(producer.clone(), ReceiverConfig::default()).await;
+    assert_eq!(send(server.post("/v1/logs").body(LINES)).await.0, 200);
+    fail(&producer);
+    producer.failed().await;
+    for (path, lines) in [("/v1/logs", LINES), ("/v1/events", r#"{"cardId":"c","runId":"r","kind":"started"}"#)] {
+        let (status, answer, headers) = send(server.post(path).body(lines)).await;
+        assert_eq!((status, &answer["error"]["code"]), (503, &json!("unavailable")));
+        assert!(answer["error"]["message"].as_str().unwrap().contains("has failed for good"), "{answer}");
+        assert!(headers.contains_key("retry-after"));
+    }
+    assert_eq!(producer.pending(), 0);
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_body_is_no_larger_than_it() {
+    let server = receiver(mocked(), ReceiverConfig::default()).await;
+    // As JSON writes it in errors, each of these is six bytes.
+    let long = "\u{7f}".repeat(512 * 1024 - 64);
+    let line = format!("\"{long}\"\n");
+    let event = format!("{{\"runId\":\"r\",\"cardId\":\"c\",\"kind\":\"{long}\"}}\n");
+    for (path, lines, status, code) in
+        [("/v1/logs", line.repeat(64), 400, "json"), ("/v1/events", event.repeat(64), 200, "field")]
+    {
+        let body = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+        assert!(body.len() < 16 * 1024, "{} bytes", body.len());
+        let response = server.post(path).body(body).header("content-encoding", "zstd").send().await.unwrap();
+        assert_eq!(response.status(), status);
+        let text = response.text().await.unwrap();
+        assert!(text.contains(&format!("\"code\":\"{code}\"")) && text.len() < 64 * 1024, "{} bytes", text.len());
+    }
 }
 
 #[tokio::test]
