@@ -7,7 +7,7 @@ use agentworks_store::{Intercept, Key, Part, Scan, StoreError, Table, Write};
 use async_trait::async_trait;
 
 use super::*;
-use crate::erasure::{ERASURES, Erasure, Target};
+use crate::erasure::{ERASURES, Erasure, Erasures, Target, journal};
 use crate::runs::{BY_CARD, BY_DAY, MARKS, PARTS, erase};
 
 /// A store that takes so many deletions, and then no more.
@@ -112,4 +112,19 @@ async fn what_goes_on_stays_listed_and_has_marks_of_its_own_alone() {
     let reader = RunReader::new(store.clone());
     assert_eq!(reader.mark_before("w", "run-0", LOGS, 0, 5_000).await.unwrap(), None);
     assert_eq!(reader.parts("w", "run-0").await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn marks_at_erased_entries_lead_nowhere_before_they_are_deleted() {
+    let (_folder, store) = store();
+    exercise(&store, &[(LOGS, lines(0, 2_500).collect())], Vec::new()).await;
+    let reader = RunReader::new(store.clone());
+    let find = async |reader: &RunReader, ordinal| {
+        reader.mark_before("w", "run-0", LOGS, 0, ordinal).await.unwrap().map(|mark| mark.ordinal)
+    };
+    assert_eq!((find(&reader, 1_500).await, find(&reader, 2_400).await), (Some(1_000), Some(2_000)));
+    journal::write(&*store, &erasure(Target::Run("run-0".into()), 1_800, 0)).await.unwrap();
+    let reader = reader.erasures(Erasures::follow(store.clone()));
+    assert_eq!((find(&reader, 1_500).await, find(&reader, 2_400).await), (None, Some(2_000)));
+    assert_eq!(reader.mark_after("w", "run-0", LOGS, 0, 500).await.unwrap(), None);
 }
