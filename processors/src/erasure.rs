@@ -18,7 +18,7 @@
 pub(crate) mod begun;
 mod eraser;
 mod going_on;
-mod journal;
+pub(crate) mod journal;
 mod receipt;
 #[cfg(test)]
 mod tests;

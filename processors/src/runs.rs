@@ -4,6 +4,7 @@
 //! `applied`, the offset up to which it has counted, all in one cell, so that no crash can part the count from its
 //! position. Readers add the parts of a run, and what the log holds beyond them.
 
+mod anew;
 mod erase;
 mod marks;
 mod metrics;
@@ -15,6 +16,7 @@ mod tables;
 mod tests;
 mod tracked;
 
+pub(crate) use anew::Anew;
 pub(crate) use erase::{erase, of_workspace};
 pub use marks::Mark;
 pub use part::{CUT, Inference, Lifecycle, LifecycleKind, MAX_REASON, RunPart, fold_parts};

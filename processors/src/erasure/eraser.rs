@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use agentworks_kafka::dead_letter::erased;
 use agentworks_kafka::{KafkaError, describe_topics};
-use agentworks_schemas::{Timestamp, Topic};
+use agentworks_schemas::{Cursor, Timestamp, Topic};
 use agentworks_store::StoreError;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
@@ -74,6 +75,8 @@ struct Progress {
     known_since: HashMap<String, Instant>,
     /// The erasures that need no further look, by id.
     settled: HashSet<String>,
+    /// Where the log ended when erasures could first be cleared, by id: by then all processes knew of them.
+    ends: HashMap<String, Cursor>,
     /// Tiers that lie elsewhere and aren't cleared yet.
     begun: HashMap<(String, Tier), Begun>,
 }
@@ -208,6 +211,7 @@ impl Eraser {
         let mut receipt = receipt::read(&**store, erasure).await?;
         if receipt.has(self.tiers()) && receipt.is_settled() {
             progress.settled.insert(erasure.id.clone());
+            progress.ends.remove(&erasure.id);
             return Ok(());
         }
         if !receipt.has(self.tiers()) {
@@ -223,7 +227,7 @@ impl Eraser {
                 _ if state.cleared.is_some() => Ok(()),
                 Some(clear) => self.clear_elsewhere(&**clear, state, erasure, progress).await,
                 None if tier == Tier::Runs && !is_warm_cleared => Ok(()),
-                None => self.clear_here(state, erasure).await,
+                None => self.clear_here(state, erasure, progress).await,
             };
             is_warm_cleared |= done.is_ok() && tier == Tier::Warm && state.cleared.is_some();
             if let Err(error) = done {
@@ -238,19 +242,32 @@ impl Eraser {
     pub(super) async fn has_passed(&self, tier: Tier, erasure: &Erasure) -> Result<bool, EraseError> {
         let sinks: &[Tier] = if tier == Tier::Warm { &[Tier::Warm, Tier::Runs] } else { &[tier] };
         for sink in sinks {
-            for (partition, epoch, next) in erasure.upto.iter() {
-                let held = lane::load(&**self.erasures().store(), sink.as_str(), partition).await?;
-                // Where there is no position, no such sink is at work.
-                if held.is_some_and(|held| (held.epoch, held.high) < (epoch, next)) {
-                    return Ok(false);
-                }
+            if !self.is_past(*sink, &erasure.upto).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a sink has written all below a place in the log.
+    async fn is_past(&self, sink: Tier, place: &Cursor) -> Result<bool, EraseError> {
+        for (partition, epoch, next) in place.iter() {
+            let held = lane::load(&**self.erasures().store(), sink.as_str(), partition).await?;
+            // Where there is no position, no such sink is at work.
+            if held.is_some_and(|held| (held.epoch, held.high) < (epoch, next)) {
+                return Ok(false);
             }
         }
         Ok(true)
     }
 
     /// Deletes what a tier of the store holds of what was erased, if its time has come, and writes that down.
-    async fn clear_here(&self, state: &mut TierState, erasure: &Erasure) -> Result<(), EraseError> {
+    async fn clear_here(
+        &self,
+        state: &mut TierState,
+        erasure: &Erasure,
+        progress: &mut Progress,
+    ) -> Result<(), EraseError> {
         if !may_clear(state.tier, erasure) || !self.has_passed(state.tier, erasure).await? {
             return Ok(());
         }
@@ -269,7 +286,18 @@ impl Eraser {
                 }
                 warm::erase(store, erasure).await?
             }
-            Tier::Runs => Cleared { rows: runs::erase(store, erasure).await?, until: None },
+            Tier::Runs => {
+                let end = match progress.ends.entry(erasure.id.clone()) {
+                    Entry::Occupied(end) => end.into_mut(),
+                    Entry::Vacant(none) => none.insert(self.reader.end_of_log().await?),
+                };
+                // What the sink takes from now on it counts anew by itself.
+                if !self.is_past(Tier::Runs, end).await? {
+                    return Ok(());
+                }
+                going_on::count_anew(&self.reader, erasure, end).await?;
+                Cleared { rows: runs::erase(store, erasure).await?, until: None }
+            }
             // By others, if at all.
             Tier::Log | Tier::DeadLetters | Tier::Search | Tier::Archive => Cleared::default(),
         };

@@ -1,19 +1,23 @@
-//! Which cards go on after an erasure of all of their workspace.
+//! What goes on after an erasure.
 //!
-//! A hot sink lists a card anew with its first record beyond an erasure that it knows. What it took before it knew, within
-//! [`LEASE`](super::LEASE) of the erasure, is looked up in the log here.
+//! A hot sink lists a card anew with its first record beyond an erasure of all of its workspace that it knows, and the runs
+//! sink counts a run anew. What they took before they knew, within [`LEASE`](super::LEASE) of the erasure, is looked up in
+//! the log here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use agentworks_kafka::{Content, SeekRequest};
-use agentworks_schemas::Position;
+use agentworks_kafka::{Batch, Content, KafkaError, SeekRequest};
+use agentworks_schemas::{Cursor, Position};
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::mpsc;
 
 use super::eraser::EraseError;
 use super::journal::{Erasure, any_covers};
 use crate::hot::{self, Seen};
 use crate::reader::LogReader;
+use crate::runs::Anew;
 
 /// How much of each partition's log beyond the erasure is looked at, by its own clock, in milliseconds: several times the
 /// lease.
@@ -42,15 +46,10 @@ pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(
 
 /// The first record of each card of a workspace in the beginning of a range.
 async fn look(reader: &LogReader, workspace: &str, range: SeekRequest) -> Result<HashMap<String, Seen>, EraseError> {
-    let ((_, log), mut cards) = (reader.parts(), HashMap::new());
-    let SeekRequest { partition, epoch, to, .. } = range;
-    let from = range.from.max(log.watermarks(partition).await?.low);
-    if from >= to {
-        return Ok(cards);
-    }
-    let (mut batches, mut until) = (log.read(SeekRequest { from, ..range }), None);
-    while let Some(batch) = batches.recv().await {
-        let batch = batch?;
+    let mut cards = HashMap::new();
+    let SeekRequest { partition, epoch, .. } = range;
+    let mut beginning = Beginning::read(reader, range).await?;
+    while let Some(batch) = beginning.next().await? {
         for record in batch.records() {
             let (of, card) = match &record.content {
                 Content::Entry(entry) => (&entry.workspace_id, &entry.card_id),
@@ -61,12 +60,52 @@ async fn look(reader: &LogReader, workspace: &str, range: SeekRequest) -> Result
                 cards.insert(card.to_string(), Seen { at, timestamp: record.timestamp });
             }
         }
-        let first = batch.records().first().map(|record| record.timestamp.millis().saturating_add(REACH));
-        until = until.or(first);
-        let last = batch.records().last().map(|record| record.timestamp.millis());
-        if last.zip(until).is_some_and(|(last, until)| last > until) {
-            break;
-        }
     }
     Ok(cards)
+}
+
+/// Counts anew what runs have soon after an erasure. Call it when all processes know of the erasure and, since, the runs sink
+/// has written all below `end`.
+pub(super) async fn count_anew(reader: &LogReader, erasure: &Erasure, end: &Cursor) -> Result<(), EraseError> {
+    let view = reader.erasures().view().await?;
+    let (store, _) = reader.parts();
+    let mut counts = Anew::new(&store, erasure, &view);
+    for (partition, epoch, from) in erasure.upto.iter() {
+        // Of another making of the topic, all that there is has come since, or nothing is read any more.
+        let Some((_, to)) = end.get(partition).filter(|(now, _)| *now == epoch) else { continue };
+        let mut beginning = Beginning::read(reader, SeekRequest { partition, epoch, from, to, key: None }).await?;
+        while let Some(batch) = beginning.next().await? {
+            counts.take(&batch).await?;
+        }
+    }
+    Ok(counts.write().await?)
+}
+
+/// The beginning of a range of the log, as far as [`REACH`] goes.
+struct Beginning {
+    batches: Option<mpsc::Receiver<Result<Arc<Batch>, KafkaError>>>,
+    until: Option<i64>,
+}
+
+impl Beginning {
+    /// Reads it, from where the log begins by now.
+    async fn read(reader: &LogReader, range: SeekRequest) -> Result<Self, EraseError> {
+        let (_, log) = reader.parts();
+        let from = range.from.max(log.watermarks(range.partition).await?.low);
+        let batches = (from < range.to).then(|| log.read(SeekRequest { from, ..range }));
+        Ok(Beginning { batches, until: None })
+    }
+
+    /// What comes next.
+    async fn next(&mut self) -> Result<Option<Arc<Batch>>, EraseError> {
+        let Some(batches) = &mut self.batches else { return Ok(None) };
+        let Some(batch) = batches.recv().await.transpose()? else { return Ok(None) };
+        let first = batch.records().first().map(|record| record.timestamp.millis().saturating_add(REACH));
+        self.until = self.until.or(first);
+        let last = batch.records().last().map(|record| record.timestamp.millis());
+        if last.zip(self.until).is_some_and(|(last, until)| last > until) {
+            self.batches = None;
+        }
+        Ok(Some(batch))
+    }
 }

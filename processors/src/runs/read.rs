@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_schemas::protocol::RunSummary;
-use agentworks_schemas::{Timestamp, TopicPartition};
+use agentworks_schemas::{Position, Timestamp, TopicPartition};
 use agentworks_store::{Order, Part, Row, Scan, Store, Table};
 use futures_util::future::try_join;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -125,7 +125,7 @@ impl RunReader {
         let find = async |origin, ordinal| {
             let from = Bound::Included(tables::mark_bound(share(origin), None));
             let to = Bound::Included(tables::mark_bound(share(origin), Some(ordinal)));
-            self.mark_within(workspace, run, from, to, Order::Descending).await
+            self.mark_within(workspace, run, share(origin), (from, to), Order::Descending).await
         };
         let (before, mark) =
             try_join(self.restored(workspace, run, share(Origin::Restored)), find(Origin::Sink, ordinal)).await?;
@@ -151,7 +151,7 @@ impl RunReader {
         let find = async |origin, ordinal| {
             let from = Bound::Excluded(tables::mark_bound(share(origin), Some(ordinal)));
             let to = Bound::Included(tables::mark_bound(share(origin), Some(u64::MAX)));
-            self.mark_within(workspace, run, from, to, Order::Ascending).await
+            self.mark_within(workspace, run, share(origin), (from, to), Order::Ascending).await
         };
         let (before, mark) =
             try_join(self.restored(workspace, run, share(Origin::Restored)), find(Origin::Sink, ordinal)).await?;
@@ -175,18 +175,28 @@ impl RunReader {
         })
     }
 
-    /// The first mark of a run between bounds, in this order.
+    /// The first mark of a share between bounds, in this order; `None` if that one stands at an erased entry.
     async fn mark_within(
         &self,
         workspace: &str,
         run: &str,
-        from: Bound<Vec<Part>>,
-        to: Bound<Vec<Part>>,
+        ShareKey { partition, epoch, .. }: ShareKey,
+        (from, to): (Bound<Vec<Part>>, Bound<Vec<Part>>),
         order: Order,
     ) -> Result<Option<Mark>, SinkError> {
         let marks = Scan::partition(&tables::MARKS, vec![workspace.into(), run.into()]);
         let rows = self.store.scan(Scan { from, to, order, limit: 1, ..marks }).await?;
-        rows.first().map(|row| Mark::from_row(run, row)).transpose()
+        let mark = rows.first().map(|row| Mark::from_row(run, row)).transpose()?;
+        match (mark, &self.erasures) {
+            // It counts entries of a part that isn't counted any more: what has gone on is counted anew, from 0. The others
+            // are found when it has been deleted; until then whoever seeks reads a little more.
+            (Some(Mark { offset, .. }), Some(erasures))
+                if erasures.view().await?.hides(workspace, run, Position { partition, epoch, offset }) =>
+            {
+                Ok(None)
+            }
+            (mark, _) => Ok(mark),
+        }
     }
 
     /// A page of runs, newest first; `after` is the `next` of the page before.

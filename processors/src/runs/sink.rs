@@ -27,7 +27,7 @@ pub(super) const NAME: &str = "runs";
 pub(super) const RESTORED_NAME: &str = "runs-restored";
 
 /// How many rows one call to the store carries.
-const ROWS_PER_WRITE: usize = 256;
+pub(super) const ROWS_PER_WRITE: usize = 256;
 /// How many parts are loaded at a time.
 const LOADS: usize = 32;
 /// What a part costs in memory as a rule, with its texts: as many as may be kept may cost so much each, on average.
@@ -389,7 +389,7 @@ fn unreadable(workspace: &str, error: &SinkError) -> SinkError {
     ))
 }
 
-fn run_of<'a>(record: &'a Record<'_>) -> (&'a str, &'a str) {
+pub(super) fn run_of<'a>(record: &'a Record<'_>) -> (&'a str, &'a str) {
     match &record.content {
         Content::Entry(entry) => (&entry.workspace_id, &entry.run_id),
         Content::Event(event) => (&event.workspace_id, &event.run_id),

@@ -15,7 +15,8 @@ use crate::sink::SinkError;
 /// Who has counted: each has parts and marks of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Origin {
-    /// What lay before the place where the sink began, from the archive: see [`super::RunsSink::restoring`].
+    /// What lay before the place where the sink began, from the archive: see [`super::RunsSink::restoring`]; or before the
+    /// place where it began anew, behind an erasure: see [`super::Anew`].
     Restored,
     /// The sink, from where it began.
     Sink,

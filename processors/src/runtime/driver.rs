@@ -135,7 +135,8 @@ impl Driver {
                 self.step().await;
                 continue;
             }
-            let wake = self.retries().chain(self.drain).chain([next_tick]).min().unwrap_or(next_tick);
+            let now = Instant::now();
+            let wake = self.retries(now).chain(self.drain).chain([next_tick]).min().unwrap_or(next_tick);
             tokio::select! {
                 message = self.inbound.recv() => match message {
                     Some(message) => self.receive(message).await,
@@ -181,9 +182,10 @@ impl Driver {
         }
     }
 
-    /// The times at which something is to be tried again.
-    fn retries(&self) -> impl Iterator<Item = Instant> {
-        self.sinks.iter().filter_map(SinkSlot::retry_at)
+    /// The times to come at which something is to be tried again. What is past waits for something else: a batch for another
+    /// sink, a flush for the next tick.
+    fn retries(&self, now: Instant) -> impl Iterator<Item = Instant> {
+        self.sinks.iter().filter_map(SinkSlot::retry_at).filter(move |at| *at > now)
     }
 
     /// Whether all batches that have come have been taken.

@@ -111,7 +111,7 @@ async fn what_was_taken_of_a_topic_that_is_gone_is_written_whoever_notices_first
     let contents = log.contents().await;
     eventually(PATIENCE, async || (archive.taken() == 400).then_some(())).await;
     assert_eq!(archive.count(), 0, "nothing has been due");
-    make_again(&log).await;
+    make_again(&log.settings, LANE.topic, PARTITIONS).await;
     eventually(PATIENCE, async || (stopped(&runtime).len() == PARTITIONS as usize).then_some(())).await;
     for (partition, lines) in contents.iter().filter(|(partition, _)| partition.topic == LANE.topic) {
         assert_eq!(archive.records(*partition).len(), lines.len(), "{partition}");

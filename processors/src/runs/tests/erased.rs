@@ -7,8 +7,8 @@ use agentworks_store::{Intercept, Key, Part, Scan, StoreError, Table, Write};
 use async_trait::async_trait;
 
 use super::*;
-use crate::erasure::{ERASURES, Erasure, Target};
-use crate::runs::{BY_CARD, BY_DAY, MARKS, PARTS, erase};
+use crate::erasure::{ERASURES, Erasure, Erasures, Target, journal};
+use crate::runs::{Anew, BY_CARD, BY_DAY, MARKS, PARTS, erase};
 
 /// A store that takes so many deletions, and then no more.
 #[derive(Debug)]
@@ -112,4 +112,64 @@ async fn what_goes_on_stays_listed_and_has_marks_of_its_own_alone() {
     let reader = RunReader::new(store.clone());
     assert_eq!(reader.mark_before("w", "run-0", LOGS, 0, 5_000).await.unwrap(), None);
     assert_eq!(reader.parts("w", "run-0").await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn marks_at_erased_entries_lead_nowhere_before_they_are_deleted() {
+    let (_folder, store) = store();
+    exercise(&store, &[(LOGS, lines(0, 2_500).collect())], Vec::new()).await;
+    let reader = RunReader::new(store.clone());
+    let find = async |reader: &RunReader, ordinal| {
+        reader.mark_before("w", "run-0", LOGS, 0, ordinal).await.unwrap().map(|mark| mark.ordinal)
+    };
+    assert_eq!((find(&reader, 1_500).await, find(&reader, 2_400).await), (Some(1_000), Some(2_000)));
+    journal::write(&*store, &erasure(Target::Run("run-0".into()), 1_800, 0)).await.unwrap();
+    let reader = reader.erasures(Erasures::follow(store.clone()));
+    assert_eq!((find(&reader, 1_500).await, find(&reader, 2_400).await), (None, Some(2_000)));
+    assert_eq!(reader.mark_after("w", "run-0", LOGS, 0, 500).await.unwrap(), None);
+}
+
+/// What the sink says of a run's part, and the reader of the run: entries, and the offset of the first.
+async fn counts(reader: &RunReader, run: &str) -> Vec<(u64, i64)> {
+    let parts = reader.parts("w", run).await.unwrap();
+    parts.iter().map(|part| (part.entries(), part.first)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_was_taken_before_an_erasure_was_known_is_counted_anew() {
+    let (_folder, store) = store();
+    // The first goes on at 60 to 69 and 80 to 89, the second only before it is known, the third begins then.
+    let logs: Vec<_> = lines(0, 50).chain(lines(1, 10)).chain(lines(0, 10)).chain(lines(2, 10)).collect();
+    let behind: Vec<_> = logs.iter().cloned().chain(lines(0, 10)).collect();
+    exercise(&store, &[(LOGS, logs.clone())], Vec::new()).await;
+    let erasure = erasure(Target::Workspace, 55, 0);
+    journal::write(&*store, &erasure).await.unwrap();
+    let erasures = Erasures::follow(store.clone());
+    let mut sink = RunsSink::new(store.clone(), RunsConfig::default()).erasures(erasures.clone());
+    let held = sink.open(LOGS, 0, 0).await.unwrap();
+    assert_eq!(held.high, logs.len() as i64);
+    sink.take(&batch(LOGS, &behind, logs.len(), behind.len())).await.unwrap();
+    sink.flush(Flush::Partition(LOGS)).await.unwrap();
+    let reader = RunReader::new(store.clone()).erasures(erasures.clone());
+    assert_eq!(counts(&reader, "run-0").await, [(10, 80)], "ten are missing");
+    assert_eq!(counts(&reader, "run-1").await, []);
+
+    // As often as may be: whoever does it may be killed.
+    for _ in 0..2 {
+        let view = erasures.view().await.unwrap();
+        let mut anew = Anew::new(&store, &erasure, &view);
+        for (from, to) in [(55, 65), (65, 90)] {
+            anew.take(&batch(LOGS, &behind, from, to)).await.unwrap();
+        }
+        anew.write().await.unwrap();
+        erase(&store, &erasure).await.unwrap();
+        assert_eq!(counts(&reader, "run-0").await, [(20, 60)]);
+        assert_eq!(counts(&reader, "run-1").await, [(5, 55)]);
+        assert_eq!(counts(&reader, "run-2").await, [(10, 70)]);
+    }
+    // The sink goes on from there.
+    let more: Vec<_> = behind.iter().cloned().chain(lines(1, 3)).collect();
+    sink.take(&batch(LOGS, &more, behind.len(), more.len())).await.unwrap();
+    sink.flush(Flush::Partition(LOGS)).await.unwrap();
+    assert_eq!(counts(&reader, "run-1").await, [(8, 55)]);
 }

@@ -55,9 +55,9 @@ pub(crate) async fn scan(connection: &Connection, scan: &Scan) -> Result<Vec<Row
         }
         let per_row = (bytes / rows.len().max(1)).max(1);
         let size = (PAGE_BYTES / per_row).clamp(SMALLEST_PAGE, LARGEST_PAGE) as i32;
-        // Asked for a page as large as the limit, Cassandra doesn't page at all, and begins anew. Pages come after one
-        // that was smaller than the limit, so this is more than none.
-        statement.set_page_size(size.min(limit - 1));
+        // Asked for a page as large as the limit, Cassandra doesn't page at all, and begins anew. ScyllaDB ends pages at so
+        // many tombstones, also empty ones; and a page of none isn't one.
+        statement.set_page_size(size.min(limit - 1).max(1));
     }
 }
 
