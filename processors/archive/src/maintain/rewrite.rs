@@ -13,10 +13,10 @@ use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 use futures_util::TryStreamExt;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
 
 use super::verify::verify_file;
+use crate::batches::read_group;
 use crate::claims::{Claim, join};
 use crate::decode::{Positions, complete, topic};
 use crate::error::ArchiveError;
@@ -218,6 +218,9 @@ pub(super) async fn rewrite(work: Rewrite<'_>) -> Result<Rewritten, ArchiveError
 }
 
 /// Whether a file has rows that are not to stay, by its narrow columns alone.
+///
+/// # Errors
+/// The store's; or that those columns are damaged, for they may hide such rows.
 pub(super) async fn touches(
     table: &Table,
     footers: &Footers,
@@ -228,11 +231,16 @@ pub(super) async fn touches(
     let (table, file, keep) = (table.clone(), file.clone(), keep.clone());
     let path = file.path.clone();
     guarded(&path, async move {
-        let columns = ["workspace_id", "run_id"].into_iter().chain(Positions::COLUMNS);
-        let mask = ProjectionMask::columns(footer.meta.parquet_schema(), columns);
-        let mut batches = rows(&table, &file, &footer).with_projection(mask).build()?;
-        while let Some(batch) = batches.try_next().await? {
-            if keep(&batch)?.true_count() < batch.num_rows() {
+        let [topic, epoch, partition, offset] = Positions::COLUMNS;
+        let columns = ["workspace_id", "run_id", topic, epoch, partition, offset];
+        for group in 0..footer.meta.metadata().num_row_groups() {
+            let mut is_touched = false;
+            let look = |batch: &RecordBatch| {
+                is_touched |= keep(batch)?.true_count() < batch.num_rows();
+                Ok(())
+            };
+            read_group((&table, &file, &footer), group, &columns, look).await?;
+            if is_touched {
                 return Ok(true);
             }
         }

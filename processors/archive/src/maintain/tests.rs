@@ -2,6 +2,7 @@
 
 mod damaged;
 mod erased;
+mod flipped;
 
 use agentworks_objects::Objects;
 use agentworks_processors::reader::{ColdRange, ReadFilter, Scope};
