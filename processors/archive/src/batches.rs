@@ -92,3 +92,76 @@ fn width(meta: &ParquetMetaData, (group, found): (usize, &RowGroupMetaData), col
 fn mean(bytes: i64, rows: i64) -> u64 {
     u64::try_from(bytes).unwrap_or_default().div_ceil(u64::try_from(rows).unwrap_or_default().max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use agentworks_schemas::LogEntry;
+
+    use super::*;
+    use crate::open::Footers;
+    use crate::testing::{NOON, batch_with, entry, folder, lane, sink};
+    use crate::{Archive, MaintainConfig, Maintenance};
+
+    const LONG: usize = 100 << 10;
+
+    /// Of run 3 the lines are two thousand times as long as of all others.
+    fn long(offset: i64) -> LogEntry<'static> {
+        let mut entry = entry(lane(0), offset);
+        if offset % 7 == 3 {
+            entry.message = format!("{offset} {}", "x".repeat(LONG)).into();
+        }
+        entry
+    }
+
+    async fn fill(archive: &Archive, from: i64, to: i64) {
+        use agentworks_processors::sink::{Flush, Sink};
+        let mut sink = sink(archive);
+        sink.open(lane(0), 0, 0).await.unwrap();
+        sink.take(&batch_with(lane(0), from, to, |offset| Some((NOON, long(offset))))).await.unwrap();
+        sink.flush(Flush::Free(1)).await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_batch_is_bounded_in_bytes_wherever_long_rows_lie() {
+        let (_folder, objects) = folder();
+        let archive = Archive::open(&objects).await.unwrap();
+        fill(&archive, 0, 1500).await;
+        let table = &archive.entries;
+        let file = table.version().await.unwrap().files(table).await.unwrap().remove(0);
+        let footer = Footers::default().footer(table, &file).await.unwrap();
+        let sizes = async |columns: &[&str], room| {
+            let read = batches((table, &file, &footer), 0, columns, room).unwrap();
+            let read: Vec<RecordBatch> = read.try_collect().await.unwrap();
+            assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), 1500);
+            read.iter().map(RecordBatch::get_array_memory_size).collect::<Vec<_>>()
+        };
+        let bounded = sizes(&[], 1 << 20).await;
+        assert!(bounded.iter().sum::<usize>() > 1500 / 7 * LONG);
+        assert!(bounded.iter().max() < Some(&(4 << 20)), "{bounded:?}");
+        assert_eq!(sizes(&[], 1).await.len(), 1500);
+        // What isn't read takes no room.
+        assert_eq!(sizes(&["run_id", "offset"], 1 << 20).await.len(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn files_of_long_rows_are_merged_into_files_that_are_about_as_large_as_each_other() {
+        let (_folder, objects) = folder();
+        let archive = Archive::open(&objects).await.unwrap();
+        for step in 0..4 {
+            fill(&archive, step * 700, step * 700 + 700).await;
+        }
+        let table = &archive.entries;
+        let files = async || table.version().await.unwrap().files(table).await.unwrap();
+        let before: u64 = files().await.iter().map(|file| file.size).sum();
+        let config = MaintainConfig { target_file: before / 3, ..MaintainConfig::default() };
+        let keeper = Maintenance::new(archive.clone(), config).unwrap();
+        assert_eq!(keeper.compact().await.unwrap().removed, 4);
+        let after = files().await;
+        assert!((3..=4).contains(&after.len()), "{after:?}");
+        assert!(after.iter().all(|file| file.rows > 0 && file.size < before * 2 / 3), "{before}: {after:?}");
+        let verified = keeper.verify().await.unwrap();
+        assert_eq!((verified.rows, verified.problems), (2800, Vec::new()));
+    }
+}
