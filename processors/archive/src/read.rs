@@ -22,11 +22,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agentworks_processors::epochs::SinkPositions;
+use agentworks_processors::epochs::{SinkEpochs, SinkPositions};
 use agentworks_processors::lane::Held;
 use agentworks_processors::reader::{ColdRange, ColdTier, StoredEntry};
 use agentworks_processors::sink::SinkError;
-use agentworks_schemas::TopicPartition;
+use agentworks_schemas::{Topic, TopicPartition};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
@@ -161,6 +161,15 @@ impl ColdTier for ArchiveReader {
 
     async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError> {
         Ok(ArchiveReader::backward(self, &range, limit).await?)
+    }
+}
+
+#[async_trait]
+impl SinkEpochs for ArchiveReader {
+    async fn newest(&self, topic: Topic) -> Result<Option<u32>, SinkError> {
+        let table = self.archive.table(topic);
+        let begun = lanes::begun(table, &table.version().await?).await?;
+        Ok(begun.into_iter().filter(|(partition, _)| partition.topic == topic).map(|(_, epoch)| epoch).max())
     }
 }
 
