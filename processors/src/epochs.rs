@@ -120,7 +120,7 @@ impl EpochError {
 }
 
 /// Why a sink can't take a topic in `epoch`, where it has taken a later one, and what to do.
-pub fn is_behind(sink: &str, taken: u32, topic: Topic, epoch: u32) -> String {
+pub fn forgotten(sink: &str, taken: u32, topic: Topic, epoch: u32) -> String {
     format!(
         "{sink} has taken epoch {taken} already, and is to take {epoch}: the store has forgotten that topic {topic} was made \
          again. `agentworks topics adopt {topic}` goes on with it in epoch {taken}"

@@ -174,12 +174,12 @@ impl Merge {
         // A batch may be used up while rows of it are still to be copied.
         let mut batches: Vec<RecordBatch> = self.inputs.iter().map(|input| input.batch.clone()).collect();
         let mut current: Vec<usize> = (0..batches.len()).collect();
-        let (mut bytes, mut weight) = (0, 0);
+        let (mut bytes, mut weight) = (0, 0u64);
         while indices.len() < BATCH_ROWS && bytes < BATCH_BYTES && weight < room {
             let Some(Reverse((_, index))) = self.heads.pop() else { break };
             let input = &mut self.inputs[index];
             indices.push((current[index], input.next));
-            (bytes, weight) = (bytes + input.size, weight + input.weight);
+            (bytes, weight) = (bytes + input.size, weight.saturating_add(input.weight));
             input.next += 1;
             let is_last = input.next == input.batch.num_rows();
             self.advance(index).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentworks_kafka::Batch;
-use agentworks_processors::epochs::is_behind;
+use agentworks_processors::epochs::forgotten;
 use agentworks_processors::lane::Held;
 use agentworks_processors::sink::SinkError;
 use agentworks_schemas::{Timestamp, TopicPartition};
@@ -107,7 +107,7 @@ pub(super) async fn begin(
         if let Some(current) = lanes::current_epoch(table, &version, partition).await?
             && current > epoch
         {
-            let reason = is_behind(lanes::NAME, current, partition.topic, epoch);
+            let reason = forgotten(lanes::NAME, current, partition.topic, epoch);
             return Err(ArchiveError::Position { partition, reason });
         }
         if let Some(held) = lanes::held(table, &version, partition, epoch, None).await? {
