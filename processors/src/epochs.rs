@@ -2,7 +2,8 @@
 //!
 //! A topic that is deleted and made again begins at offset 0 anew, and nothing in a record says so. Kafka gives every
 //! making an id (KIP-516); here each has a number, its *epoch*, which is part of every position. The number and the id
-//! that it stands for are recorded when a topic is first seen. When the topic has another id than the recorded one,
+//! that it stands for are recorded when a topic is first seen: 0, or, where the store that had recorded them was lost, the
+//! newest that the sinks have taken which keep their positions themselves. When the topic has another id than the recorded one,
 //! nothing of it is taken until an operator adopts the new making ([`adopt`]).
 //!
 //! Where the brokers are too old to give ids, offsets alone tell: a position beyond the log's end, or a log that begins
@@ -24,8 +25,11 @@ use agentworks_store::{Column, Key, Store, StoreError, Table, Write};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tracing::warn;
 
-pub use self::positions::SinkPositions;
+pub use self::positions::{SinkEpochs, SinkPositions};
+
+use crate::sink::SinkError;
 
 /// The epochs of all topics: `scope, topic` → [`Epoch`]. There is one scope.
 pub const EPOCHS: Table = Table {
@@ -63,14 +67,26 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// The next making, with this id.
-    fn next(&self, topic_id: Option<String>) -> Epoch {
-        Epoch { epoch: self.epoch + 1, revision: self.revision + 1, topic_id, adopted: Timestamp::now() }
+    /// The making of a topic that nothing is recorded of. Each recorded making has a revision of its own, so that whoever
+    /// knows of more makings wins over one who records the first at the same time.
+    fn first(epoch: u32, topic_id: Option<String>) -> Epoch {
+        Epoch { epoch, revision: epoch, topic_id, adopted: Timestamp::now() }
+    }
+
+    /// The making after this one and all up to `newest`, with this id.
+    fn next(&self, newest: u32, topic_id: Option<String>) -> Epoch {
+        let epoch = self.epoch.max(newest).saturating_add(1);
+        Epoch { epoch, topic_id, adopted: Timestamp::now(), ..self.revised() }
+    }
+
+    /// The topic that is there, in a making that a sink has taken and that was not recorded.
+    fn found(&self, epoch: u32, topic_id: Option<String>) -> Epoch {
+        Epoch { epoch, topic_id, adopted: Timestamp::now(), ..self.revised() }
     }
 
     /// The same making, after something else has been done about it.
     fn revised(&self) -> Epoch {
-        Epoch { revision: self.revision + 1, ..self.clone() }
+        Epoch { revision: self.revision.saturating_add(1), ..self.clone() }
     }
 }
 
@@ -84,6 +100,15 @@ pub enum EpochError {
     Store(#[from] StoreError),
 }
 
+impl From<SinkError> for EpochError {
+    fn from(error: SinkError) -> Self {
+        match error {
+            SinkError::Store(error) => error.into(),
+            error => StoreError::Failed(error.to_string()).into(),
+        }
+    }
+}
+
 impl EpochError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
@@ -92,6 +117,14 @@ impl EpochError {
             EpochError::Store(error) => error.is_transient(),
         }
     }
+}
+
+/// Why a sink can't take a topic in `epoch`, where it has taken a later one, and what to do.
+pub fn forgotten(sink: &str, taken: u32, topic: Topic, epoch: u32) -> String {
+    format!(
+        "{sink} has taken epoch {taken} already, and is to take {epoch}: the store has forgotten that topic {topic} was made \
+         again. `agentworks topics adopt {topic}` goes on with it in epoch {taken}"
+    )
 }
 
 /// A topic as it is recorded and as it is.
@@ -134,6 +167,8 @@ pub struct Epochs {
     store: Arc<dyn Store>,
     /// `None` where ids are not to be asked for.
     ids: Option<TopicIds>,
+    /// What is asked of a topic that nothing is recorded of.
+    elsewhere: Vec<Arc<dyn SinkEpochs>>,
     last: Arc<Mutex<Option<Last>>>,
 }
 
@@ -143,16 +178,25 @@ impl Epochs {
     /// # Errors
     /// If a client can't be made.
     pub fn new(store: Arc<dyn Store>, settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        Ok(Epochs { store, ids: Some(TopicIds::new(settings)?), last: Arc::default() })
+        Ok(Epochs { ids: Some(TopicIds::new(settings)?), ..Self::without_ids(store) })
     }
 
     /// Epochs recorded in `store`, of topics whose ids are not to be asked for: offsets alone tell.
     pub fn without_ids(store: Arc<dyn Store>) -> Self {
-        Epochs { store, ids: None, last: Arc::default() }
+        Epochs { store, ids: None, elsewhere: Vec::new(), last: Arc::default() }
     }
 
-    /// Compares what is recorded with what is there. A topic seen for the first time is recorded with epoch 0, and an id
-    /// that was not known before is added.
+    /// The same, which begins with a topic in the newest making that these have taken. Without them a topic that was made
+    /// again before the store was lost is taken for its first making, and they refuse it.
+    pub fn with(self, elsewhere: impl IntoIterator<Item = Arc<dyn SinkEpochs>>) -> Self {
+        Epochs { elsewhere: elsewhere.into_iter().collect(), ..self }
+    }
+
+    /// Compares what is recorded with what is there. A topic seen for the first time is recorded, in the newest making that
+    /// sinks with positions of their own have taken, or else in its first; and an id that was not known before is added.
+    ///
+    /// # Errors
+    /// A service's; that of a sink which has to be asked, too, for nothing may be recorded without its answer.
     pub async fn look(&self) -> Result<Arc<Sights>, EpochError> {
         let mut last = self.last.lock().await;
         let ids = match &self.ids {
@@ -162,10 +206,7 @@ impl Epochs {
         let mut sights = Sights::new();
         for (topic, topic_id) in ids {
             let recorded = match recorded(&*self.store, topic).await? {
-                None => {
-                    let first = Epoch { epoch: 0, revision: 0, topic_id: topic_id.clone(), adopted: Timestamp::now() };
-                    self.record(topic, &first).await?
-                }
+                None => self.record(topic, &Epoch::first(self.newest(topic).await?, topic_id.clone())).await?,
                 Some(known) if known.topic_id.is_none() && topic_id.is_some() => {
                     self.record(topic, &Epoch { topic_id: topic_id.clone(), ..known.revised() }).await?
                 }
@@ -176,6 +217,18 @@ impl Epochs {
         let sights = Arc::new(sights);
         *last = Some((Instant::now(), sights.clone()));
         Ok(sights)
+    }
+
+    /// The newest making of a topic that was taken elsewhere, or its first.
+    async fn newest(&self, topic: Topic) -> Result<u32, EpochError> {
+        let mut newest = 0;
+        for sink in &self.elsewhere {
+            newest = newest.max(sink.newest(topic).await?.unwrap_or_default());
+        }
+        if newest > 0 {
+            warn!(%topic, epoch = newest, "nothing was recorded of a topic, which goes on in the making that was archived");
+        }
+        Ok(newest)
     }
 
     /// What was found a moment ago, or just now.

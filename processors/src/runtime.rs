@@ -42,7 +42,7 @@ use agentworks_store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::epochs::Epochs;
+use crate::epochs::{Epochs, SinkEpochs};
 use crate::sink::Sink;
 use consumer::Poller;
 use decode::Pipe;
@@ -63,6 +63,8 @@ pub struct RuntimeConfig {
     pub instance: Option<String>,
     /// Where the topics' epochs are recorded: the store that the sinks write to.
     pub store: Arc<dyn Store>,
+    /// What else tells of epochs, where the store knows of none: it may have been lost.
+    pub elsewhere: Vec<Arc<dyn SinkEpochs>>,
     /// What is to be fed. The topics are those that they take.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Whether rejects go to the dead-letter topic. Of all groups that read the same topics, one does this.
@@ -97,6 +99,7 @@ impl RuntimeConfig {
             group: group.into(),
             instance: None,
             store,
+            elsewhere: Vec::new(),
             sinks,
             dead_letters: true,
             memory: 128 * 1024 * 1024,
@@ -137,6 +140,7 @@ impl Runtime {
             true => Epochs::new(config.store.clone(), &config.kafka)?,
             false => Epochs::without_ids(config.store.clone()),
         };
+        let epochs = epochs.with(config.elsewhere.iter().cloned());
         let log = Log { seek: SeekPool::new(config.kafka.clone(), 1), epochs };
         let board = Arc::new(Board::new(&config.group));
         let drain = config.drain;

@@ -71,7 +71,7 @@ impl Pipeline {
         auth.register(&mut registry);
         let objects = Objects::folder(&folder.objects()).context("cannot keep objects")?;
         let archive = serve::archive(&objects, &Note::new()).await?;
-        let places = Places { store, objects: Some((objects, archive)) };
+        let places = Places::new(store, Some((objects, archive)));
         let process = Process::start(&config, settings, &places, &mut registry)?;
         let ingest = Ingest::start(&config.ingest, settings, auth.clone(), &mut registry)?;
         let address = listener.local_addr().context("the listener has no address")?;

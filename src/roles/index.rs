@@ -39,6 +39,11 @@ pub(crate) struct Splits {
     scratch: PathBuf,
 }
 
+/// Which splits there are among `objects`.
+pub(super) fn manifest(objects: &Objects) -> Manifest {
+    Manifest::new(objects.child(PREFIX))
+}
+
 impl Splits {
     /// The splits among `objects`, with what `role` needs of local files.
     pub(crate) fn open(config: &config::Search, objects: &Objects, role: &str) -> anyhow::Result<Self> {

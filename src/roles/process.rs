@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use agentworks_archive::{Archive, ArchiveSink, Maintenance};
 use agentworks_kafka::KafkaSettings;
-use agentworks_objects::Objects;
+use agentworks_objects::{Objects, ObjectsConfig};
 use agentworks_processors::blocks::Sharing;
+use agentworks_processors::epochs::SinkEpochs;
 use agentworks_processors::erasure::Erasures;
 use agentworks_processors::hot::HotSink;
 use agentworks_processors::runs::RunsSink;
@@ -24,6 +25,7 @@ use tokio::time::sleep;
 use warp::Filter;
 
 use super::Ready;
+use super::elsewhere::{self, Unopened};
 use super::index::Index;
 use super::kafka::KafkaWatch;
 use super::metrics::{Counted, LogMetrics};
@@ -42,9 +44,25 @@ pub(crate) struct Places {
     pub(crate) store: Arc<dyn Store>,
     /// Splits and tables; `None` where nothing writes any.
     pub(crate) objects: Option<(Objects, Archive)>,
+    /// What tells of the topics' makings, where the store knows of none.
+    elsewhere: Vec<Arc<dyn SinkEpochs>>,
 }
 
 impl Places {
+    /// These.
+    pub(crate) fn new(store: Arc<dyn Store>, objects: Option<(Objects, Archive)>) -> Self {
+        let elsewhere = objects.as_ref().map(|(objects, archive)| elsewhere::opened(objects, archive));
+        Places { store, objects, elsewhere: elsewhere.unwrap_or_default() }
+    }
+
+    /// The same, with objects of which this process opens none: what others have written there may know more than the store.
+    fn beside(self, objects: Option<ObjectsConfig>) -> Self {
+        match objects.filter(|_| self.objects.is_none()) {
+            Some(objects) => Places { elsewhere: vec![Arc::new(Unopened(objects))], ..self },
+            None => self,
+        }
+    }
+
     /// With the archive among the objects, for which is waited as in [`serve::archive`].
     pub(super) async fn open(store: Arc<dyn Store>, objects: Option<Objects>, note: &Note) -> anyhow::Result<Self> {
         let objects = match objects {
@@ -54,7 +72,7 @@ impl Places {
             }
             None => None,
         };
-        Ok(Places { store, objects })
+        Ok(Places::new(store, objects))
     }
 }
 
@@ -95,6 +113,7 @@ impl Process {
             let memory = if group.sinks == ["archive"] { 2 * config.archive.flush_bytes.0 } else { runtime.memory.0 };
             let runtime = RuntimeConfig {
                 instance: runtime.instance.clone(),
+                elsewhere: places.elsewhere.clone(),
                 dead_letters: runtime.dead_letters && group.fills_store(),
                 topic_ids: runtime.topic_ids,
                 memory,
@@ -211,12 +230,12 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let key = loaded.peers()?;
     let mut service = Service::listen("process", config.runtime.listen)?;
     let note = service.note();
-    let objects = objects.filter(|_| config.runtime.writes_objects()).map(|objects| Objects::open(&objects));
-    let objects = objects.transpose().context("cannot open objects.url")?;
+    let opened = objects.as_ref().filter(|_| config.runtime.writes_objects()).map(Objects::open);
+    let opened = opened.transpose().context("cannot open objects.url")?;
     let opened = async {
         let store = store::open(&address, &note).await?;
         let kafka = KafkaWatch::start(&settings, &note).await?;
-        Ok((kafka, Places::open(store, objects, &note).await?))
+        Ok((kafka, Places::open(store, opened, &note).await?.beside(objects)))
     };
     let Some((kafka, places)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let process = Process::start(config, &settings, &places, service.registry())?;

@@ -15,6 +15,7 @@ use agentworks_ingest::producer::Producer;
 use agentworks_ingest::receiver::{Receiver, ReceiverConfig, ReceiverMetrics};
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_processors::blocks::Sharing;
+use agentworks_processors::epochs::SinkEpochs;
 use agentworks_processors::erasure::Eraser;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::reader::{ColdTier, LogReader};
@@ -50,6 +51,8 @@ pub struct StackConfig {
     pub search: bool,
     /// What is kept for longest, if there is such a thing.
     pub cold: Option<Arc<dyn ColdTier>>,
+    /// What else tells of epochs.
+    pub elsewhere: Vec<Arc<dyn SinkEpochs>>,
 }
 
 impl Default for StackConfig {
@@ -66,6 +69,7 @@ impl Default for StackConfig {
             store: None,
             search: false,
             cold: None,
+            elsewhere: Vec::new(),
         }
     }
 }
@@ -117,7 +121,7 @@ impl Stack {
         let runs = RunsSink::new(store.clone(), RunsConfig::default()).erasures(reader.erasures().clone());
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(hot), Box::new(warm), Box::new(runs)];
         let runtime = RuntimeConfig::new(settings.clone(), group, store.clone(), sinks);
-        let runtime = Runtime::start(runtime).unwrap();
+        let runtime = Runtime::start(RuntimeConfig { elsewhere: config.elsewhere, ..runtime }).unwrap();
 
         let index = config
             .search

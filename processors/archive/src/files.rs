@@ -108,7 +108,7 @@ impl FileWriter {
         }
         let schema = spec.arrow();
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties.build()))?;
-        let (stats, group, sums) = (table.statistics(), GroupSums::default(), Sums::new());
+        let (stats, group, sums) = (table.statistics(), GroupSums::new(spec), Sums::new());
         Ok(FileWriter { writer, schema, stats, rows: 0, group, group_rows: 0, sums })
     }
 

@@ -6,7 +6,7 @@ use agentworks_processors::lane::{Clock, Held};
 use agentworks_schemas::{Timestamp, Topic, TopicPartition};
 
 use crate::error::ArchiveError;
-use crate::table::{Table, Version};
+use crate::table::{Recorded, Table, Version};
 
 /// The sink's name.
 pub(crate) const NAME: &str = "archive";
@@ -44,13 +44,25 @@ pub(crate) async fn held(
     epoch: u32,
     workspace: Option<&str>,
 ) -> Result<Option<Held>, ArchiveError> {
-    let mut names = vec![high(partition, epoch), low(partition, epoch), clock(partition, epoch)];
-    names.extend(workspace.map(|workspace| low_of(partition, epoch, workspace)));
-    let found = version.recorded(table, names).await?;
-    let Some(high) = found[0] else { return Ok(None) };
+    let names = names(partition, epoch, workspace);
+    let found = version.recorded(table, names.clone()).await?;
+    let found = names.into_iter().zip(found).filter_map(|(name, found)| Some((name, found?))).collect();
+    Ok(recorded(&found, partition, epoch, workspace))
+}
+
+/// Under which names is recorded what a table holds of a lane.
+fn names(partition: TopicPartition, epoch: u32, workspace: Option<&str>) -> Vec<String> {
+    let names = [high(partition, epoch), low(partition, epoch), clock(partition, epoch)];
+    names.into_iter().chain(workspace.map(|workspace| low_of(partition, epoch, workspace))).collect()
+}
+
+/// What is recorded of a lane; `None` if it never began.
+pub(crate) fn recorded(all: &Recorded, partition: TopicPartition, epoch: u32, workspace: Option<&str>) -> Option<Held> {
+    let found: Vec<_> = names(partition, epoch, workspace).iter().map(|name| all.get(name).copied()).collect();
+    let high = found[0]?;
     let low = found[1].unwrap_or(high).max(found.get(3).copied().flatten().unwrap_or(0)).min(high);
     let clock = Clock { time: Timestamp(found[2].unwrap_or(0)), ..Clock::default() };
-    Ok(Some(Held { partition, epoch, began: low, low, high, clock, buckets: Vec::new(), terms: None }))
+    Some(Held { partition, epoch, began: low, low, high, clock, buckets: Vec::new(), terms: None })
 }
 
 /// Which making of its topic a partition was last seen in; `None` if it never began.
@@ -65,7 +77,12 @@ pub(crate) async fn current_epoch(
 
 /// All lanes of which a table has a position, each with the making of its topic.
 pub(crate) async fn begun(table: &Table, version: &Version) -> Result<BTreeSet<(TopicPartition, u32)>, ArchiveError> {
-    Ok(version.all_recorded(table).await?.keys().filter_map(|name| lane(name)).collect())
+    Ok(all_begun(&version.all_recorded(table).await?))
+}
+
+/// All lanes of which a position is recorded.
+pub(crate) fn all_begun(all: &Recorded) -> BTreeSet<(TopicPartition, u32)> {
+    all.keys().filter_map(|name| lane(name)).collect()
 }
 
 /// The lane whose [`high`] has this name.

@@ -7,11 +7,12 @@
 //! - `pending`, `encode`, `files`, `claims`, `sums`: from what waits to sorted Parquet files that say what they hold, and by
 //!   which it is seen that they are what was written.
 //! - `lanes`: where each lane stands.
-//! - [`ArchiveReader`]: reads entries back, with `object`, `open` and `decode`.
+//! - [`ArchiveReader`]: reads entries back, with `object`, `open` and `decode`; `batches`: reading files whole.
 //! - [`restore_runs`]: the store's rows of runs, from what the log no longer has.
 //! - [`Maintenance`]: merging, rolling up, erasing, keeping, verifying, restoring.
 
 mod archive;
+mod batches;
 mod claims;
 mod decode;
 mod encode;

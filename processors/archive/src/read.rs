@@ -6,45 +6,42 @@
 //! columns read, page by page. So a reading needs memory for as many entries as it gives, however they lie in the files.
 //!
 //! - `find`: the rows of a file that are asked for; `answers`: those that were found lately.
-//! - `earlier`: what there is of makings of a topic that are over.
 //! - `fetch`: rows as entries or events.
 //! - `lane`: all of a lane, whoever's it is; `piece`: what is read of it at a time.
+//! - `latest`: the table as it was lately, and what is recorded in it.
 
 mod answers;
-mod earlier;
 mod fetch;
 mod find;
 mod lane;
+mod latest;
 mod piece;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use agentworks_processors::epochs::SinkPositions;
+use agentworks_processors::epochs::{SinkEpochs, SinkPositions};
 use agentworks_processors::lane::Held;
 use agentworks_processors::reader::{ColdRange, ColdTier, StoredEntry};
 use agentworks_processors::sink::SinkError;
-use agentworks_schemas::TopicPartition;
+use agentworks_schemas::{Topic, TopicPartition};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use self::answers::Answers;
-use self::earlier::Earlier;
 use self::fetch::FromRows;
 use self::find::{Found, Question};
+use self::latest::Latest;
 use crate::archive::Archive;
 use crate::error::ArchiveError;
 use crate::lanes;
 use crate::open::Footers;
-use crate::table::{ActiveFile, Bounds, FileList, Table, Version};
+use crate::table::{ActiveFile, Bounds, FileList, Table};
 pub use lane::LaneRead;
 
-/// The table is looked at again after so long: readers read behind it from other tiers, so that it may be behind.
-const FRESH: Duration = Duration::from_secs(2);
 /// How many files are opened at a time.
 const OPENING: usize = 16;
 
@@ -59,8 +56,7 @@ pub struct ArchiveReader {
 #[derive(Debug)]
 struct Shared {
     table: Table,
-    version: tokio::sync::Mutex<Option<(Instant, Version)>>,
-    earlier: Earlier,
+    latest: Latest,
     files: FileList,
     footers: Footers,
     answers: Mutex<Answers>,
@@ -87,8 +83,7 @@ impl ArchiveReader {
         epoch: u32,
         workspace: &str,
     ) -> Result<Option<Held>, ArchiveError> {
-        let version = self.entries.version().await?;
-        lanes::held(&self.entries.table, &version, partition, epoch, Some(workspace)).await
+        Ok(self.entries.latest.seen().await?.held(partition, epoch, Some(workspace)))
     }
 
     /// The same in all makings before one, from the first on.
@@ -98,8 +93,7 @@ impl ArchiveReader {
         epoch: u32,
         workspace: &str,
     ) -> Result<Vec<Held>, ArchiveError> {
-        let version = self.entries.version().await?;
-        self.entries.earlier.of(&self.entries.table, &version, (partition, epoch), workspace).await
+        Ok(self.entries.latest.seen().await?.earlier(partition, epoch, workspace))
     }
 
     /// The first `limit` entries of a range, by offset; fewer only if there are no more. All of the range must be held.
@@ -171,6 +165,15 @@ impl ColdTier for ArchiveReader {
 }
 
 #[async_trait]
+impl SinkEpochs for ArchiveReader {
+    async fn newest(&self, topic: Topic) -> Result<Option<u32>, SinkError> {
+        let table = self.archive.table(topic);
+        let begun = lanes::begun(table, &table.version().await?).await?;
+        Ok(begun.into_iter().filter(|(partition, _)| partition.topic == topic).map(|(_, epoch)| epoch).max())
+    }
+}
+
+#[async_trait]
 impl SinkPositions for ArchiveReader {
     fn sink(&self) -> &'static str {
         lanes::NAME
@@ -192,29 +195,11 @@ impl Shared {
     fn new(table: &Table) -> Self {
         Shared {
             table: table.clone(),
-            version: tokio::sync::Mutex::default(),
-            earlier: Earlier::default(),
+            latest: Latest::new(table),
             files: FileList::default(),
             footers: Footers::default(),
             answers: Mutex::default(),
         }
-    }
-
-    async fn version(&self) -> Result<Version, ArchiveError> {
-        let mut known = self.version.lock().await;
-        if let Some((at, version)) = &*known
-            && at.elapsed() < FRESH
-        {
-            return Ok(version.clone());
-        }
-        let version = match (self.table.version().await, &*known) {
-            (Ok(version), _) => version,
-            // Where the objects can't be reached, whoever needs none of them goes on with what was known.
-            (Err(error), Some((_, version))) if error.is_transient() => version.clone(),
-            (Err(error), _) => return Err(error),
-        };
-        *known = Some((Instant::now(), version.clone()));
-        Ok(version)
     }
 
     /// The files that may have something of a range of a lane, of which `may_have` tells more, by the part of the lane that
@@ -225,8 +210,7 @@ impl Shared {
         (from, to): (i64, i64),
         may_have: impl Fn(&Bounds) -> bool,
     ) -> Result<BTreeMap<(i64, i64), Vec<Arc<ActiveFile>>>, ArchiveError> {
-        let version = self.version().await?;
-        let files = self.files.of(&self.table, &version).await?;
+        let files = self.files.of(&self.table, &self.latest.seen().await?.version).await?;
         self.footers.keep(&files);
         let candidates = files.iter().filter(|file| {
             let bounds = &file.bounds;

@@ -37,6 +37,9 @@ pub struct TableSpec {
     pub(crate) order: &'static [&'static str],
     /// Which columns have bloom filters.
     pub(crate) bloomed: &'static [&'static str],
+    /// Which columns have sums of their values: those that rows may be found or counted by without their hashes, and those
+    /// that no hash covers.
+    pub(crate) summed: &'static [&'static str],
 }
 
 /// The partition column.
@@ -81,6 +84,21 @@ pub static ENTRIES: TableSpec = TableSpec {
     indexed: INDEXED,
     order: ORDER,
     bloomed: &["run_id", "card_id", "trace_id"],
+    summed: &[
+        "workspace_id",
+        "card_id",
+        "run_id",
+        "topic",
+        "epoch",
+        "partition",
+        "offset",
+        "record_time",
+        "timestamp",
+        "level",
+        "source",
+        "component",
+        "agent_id",
+    ],
 };
 
 /// Every event of a run, for ever.
@@ -114,6 +132,7 @@ pub static EVENTS: TableSpec = TableSpec {
     indexed: INDEXED,
     order: ORDER,
     bloomed: &["run_id", "card_id", "trace_id"],
+    summed: INDEXED,
 };
 
 /// What each run did on each day: its summary is the sum of its days.
@@ -147,6 +166,31 @@ pub static RUNS: TableSpec = TableSpec {
     indexed: &["workspace_id", "card_id", "run_id", "first_record", "last_record"],
     order: &["workspace_id", "card_id", "run_id"],
     bloomed: &["run_id", "card_id"],
+    // A row has no hash.
+    summed: &[
+        "workspace_id",
+        "card_id",
+        "run_id",
+        "first_record",
+        "last_record",
+        "first_timestamp",
+        "last_timestamp",
+        "entries",
+        "debug",
+        "info",
+        "warn",
+        "error",
+        "fatal",
+        "agent_id",
+        "started",
+        "status",
+        "status_time",
+        "exit_code",
+        "reason",
+        "cost",
+        "input_tokens",
+        "output_tokens",
+    ],
 };
 
 impl Kind {
@@ -195,12 +239,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_table_is_sorted_by_and_pruned_by_are_columns_of_it() {
+    fn what_a_table_is_sorted_by_pruned_by_and_summed_up_of_are_columns_of_it() {
         for spec in [&ENTRIES, &EVENTS, &RUNS] {
-            for name in spec.order.iter().chain(spec.indexed).chain(spec.bloomed) {
+            for name in spec.order.iter().chain(spec.indexed).chain(spec.bloomed).chain(spec.summed) {
                 assert!(spec.columns.iter().any(|(column, _)| column == name), "{}.{name}", spec.name);
             }
             assert_eq!(spec.arrow().fields().len() + 1, spec.columns.len());
         }
+        let of_runs: Vec<_> = RUNS.columns.iter().map(|(name, _)| *name).filter(|name| *name != DATE).collect();
+        assert_eq!(RUNS.summed, of_runs);
     }
 }

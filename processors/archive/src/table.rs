@@ -41,6 +41,7 @@ pub(crate) use self::bounds::Bounds;
 pub(crate) use self::commit::{Change, CommitError, Move, NewFile, Operation};
 use self::fault::sort;
 pub(crate) use self::files::{ActiveFile, FileList};
+pub(crate) use self::recorded::Recorded;
 use crate::error::ArchiveError;
 use crate::schema::{DATE, TableSpec};
 

@@ -100,19 +100,42 @@ fn batch_in(epoch: u32, partition: TopicPartition, from: i64, to: i64, time: imp
     let mut builder = BatchBuilder::new(partition, epoch, from);
     for offset in from..to {
         let Some(time) = time(offset) else { continue };
-        let mut payload = Vec::new();
-        let card = match partition.topic {
+        match partition.topic {
             Topic::RunEvents => {
+                let mut payload = Vec::new();
                 encode_event(&event(offset), Framing::Avro, &mut payload);
-                event(offset).card_id
+                let card = event(offset).card_id;
+                builder.push_raw(offset, Timestamp(time), Some(card.as_bytes()), Some(&payload), Vec::new());
             }
-            _ => {
-                encode_entry(&entry(partition, offset), Framing::Avro, &mut payload);
-                entry(partition, offset).card_id
-            }
-        };
-        builder.push_raw(offset, Timestamp(time), Some(card.as_bytes()), Some(&payload), Vec::new());
+            _ => push(&mut builder, offset, time, &entry(partition, offset)),
+        }
     }
+    built(builder, to)
+}
+
+/// A batch of entries that are made for it, each with its record timestamp.
+pub(crate) fn batch_with(
+    partition: TopicPartition,
+    from: i64,
+    to: i64,
+    entry: impl Fn(i64) -> Option<(i64, LogEntry<'static>)>,
+) -> Batch {
+    let mut builder = BatchBuilder::new(partition, 0, from);
+    for offset in from..to {
+        if let Some((time, entry)) = entry(offset) {
+            push(&mut builder, offset, time, &entry);
+        }
+    }
+    built(builder, to)
+}
+
+fn push(builder: &mut BatchBuilder, offset: i64, time: i64, entry: &LogEntry<'_>) {
+    let mut payload = Vec::new();
+    encode_entry(entry, Framing::Avro, &mut payload);
+    builder.push_raw(offset, Timestamp(time), Some(entry.card_id.as_bytes()), Some(&payload), Vec::new());
+}
+
+fn built(mut builder: BatchBuilder, to: i64) -> Batch {
     builder.cover(to);
     let batch = builder.build(Schemas::builtin());
     assert!(batch.rejects().is_empty(), "{:?}", batch.rejects());

@@ -11,7 +11,7 @@ use agentworks_store::{Key, Part, Scan, Store, StoreError};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::{EPOCHS, Epoch, EpochError, Epochs, Sight, SinkPositions};
+use super::{EPOCHS, Epoch, EpochError, Epochs, Sight, SinkEpochs, SinkPositions};
 use crate::blocks::table::mark;
 use crate::lane::{self, Held, POSITIONS};
 use crate::reader::LogReader;
@@ -73,7 +73,17 @@ pub struct TopicReport {
 impl TopicReport {
     /// Whether there is something to adopt.
     pub fn is_stopped(&self) -> bool {
-        self.remade || self.lost > 0 || self.unfinished
+        self.remade || self.lost > 0 || self.unfinished || self.is_behind()
+    }
+
+    /// Whether sinks have taken a later making than the one recorded, as where the store was lost.
+    fn is_behind(&self) -> bool {
+        self.newest() > self.epoch
+    }
+
+    /// The newest making that is recorded or was taken.
+    fn newest(&self) -> u32 {
+        self.lanes.iter().map(|lane| lane.epoch).fold(self.epoch, u32::max)
     }
 }
 
@@ -119,10 +129,7 @@ pub enum AdoptError {
 
 impl From<SinkError> for AdoptError {
     fn from(error: SinkError) -> Self {
-        match error {
-            SinkError::Store(error) => error.into(),
-            error => StoreError::Failed(error.to_string()).into(),
-        }
+        AdoptError::Fault(error.into())
     }
 }
 
@@ -161,7 +168,9 @@ impl Adopter {
 
     /// The same, for sinks that keep their positions themselves, too.
     pub fn with(self, elsewhere: impl IntoIterator<Item = Arc<dyn SinkPositions>>) -> Self {
-        Adopter { elsewhere: elsewhere.into_iter().collect(), ..self }
+        let elsewhere: Vec<_> = elsewhere.into_iter().collect();
+        let epochs = self.epochs.with(elsewhere.iter().map(|positions| positions.clone() as Arc<dyn SinkEpochs>));
+        Adopter { epochs, elsewhere, ..self }
     }
 
     /// What there is to say of each topic that is there.
@@ -173,8 +182,8 @@ impl Adopter {
         Ok(reports)
     }
 
-    /// Adopts a topic that was made again: its sinks begin at its start in the next epoch. Or, if it is the same as ever
-    /// and `skip_lost` says so: goes on from the log's start where records were deleted untaken. What was broken off is
+    /// Adopts a topic that was made again: its sinks begin at its start in the next epoch. Or, if sinks have taken a later
+    /// epoch than the one recorded, as where the store was lost: goes on in that. Or, if it is the same as ever and `skip_lost` says so: goes on from the log's start where records were deleted untaken. What was broken off is
     /// finished by making the same call again.
     ///
     /// # Errors
@@ -184,11 +193,15 @@ impl Adopter {
         let sight = sights.get(&topic).ok_or(AdoptError::NoTopic(topic))?;
         let before = self.report(topic, sight).await?;
         let Choices { skip_lost, dry_run } = choices;
-        if before.remade {
-            let next = sight.recorded.next(sight.topic_id.clone());
+        if before.remade || before.is_behind() {
+            let (newest, topic_id) = (before.newest(), sight.topic_id.clone());
+            let next = match before.remade {
+                true => sight.recorded.next(newest, topic_id),
+                false => sight.recorded.found(newest, topic_id),
+            };
             if !dry_run {
                 self.settle(topic, &next).await?;
-                warn!(%topic, epoch = next.epoch, "a topic that was made again has been adopted");
+                warn!(%topic, epoch = next.epoch, remade = before.remade, "a topic has been adopted");
             }
             return Ok(Adopted { epoch: next.epoch, skipped: 0, dry_run, before });
         }

@@ -2,15 +2,22 @@
 
 use std::fmt;
 
-use agentworks_schemas::TopicPartition;
+use agentworks_schemas::{Topic, TopicPartition};
 use async_trait::async_trait;
 
 use crate::lane::Held;
 use crate::sink::SinkError;
 
+/// What tells which making of a topic such sinks have come to: where the store was lost, nobody else knows.
+#[async_trait]
+pub trait SinkEpochs: fmt::Debug + Send + Sync + 'static {
+    /// The newest making of a topic that was taken in any of its partitions; `None` if none ever was.
+    async fn newest(&self, topic: Topic) -> Result<Option<u32>, SinkError>;
+}
+
 /// The positions of such a sink.
 #[async_trait]
-pub trait SinkPositions: fmt::Debug + Send + Sync + 'static {
+pub trait SinkPositions: SinkEpochs {
     /// The sink's name.
     fn sink(&self) -> &'static str;
 

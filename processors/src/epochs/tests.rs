@@ -21,10 +21,15 @@ fn another_id_is_another_topic_and_no_id_says_nothing() {
 #[test]
 fn whatever_is_recorded_wins_over_what_was_before() {
     let first = sight(Some("a"), None).recorded;
-    let next = first.next(Some("b".into()));
+    let next = first.next(0, Some("b".into()));
     assert_eq!((next.epoch, next.revision, next.topic_id.as_deref()), (4, 6, Some("b")));
     let revised = next.revised();
     assert_eq!((revised.epoch, revised.revision, &revised.adopted), (4, 7, &next.adopted));
+    // A sink has taken more makings than are recorded.
+    assert_eq!((first.next(8, None).epoch, first.next(2, None).epoch), (9, 4));
+    assert_eq!(first.next(u32::MAX, None).epoch, u32::MAX);
+    let found = first.found(8, Some("a".into()));
+    assert_eq!((found.epoch, found.revision, found.topic_id.as_deref()), (8, 6, Some("a")));
 }
 
 #[tokio::test]
@@ -38,11 +43,48 @@ async fn the_first_sight_is_recorded_and_a_later_record_stays() {
     assert_eq!((first.epoch, first.revision, &first.topic_id), (0, 0, &None));
     assert_eq!(epochs.recent().await.unwrap(), sights);
 
-    let next = first.next(Some("b".into()));
+    let next = first.next(0, Some("b".into()));
     assert_eq!(epochs.record(Topic::AgentLogs, &next).await.unwrap(), next);
     // Somebody who has slept through that finds it, and not its own.
     let other = Epochs::without_ids(store);
     assert_eq!(other.record(Topic::AgentLogs, first).await.unwrap(), next);
     assert_eq!(other.look().await.unwrap()[&Topic::AgentLogs].recorded, next);
     assert_eq!(other.look().await.unwrap()[&Topic::RunEvents].recorded.epoch, 0);
+}
+
+/// A sink that has come to a making, or says nothing.
+#[derive(Debug)]
+struct Elsewhere(Topic, Option<u32>);
+
+#[async_trait::async_trait]
+impl SinkEpochs for Elsewhere {
+    async fn newest(&self, topic: Topic) -> Result<Option<u32>, SinkError> {
+        let error = || StoreError::Unavailable("away".into()).into();
+        if topic == self.0 { self.1.map(Some).ok_or_else(error) } else { Ok(None) }
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_nothing_is_recorded_of_goes_on_where_sinks_elsewhere_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(agentworks_store::EmbeddedStore::open(folder.path()).unwrap());
+    let elsewhere = |epoch| Arc::new(Elsewhere(Topic::AgentLogs, epoch)) as Arc<dyn SinkEpochs>;
+    let epochs = |elsewhere: Vec<Arc<dyn SinkEpochs>>| Epochs::without_ids(store.clone()).with(elsewhere);
+    // Without an answer nothing is recorded.
+    let error = epochs(vec![elsewhere(Some(1)), elsewhere(None)]).look().await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(recorded(&*store, Topic::AgentLogs).await.unwrap(), None);
+
+    let sights = epochs(vec![elsewhere(Some(2)), elsewhere(Some(1))]).look().await.unwrap();
+    let of = |topic| (sights[&topic].recorded.epoch, sights[&topic].recorded.revision);
+    assert_eq!((of(Topic::AgentLogs), of(Topic::RunEvents)), ((2, 2), (0, 0)));
+    // Nobody is asked of a topic that is recorded; and whoever knew of nothing, and was late, finds that.
+    let late = epochs(vec![elsewhere(None)]);
+    assert_eq!(late.look().await.unwrap()[&Topic::AgentLogs].recorded.epoch, 2);
+    let ignorant = Epoch::first(0, Some("a".into()));
+    assert_eq!(late.record(Topic::AgentLogs, &ignorant).await.unwrap().epoch, 2);
+    // The other way round, too.
+    late.record(Topic::SystemLogs, &ignorant).await.unwrap();
+    let knowing = Epoch::first(3, Some("a".into()));
+    assert_eq!(late.record(Topic::SystemLogs, &knowing).await.unwrap(), knowing);
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Clock, Held, Keep, Terms};
+use crate::epochs::forgotten;
 use crate::sink::SinkError;
 
 /// The positions of all sinks: `sink, topic, partition` → [`Held`].
@@ -114,7 +115,7 @@ pub async fn begin(
     let mut held = match load(store, sink, partition).await? {
         Some(held) if held.epoch == epoch => held,
         Some(held) if held.epoch > epoch => {
-            let reason = format!("{sink} has taken epoch {} already, and is to take {epoch}", held.epoch);
+            let reason = forgotten(sink, held.epoch, partition.topic, epoch);
             return Err(SinkError::Position { partition, reason });
         }
         _ => {

@@ -54,7 +54,7 @@ impl Args {
         }
         let store = store::open(&address, &Note::new()).await.context(advice)?;
         let erased = Erasures::follow(store.clone()).view().await.context(advice)?;
-        let log = KafkaLog::new(SeekPool::new(settings, 2), Arc::clone(&store))?;
+        let log = KafkaLog::new(SeekPool::new(settings, 2), Arc::clone(&store), &keeper)?;
         let rebuilt = keeper.rebuild(&log, erased, self.dry_run).await?;
         let runs = if self.dry_run { None } else { Some(keeper.rebuild_runs(false).await?) };
         Ok(print::rebuilt(&rebuilt, runs, self.dry_run, self.places.place.json))

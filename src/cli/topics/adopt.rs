@@ -13,7 +13,8 @@ use crate::cli::client::{Failure, GatewayArgs, finish, http};
 /// Go on with a topic that was made again, in its next epoch.
 ///
 /// A topic that was deleted and made again begins at offset 0 anew, so that nothing is taken of it until this is said.
-/// What the sinks hold of the old one stays, under the epoch before. It takes a token with the role operator; running
+/// What the sinks hold of the old one stays, under the epoch before. Where the store was lost and begun anew by a process
+/// that doesn't know the archive, it goes on in the epoch that the archive and the search index have come to. It takes a token with the role operator; running
 /// processes go on within seconds, without a restart.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -91,6 +92,11 @@ fn print(adopted: &Adopted, out: &mut impl Write) -> io::Result<()> {
                 lane.sink, lane.partition, lane.low, lane.high
             )?;
         }
+    } else if adopted.epoch > *epoch {
+        writeln!(out, "{topic} {would} on in epoch {}, which was taken before the store forgot it", adopted.epoch)?;
+        for lane in lanes.iter().filter(|lane| lane.epoch == adopted.epoch) {
+            writeln!(out, "    {:<7} partition {:>4}: held {} to {}", lane.sink, lane.partition, lane.low, lane.high)?;
+        }
     } else if adopted.skipped == 0 {
         writeln!(out, "{topic} {would} on: offsets that were deleted untaken had been given up before")?;
     } else {
@@ -115,11 +121,11 @@ mod tests {
 
     use super::*;
 
-    fn adopted(remade: bool, lost: i64) -> String {
+    fn adopted(remade: bool, lost: i64, taken: u32) -> String {
         let lane = LaneReport {
             sink: "hot".into(),
             partition: 3,
-            epoch: 0,
+            epoch: taken,
             low: 5,
             high: 90,
             log_start: Some(90 + lost),
@@ -137,19 +143,23 @@ mod tests {
             lanes: vec![lane],
         };
         let mut out = Vec::new();
-        print(&Adopted { epoch: 1, skipped: lost, dry_run: false, before }, &mut out).unwrap();
+        print(&Adopted { epoch: if remade { 1 } else { taken }, skipped: lost, dry_run: false, before }, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn what_was_done_is_said_by_lane() {
-        let again = adopted(true, 0);
+        let again = adopted(true, 0, 0);
         assert!(again.starts_with("agent-logs was made again: goes on in epoch 1 (id new), after epoch 0 (id old)\n"));
         assert!(again.contains("hot   partition    3: held 5 to 90; begins at 90"), "{again}");
-        let lost = adopted(false, 7);
+        let lost = adopted(false, 7, 0);
         assert!(lost.starts_with("agent-logs goes on without 7 offsets"), "{lost}");
         assert!(lost.contains("partition    3: 7 offsets, from 90 to 97"), "{lost}");
-        let finished = adopted(false, 0);
+        let finished = adopted(false, 0, 0);
+        let forgotten = adopted(false, 0, 2);
+        assert!(forgotten.starts_with("agent-logs goes on in epoch 2, which was taken"), "{forgotten}");
+        assert!(forgotten.contains("hot     partition    3: held 5 to 90"), "{forgotten}");
         assert!(finished.starts_with("agent-logs goes on: ") && finished.contains("before"), "{finished}");
     }
 }

@@ -3,7 +3,7 @@ use std::process::Stdio;
 
 use agentworks_archive::ArchiveReader;
 use agentworks_processors::epochs::SinkPositions;
-use agentworks_processors::epochs::adopt::{Adopter, Choices};
+use agentworks_processors::epochs::adopt::{AdoptError, Adopter, Choices};
 use agentworks_processors::runs::{RunListing, RunReader};
 use serde_json::Value;
 
@@ -171,4 +171,44 @@ async fn what_was_deleted_before_the_archive_took_it_is_given_up_when_somebody_s
     assert!(stopped.contains("--skip-lost"), "{stopped}");
     adopter.adopt(Topic::AgentLogs, Choices { dry_run: false, ..choices }).await.unwrap();
     assert_eq!(sink.open(lane, 0, start).await.unwrap().high, start);
+}
+
+/// A process that knows nothing of the archive has begun with a new store: it took the log for its first making.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_epoch_that_the_store_has_forgotten_is_adopted_from_the_archive() {
+    let archived = Archived::new(5).await;
+    let lane = TopicPartition::new(Topic::AgentLogs, 1);
+    let mut sink =
+        ArchiveSink::new(archived.archive.clone(), ArchiveConfig::default(), &mut Registry::default()).unwrap();
+    for epoch in 1..3 {
+        sink.open(lane, epoch, 0).await.unwrap();
+    }
+    let new =
+        |name: &str| -> Arc<dyn Store> { Arc::new(EmbeddedStore::open(archived.scratch.path().join(name)).unwrap()) };
+    let adopter = |store: &Arc<dyn Store>| Adopter::over(store.clone(), archived.seek.clone()).unwrap();
+    let knowing = |store: &Arc<dyn Store>| {
+        adopter(store).with([Arc::new(ArchiveReader::new(&archived.archive)) as Arc<dyn SinkPositions>])
+    };
+    let epochs = async |adopter: &Adopter| {
+        let reports = adopter.reports().await.unwrap();
+        reports.into_iter().map(|report| (report.topic.clone(), report.epoch, report.is_stopped())).collect::<Vec<_>>()
+    };
+    let of = |epoch: u32, is_stopped| {
+        [("agent-logs", epoch, is_stopped), ("system-logs", 0, false), ("run-events", 0, false)]
+            .map(|(topic, epoch, is_stopped)| (topic.to_owned(), epoch, is_stopped))
+    };
+    assert_eq!(epochs(&knowing(&new("of one who knows"))).await, of(2, false));
+
+    let store = new("of one who doesn't");
+    assert_eq!(epochs(&adopter(&store)).await, of(0, false));
+    let stopped = sink.open(lane, 0, 0).await.unwrap_err().to_string();
+    assert!(stopped.contains("`agentworks topics adopt agent-logs`"), "{stopped}");
+    let adopter = knowing(&store);
+    assert_eq!(epochs(&adopter).await, of(0, true));
+    let would = adopter.adopt(lane.topic, Choices { dry_run: true, ..Choices::default() }).await.unwrap();
+    assert_eq!((would.epoch, would.before.epoch, would.before.remade), (2, 0, false));
+    assert_eq!(adopter.adopt(lane.topic, Choices::default()).await.unwrap().epoch, 2);
+    assert_eq!(epochs(&adopter).await, of(2, false));
+    assert!(matches!(adopter.adopt(lane.topic, Choices::default()).await, Err(AdoptError::Refused(_))));
+    assert_eq!(sink.open(lane, 2, 0).await.unwrap().high, 0);
 }

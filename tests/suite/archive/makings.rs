@@ -1,5 +1,6 @@
-use agentworks_archive::ArchiveReader;
+use agentworks_archive::{ArchiveReader, restore_runs};
 use agentworks_kafka::{create_topics, describe_topics};
+use agentworks_processors::epochs::SinkEpochs;
 use agentworks_processors::reader::{ColdTier, Scope};
 use agentworks_schemas::Cursor;
 use agentworks_schemas::access::Role;
@@ -39,13 +40,13 @@ async fn write(stack: &Stack, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// Has the archive take what agent-logs has now, but for the last of it.
-async fn archive(stack: &Stack, archive: &Archive, without: i64) {
+/// Has the archive take what agent-logs has now, in this epoch, but for the last of it.
+async fn archive(stack: &Stack, archive: &Archive, epoch: u32, without: i64) {
     let mut sink = ArchiveSink::new(archive.clone(), ArchiveConfig::default(), &mut Registry::default()).unwrap();
     let seek = SeekPool::new(stack.settings.clone(), 1);
     let Watermarks { low, high } = seek.watermarks(LANE).await.unwrap();
-    let from = sink.open(LANE, 0, low).await.unwrap().high;
-    let mut batches = seek.read(SeekRequest { partition: LANE, epoch: 0, from, to: high - without, key: None });
+    let from = sink.open(LANE, epoch, low).await.unwrap().high;
+    let mut batches = seek.read(SeekRequest { partition: LANE, epoch, from, to: high - without, key: None });
     while let Some(batch) = batches.recv().await {
         sink.take(&batch.unwrap()).await.unwrap();
     }
@@ -62,19 +63,28 @@ async fn counted(stack: &Stack, lines: usize) {
     eventually(PATIENCE, is_counted).await;
 }
 
+async fn kept(folder: &Scratch) -> Archive {
+    let objects = Objects::folder(&folder.path().join("objects")).unwrap().child("archive");
+    Archive::open(&objects).await.unwrap()
+}
+
+fn config(kept: &Archive) -> StackConfig {
+    let reader = Arc::new(ArchiveReader::new(kept));
+    let (cold, elsewhere): (Arc<dyn ColdTier>, Arc<dyn SinkEpochs>) = (reader.clone(), reader);
+    let refresh = ("topic.metadata.refresh.interval.ms".to_owned(), "500".to_owned());
+    StackConfig { kafka: vec![refresh], cold: Some(cold), elsewhere: vec![elsewhere], ..StackConfig::default() }
+}
+
 /// A run that agent-logs was made again under; of the making before, the archive has all but the last of the lines.
 async fn remade(folder: &Scratch, without: i64) -> Stack {
-    let objects = Objects::folder(&folder.path().join("objects")).unwrap().child("archive");
-    let kept = Archive::open(&objects).await.unwrap();
-    let cold: Arc<dyn ColdTier> = Arc::new(ArchiveReader::new(&kept));
-    let refresh = ("topic.metadata.refresh.interval.ms".to_owned(), "500".to_owned());
-    let config = StackConfig { kafka: vec![refresh], cold: Some(cold), ..StackConfig::default() };
+    let kept = kept(folder).await;
+    let config = config(&kept);
     let stack = Stack::start_with(&kafka().await.bootstrap(), &unique_prefix(), 1, config).await;
     let run = stack.producer.run("acme", "card", "run");
     run.started().timestamp(Timestamp(BEGAN)).send().await.unwrap().await.unwrap();
     write(&stack, 0..BEFORE).await;
     counted(&stack, BEFORE).await;
-    archive(&stack, &kept, without).await;
+    archive(&stack, &kept, 0, without).await;
 
     delete_topic(&stack.settings.brokers, &stack.settings.topics.name(Topic::AgentLogs)).await;
     eventually(PATIENCE, async || {
@@ -222,5 +232,44 @@ async fn what_the_archive_lacks_of_the_making_before_is_a_gap_in_its_runs() {
     assert_eq!(played.lines, left.iter().copied().filter(own).collect::<Vec<_>>());
     let ordinals: Vec<u64> = (0..13).chain(16..all().iter().filter(|number| own(number)).count() as u64).collect();
     assert_eq!(played.ordinals, ordinals);
+    stack.stop().await;
+}
+
+/// Whoever begins with a new store begins in the making that the archive has come to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_lost_afterwards_goes_on_in_the_making_that_was_archived() {
+    let folder = Scratch::new("makings");
+    let before = remade(&folder, 0).await;
+    let kept = kept(&folder).await;
+    archive(&before, &kept, 1, 4).await;
+    let name = before.settings.topics.name(Topic::AgentLogs);
+    let (brokers, prefix) = (before.settings.brokers.clone(), name.strip_suffix("agent-logs").unwrap().to_owned());
+    before.stop().await;
+
+    let stack = Stack::start_with(&brokers, &prefix, 1, config(&kept)).await;
+    let token = stack.token("acme", Role::Viewer);
+    // What the log has: of agents, what was written since the topic was made again; of the system, all.
+    let of_first = (0..BEFORE).filter(|number| !number.is_multiple_of(3)).count();
+    counted(&stack, LINES - of_first).await;
+    for route in
+        ["/v1/cards/card/entries?limit=1000&after=start", "/v1/runs/run/entries?card=card&limit=1000&after=start"]
+    {
+        let (status, page) = get(&stack, &token, route).await;
+        assert_eq!((status, &page["gaps"]), (200, &json!([])), "{page}");
+        assert_eq!(numbers(&page), all());
+    }
+    let mut watching = Terminal::connect(&stack, &token, "card", "?history=10").await;
+    let last: Vec<_> = all().split_off(LINES - 10).iter().map(usize::to_string).collect();
+    assert_eq!(watching.lines(10).await, last);
+    write(&stack, LINES..LINES + 2).await;
+    assert_eq!(watching.lines(2).await, [LINES.to_string(), (LINES + 1).to_string()]);
+
+    // The archive goes on where it was, and what it has of the first making is counted into the new store.
+    archive(&stack, &kept, 1, 0).await;
+    restore_runs(&ArchiveReader::new(&kept), &stack.store, |_| {}).await.unwrap();
+    counted(&stack, LINES + 2).await;
+    let mut terminal = terminal(&stack).await;
+    let played = play(&mut terminal, "run", json!({"speed": 0, "includeSystemLogs": true})).await;
+    assert_eq!(played.lines, (0..LINES + 2).collect::<Vec<_>>());
     stack.stop().await;
 }

@@ -9,7 +9,8 @@ use crate::error::ArchiveError;
 use crate::open::Footers;
 use crate::table::{ActiveFile, Change, CommitError, Operation, Table};
 
-/// How many files are merged at once; each takes a row group's memory.
+/// How many files are merged at once. Each takes the memory of a row group as it lies there, 16 MiB at most, beside the rows
+/// of it that come next.
 const INPUTS: usize = 48;
 
 impl Maintenance {

@@ -15,7 +15,7 @@ use crate::files::day;
 use crate::lanes;
 use crate::open::Footers;
 use crate::pending::number;
-use crate::table::{Change, CommitError, Operation, Table};
+use crate::table::{Change, CommitError, Move, Operation, Table, Version};
 
 /// The first day that is kept, where so many are.
 pub(super) fn first_kept(days: u32) -> i32 {
@@ -33,22 +33,22 @@ impl Maintenance {
         for (workspace, days) in self.config.retention.clone() {
             let first = day(first_kept(days))?.to_string();
             for (table, footers) in self.logs() {
-                changed += self.retain_from(table, footers, &workspace, &first, &mut passed).await?;
+                let version = table.version().await?;
+                changed += self.retain_from((table, &version), footers, &workspace, &first, &mut passed).await?;
             }
         }
         passed.end(changed)
     }
 
-    /// Takes a workspace's rows of before the day `first` out of a table.
-    async fn retain_from(
+    /// Takes a workspace's rows of before the day `first` out of a table, as it was at a version.
+    pub(super) async fn retain_from(
         &self,
-        table: &Table,
+        (table, version): (&Table, &Version),
         footers: &Footers,
         workspace: &str,
         first: &str,
         passed: &mut PassedOver,
     ) -> Result<Changed, ArchiveError> {
-        let version = table.version().await?;
         let mut old = Vec::new();
         let mut lows: BTreeMap<(TopicPartition, u32), i64> = BTreeMap::new();
         for file in version.files(table).await?.into_iter().filter(|file| file.date.as_str() < first) {
@@ -62,21 +62,18 @@ impl Maintenance {
         }
         let names: Vec<_> = lows.keys().map(|(lane, epoch)| lanes::low_of(*lane, *epoch, workspace)).collect();
         let known = version.recorded(table, names.clone()).await?;
-        let raised = names.into_iter().zip(lows.values().copied()).zip(known);
-        let raised = raised.filter(|((_, low), known)| known.is_none_or(|known| known < *low));
-        let raised: Vec<_> = raised.map(|(raised, _)| raised).collect();
-        if !raised.is_empty() {
-            let change = Change {
-                operation: Operation::Append,
-                add: Vec::new(),
-                remove: Vec::new(),
-                moves: Vec::new(),
-                record: raised,
-            };
-            match table.commit(change).await {
+        let raised = names.into_iter().zip(known).zip(lows.into_values());
+        let raised = raised.filter(|((_, known), low)| known.is_none_or(|known| known < *low));
+        // Compared, for another keeper may have raised them further since this version was looked at: a low that went back
+        // would have readers rely on what that one takes out.
+        let moves: Vec<_> = raised.map(|((name, from), to)| Move { name, from, to }).collect();
+        if !moves.is_empty() {
+            let (add, remove, record) = (Vec::new(), Vec::new(), Vec::new());
+            match table.commit(Change { operation: Operation::Append, add, remove, moves, record }).await {
                 Ok(_) => {}
                 Err(CommitError::Fault(error)) => return Err(error),
-                Err(_) => return Ok(Changed::default()),
+                // Nothing has been taken out yet: the next round does it.
+                Err(CommitError::Moved(_) | CommitError::Gone(_)) => return Ok(Changed::default()),
             }
         }
         let keep: Keep = {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use agentworks_schemas::TopicPartition;
@@ -13,21 +14,27 @@ use arrow_schema::SchemaRef;
 use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 use futures_util::TryStreamExt;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStream;
+use parquet::file::metadata::RowGroupMetaData;
 
 use super::verify::verify_file;
+use crate::batches::{batches, read_group};
 use crate::claims::{Claim, join};
 use crate::decode::{Positions, complete, topic};
 use crate::error::ArchiveError;
 use crate::files::{FileFormat, FileWriter, days};
 use crate::object::ObjectReader;
-use crate::open::{Footers, guarded, rows};
+use crate::open::{Footer, Footers, guarded};
 use crate::schema::TableSpec;
 use crate::table::{ActiveFile, NewFile, Table};
 
-/// How many rows are read and written at a time. Of each file that many are in memory.
-const ROWS: usize = 1024;
+/// How much memory the rows that are read may take, over all inputs, in bytes. Beside them each input takes a row group as it
+/// lies in its file.
+const ROOM: usize = 128 << 20;
+/// So many rows are written at a time.
+const BATCH_ROWS: usize = 1024;
+/// Or so many bytes.
+const BATCH_BYTES: usize = 8 << 20;
 
 /// Which rows stay.
 pub(super) type Keep = Arc<dyn Fn(&RecordBatch) -> Result<BooleanArray, ArchiveError> + Send + Sync>;
@@ -48,16 +55,57 @@ pub(super) struct Rewrite<'a> {
     pub(super) format: FileFormat,
     pub(super) inputs: Vec<ActiveFile>,
     pub(super) keep: Option<Keep>,
-    /// Into how many files, at most: the rows are spread evenly, in order.
+    /// Into how many files: the rows are spread in order, so that all become about equally large. Each is in memory until it
+    /// is whole.
     pub(super) outputs: u64,
 }
 
 /// One of the files that are read.
 struct Input {
-    rows: ParquetRecordBatchStream<ObjectReader>,
+    table: Table,
+    file: ActiveFile,
+    footer: Footer,
+    /// How much memory a batch of it may take, in bytes.
+    room: usize,
+    /// The row groups that are to come, and what is to come of the one before.
+    groups: Range<usize>,
+    rows: Option<ParquetRecordBatchStream<ObjectReader>>,
     batch: RecordBatch,
     keys: Rows,
     next: usize,
+    /// How many bytes a row of the batch takes in memory.
+    size: usize,
+    /// What a row of the row group weighs.
+    weight: u64,
+}
+
+impl Input {
+    /// The rows that come next in the file; `None` after the last.
+    async fn read(&mut self) -> Result<Option<RecordBatch>, ArchiveError> {
+        loop {
+            if let Some(rows) = &mut self.rows
+                && let Some(batch) = rows.try_next().await?
+            {
+                return Ok(Some(batch));
+            }
+            let Some(group) = self.groups.next() else { return Ok(None) };
+            self.weight = weight(self.footer.meta.metadata().row_group(group));
+            self.rows = Some(batches((&self.table, &self.file, &self.footer), group, &[], self.room)?);
+        }
+    }
+}
+
+/// What each row of a row group weighs: what it takes in its file, in 1024ths of a byte.
+fn weight(group: &RowGroupMetaData) -> u64 {
+    let size = u64::try_from(group.compressed_size()).unwrap_or_default();
+    (size.saturating_mul(1024) / u64::try_from(group.num_rows()).unwrap_or_default().max(1)).max(1)
+}
+
+/// What all rows of a file weigh.
+fn weight_of(footer: &Footer) -> u64 {
+    let groups = footer.meta.metadata().row_groups().iter();
+    let rows = |group: &RowGroupMetaData| u64::try_from(group.num_rows()).unwrap_or_default();
+    groups.map(|group| weight(group).saturating_mul(rows(group))).fold(0, u64::saturating_add)
 }
 
 /// The inputs, and which comes next.
@@ -79,10 +127,17 @@ impl Merge {
         Ok(Merge { schema, converter, key, keep, inputs: Vec::new(), heads: BinaryHeap::new() })
     }
 
-    async fn add(&mut self, rows: ParquetRecordBatchStream<ObjectReader>) -> Result<(), ArchiveError> {
+    async fn add(
+        &mut self,
+        (table, file, footer): (&Table, &ActiveFile, Footer),
+        room: usize,
+    ) -> Result<(), ArchiveError> {
         let batch = RecordBatch::new_empty(self.schema.clone());
         let keys = self.keys(&batch)?;
-        self.inputs.push(Input { rows, batch, keys, next: 0 });
+        let groups = 0..footer.meta.metadata().num_row_groups();
+        let (table, file) = (table.clone(), file.clone());
+        let (rows, next, size, weight) = (None, 0, 0, 0);
+        self.inputs.push(Input { table, file, footer, room, groups, rows, batch, keys, next, size, weight });
         self.advance(self.inputs.len() - 1).await
     }
 
@@ -100,28 +155,33 @@ impl Merge {
                 self.heads.push(Reverse((key, index)));
                 return Ok(());
             }
-            let Some(batch) = input.rows.try_next().await? else { return Ok(()) };
+            let read = input.read().await.map_err(|error| error.at(&input.file.path))?;
+            let Some(batch) = read else { return Ok(()) };
             let mut batch = complete(&batch, &self.schema)?;
             if let Some(keep) = &self.keep {
                 batch = filter_record_batch(&batch, &keep(&batch)?)?;
             }
             let keys = self.keys(&batch)?;
             let input = &mut self.inputs[index];
+            input.size = batch.get_array_memory_size() / batch.num_rows().max(1);
             (input.batch, input.keys, input.next) = (batch, keys, 0);
         }
     }
 
-    /// The next rows, in order; `None` after the last.
-    async fn next(&mut self, limit: usize) -> Result<Option<RecordBatch>, ArchiveError> {
-        let mut indices = Vec::with_capacity(limit);
+    /// The next rows, in order, and what they weigh: as many as reach `room`, or fewer. `None` after the last.
+    async fn next(&mut self, room: u64) -> Result<Option<(RecordBatch, u64)>, ArchiveError> {
+        let mut indices = Vec::with_capacity(BATCH_ROWS);
         // A batch may be used up while rows of it are still to be copied.
         let mut batches: Vec<RecordBatch> = self.inputs.iter().map(|input| input.batch.clone()).collect();
         let mut current: Vec<usize> = (0..batches.len()).collect();
-        while indices.len() < limit {
+        let (mut bytes, mut weight) = (0, 0u64);
+        while indices.len() < BATCH_ROWS && bytes < BATCH_BYTES && weight < room {
             let Some(Reverse((_, index))) = self.heads.pop() else { break };
-            indices.push((current[index], self.inputs[index].next));
-            self.inputs[index].next += 1;
-            let is_last = self.inputs[index].next == self.inputs[index].batch.num_rows();
+            let input = &mut self.inputs[index];
+            indices.push((current[index], input.next));
+            (bytes, weight) = (bytes + input.size, weight.saturating_add(input.weight));
+            input.next += 1;
+            let is_last = input.next == input.batch.num_rows();
             self.advance(index).await?;
             if is_last {
                 current[index] = batches.len();
@@ -132,7 +192,7 @@ impl Merge {
             return Ok(None);
         }
         let batches: Vec<&RecordBatch> = batches.iter().collect();
-        Ok(Some(interleave_record_batch(&batches, &indices)?))
+        Ok(Some((interleave_record_batch(&batches, &indices)?, weight)))
     }
 }
 
@@ -173,13 +233,14 @@ pub(super) async fn rewrite(work: Rewrite<'_>) -> Result<Rewritten, ArchiveError
     let mut merge = Merge::new(table.spec(), keep)?;
     let before: u64 = inputs.iter().map(|file| file.rows).sum();
     let is_one = inputs.len() == 1;
+    let (room, mut total) = (ROOM / inputs.len().max(1), 0u64);
     for file in &inputs {
         // What was damaged is not to be written anew as if it were whole.
         verify_file(table, footers, file).await?;
         let footer = footers.footer(table, file).await?;
         claims.extend(footer.claims.iter().cloned());
-        let stream = rows(table, file, &footer).with_batch_size(ROWS).build()?;
-        merge.add(stream).await.map_err(|error| error.at(&file.path))?;
+        total = total.saturating_add(weight_of(&footer));
+        merge.add((table, file, footer), room).await?;
     }
     if !is_one {
         claims = join(claims);
@@ -187,25 +248,21 @@ pub(super) async fn rewrite(work: Rewrite<'_>) -> Result<Rewritten, ArchiveError
     let outputs = outputs.max(1);
     let (name, table) = (format!("{} of {date}", table.spec().name), table.clone());
     guarded(&name, async move {
-        let per_file = usize::try_from(before.div_ceil(outputs)).unwrap_or(usize::MAX).max(1);
-        let (mut files, mut after) = (Vec::new(), 0);
-        let mut rest = merge.next(ROWS).await?;
+        let per_file = total.div_ceil(outputs).max(1);
+        let (mut files, mut after, mut weighed) = (Vec::new(), 0, 0u64);
         for index in 0..outputs {
             let mut writer = FileWriter::new(&table, format)?;
             let mut lanes = BTreeMap::new();
-            let mut written = 0;
-            let room = if index + 1 == outputs { usize::MAX } else { per_file };
-            while let Some(batch) = rest.take_if(|_| written < room) {
-                let here = batch.slice(0, batch.num_rows().min(room - written));
-                count(&here, &mut lanes)?;
-                written += here.num_rows();
-                writer.write(&here)?;
-                rest = match batch.num_rows() - here.num_rows() {
-                    0 => merge.next(ROWS).await?,
-                    left => Some(batch.slice(here.num_rows(), left)),
-                };
+            // The last has all that is left.
+            let end = if index + 1 == outputs { u64::MAX } else { per_file.saturating_mul(index + 1) };
+            while weighed < end
+                && let Some((batch, weight)) = merge.next(end - weighed).await?
+            {
+                count(&batch, &mut lanes)?;
+                writer.write(&batch)?;
+                after += batch.num_rows() as u64;
+                weighed = weighed.saturating_add(weight);
             }
-            after += written as u64;
             let mut claims = recount(&claims, &mut lanes);
             if outputs > 1 {
                 claims.iter_mut().for_each(|claim| claim.share = (index as u32, outputs as u32));
@@ -218,6 +275,9 @@ pub(super) async fn rewrite(work: Rewrite<'_>) -> Result<Rewritten, ArchiveError
 }
 
 /// Whether a file has rows that are not to stay, by its narrow columns alone.
+///
+/// # Errors
+/// The store's; or that those columns are damaged, for they may hide such rows.
 pub(super) async fn touches(
     table: &Table,
     footers: &Footers,
@@ -228,11 +288,16 @@ pub(super) async fn touches(
     let (table, file, keep) = (table.clone(), file.clone(), keep.clone());
     let path = file.path.clone();
     guarded(&path, async move {
-        let columns = ["workspace_id", "run_id"].into_iter().chain(Positions::COLUMNS);
-        let mask = ProjectionMask::columns(footer.meta.parquet_schema(), columns);
-        let mut batches = rows(&table, &file, &footer).with_projection(mask).build()?;
-        while let Some(batch) = batches.try_next().await? {
-            if keep(&batch)?.true_count() < batch.num_rows() {
+        let [topic, epoch, partition, offset] = Positions::COLUMNS;
+        let columns = ["workspace_id", "run_id", topic, epoch, partition, offset];
+        for group in 0..footer.meta.metadata().num_row_groups() {
+            let mut is_touched = false;
+            let look = |batch: &RecordBatch| {
+                is_touched |= keep(batch)?.true_count() < batch.num_rows();
+                Ok(())
+            };
+            read_group((&table, &file, &footer), group, &columns, look).await?;
+            if is_touched {
                 return Ok(true);
             }
         }

@@ -15,8 +15,6 @@ use std::collections::BTreeSet;
 
 use agentworks_processors::erasure::Erasure;
 use arrow_array::RecordBatch;
-use futures_util::TryStreamExt;
-use parquet::arrow::ProjectionMask;
 
 pub(super) use self::days::Day;
 use self::run::{ENTRY_COLUMNS, Runs, count_entries, count_events};
@@ -24,34 +22,32 @@ use super::damage::PassedOver;
 use super::erase::may_have;
 use super::verify::verify_file;
 use super::{Changed, Maintenance};
+use crate::batches::read_group;
 use crate::decode::{longs, texts};
 use crate::error::ArchiveError;
 use crate::files::{FileWriter, days as number_of};
-use crate::open::{Footers, guarded, rows};
+use crate::open::{Footers, guarded};
 use crate::rows::RowBuilder;
 use crate::table::{ActiveFile, Change, CommitError, Move, Operation, Table};
 
 /// Gives every batch of a file's columns to `each`; all columns if none are named.
+///
+/// # Errors
+/// The store's; or that the file is damaged, in those columns or in what `each` finds wrong.
 async fn scan<S: Send + 'static>(
     table: &Table,
     footers: &Footers,
     file: &ActiveFile,
     columns: &'static [&'static str],
     mut state: S,
-    each: impl Fn(&mut S, &RecordBatch) -> Result<(), ArchiveError> + Send + 'static,
+    each: impl Fn(&mut S, &RecordBatch) -> Result<(), ArchiveError> + Send + Sync + 'static,
 ) -> Result<S, ArchiveError> {
     let footer = footers.footer(table, file).await?;
     let (table, file) = (table.clone(), file.clone());
     let path = file.path.clone();
     guarded(&path, async move {
-        let mut builder = rows(&table, &file, &footer);
-        if !columns.is_empty() {
-            let mask = ProjectionMask::columns(footer.meta.parquet_schema(), columns.iter().copied());
-            builder = builder.with_projection(mask);
-        }
-        let mut batches = builder.build()?;
-        while let Some(batch) = batches.try_next().await? {
-            each(&mut state, &batch)?;
+        for group in 0..footer.meta.metadata().num_row_groups() {
+            read_group((&table, &file, &footer), group, columns, |batch| each(&mut state, batch)).await?;
         }
         Ok(state)
     })

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod erased;
+mod flipped;
 
 use agentworks_objects::Objects;
 use agentworks_processors::reader::{ColdRange, ReadFilter, Scope};
@@ -9,6 +10,7 @@ use agentworks_schemas::{Topic, TopicPartition};
 
 use super::*;
 use crate::read::ArchiveReader;
+use crate::table::Version;
 use crate::testing::{DAY, NOON, fill, folder, lane};
 
 const EVENTS: TopicPartition = TopicPartition { topic: Topic::RunEvents, partition: 0 };
@@ -119,6 +121,29 @@ async fn a_workspace_that_is_kept_for_days_loses_the_rest_and_readers_know() {
     assert_eq!((low("ws-0").await, low("ws-1").await), (0, 200));
     assert_eq!(keeper.retain().await.unwrap(), Changed::default());
     whole(&keeper).await;
+}
+
+/// Two keepers, one of which looked at the table a day before the other and is late.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_late_takes_back_nothing_that_another_has_raised() {
+    let (_folder, objects) = folder();
+    let archive = filled(&objects, 12).await;
+    let [late, other] = [(); 2].map(|()| self::keeper(&archive, MaintainConfig::default()));
+    let retain = async |keeper: &Maintenance, version: &Version, first: &str| {
+        let (table, footers) = keeper.logs()[0];
+        let mut passed = damage::PassedOver::default();
+        keeper.retain_from((table, version), footers, "ws-1", first, &mut passed).await.unwrap()
+    };
+    let before = archive.entries.version().await.unwrap();
+    assert_eq!(retain(&other, &before, "2025-12-04").await.removed, 8);
+    assert_eq!(retain(&late, &before, "2025-12-03").await, Changed::default());
+    let reader = ArchiveReader::new(&archive);
+    assert_eq!(reader.held(lane(0), 0, "ws-1").await.unwrap().unwrap().low, 400);
+    assert!(offsets(&archive, "ws-1", "card-0").await.iter().all(|offset| *offset >= 400));
+    // Who comes to the same at the same time goes on with it.
+    assert_eq!(retain(&late, &before, "2025-12-04").await, Changed::default());
+    assert_eq!(retain(&late, &archive.entries.version().await.unwrap(), "2025-12-05").await.removed, 4);
+    whole(&late).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

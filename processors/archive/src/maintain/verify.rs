@@ -6,17 +6,16 @@ use std::sync::Arc;
 
 use agentworks_schemas::TopicPartition;
 use arrow_array::RecordBatch;
-use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::Maintenance;
+use crate::batches::read_group;
 use crate::claims::Claim;
 use crate::decode::{Entries, Events, Positions, complete};
 use crate::error::ArchiveError;
 use crate::lanes;
-use crate::open::{Footers, guarded, rows};
+use crate::open::{Footers, guarded};
 use crate::schema::{RUNS, TableSpec};
-use crate::sums::GroupSums;
 use crate::table::{ActiveFile, Table, Version};
 
 /// How many problems are told; where there is one there are often many of the same kind.
@@ -157,19 +156,17 @@ pub(super) async fn verify_file(
         // Runs are made of entries and events, and lie nowhere in the log.
         let is_log = table.spec().name != RUNS.name;
         for group in 0..footer.meta.metadata().num_row_groups() {
-            let mut batches = rows(&table, &file, &footer).with_row_groups(vec![group]).build()?;
-            let mut sums = GroupSums::default();
-            while let Some(batch) = batches.try_next().await? {
-                sums.add(&batch);
-                hold(&file, table.spec(), &batch)?;
+            let each = |batch: &RecordBatch| {
+                hold(&file, table.spec(), batch)?;
                 if is_log {
-                    let batch = complete(&batch, &schema)?;
+                    let batch = complete(batch, &schema)?;
                     verify_rows(&table, &batch)?;
                     count_rows(&batch, &claims, &mut counts)?;
                 }
                 count += batch.num_rows() as u64;
-            }
-            sums.check(&footer.sums, group)?;
+                Ok(())
+            };
+            read_group((&table, &file, &footer), group, &[], each).await?;
         }
         if count != file.rows {
             return Err(ArchiveError::Corrupt(format!("it has {count} rows, and the log says {}", file.rows)));

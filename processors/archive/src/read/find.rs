@@ -140,7 +140,7 @@ pub(super) async fn find(
             }
             let mask = ProjectionMask::columns(footer.meta.parquet_schema(), question.columns());
             let mut batches = builder.with_row_groups(vec![index]).with_projection(mask).build()?;
-            let (mut next, mut sums) = (begin, GroupSums::default());
+            let (mut next, mut sums) = (begin, GroupSums::new(table.spec()));
             while let Some(batch) = batches.try_next().await? {
                 sums.add(&batch);
                 question.find(next, &batch, &mut found)?;

@@ -62,9 +62,7 @@ impl ArchiveReader {
             Topic::RunEvents => self.events.clone(),
             Topic::AgentLogs | Topic::SystemLogs => self.entries.clone(),
         };
-        let version = shared.version().await?;
-        let held = lanes::held(&shared.table, &version, partition, epoch, None).await?;
-        let to = match held {
+        let to = match shared.latest.seen().await?.held(partition, epoch, None) {
             Some(held) if held.low <= from => to.min(held.high),
             _ => from,
         };

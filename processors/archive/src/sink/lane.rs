@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentworks_kafka::Batch;
+use agentworks_processors::epochs::forgotten;
 use agentworks_processors::lane::Held;
 use agentworks_processors::sink::SinkError;
 use agentworks_schemas::{Timestamp, TopicPartition};
@@ -106,7 +107,7 @@ pub(super) async fn begin(
         if let Some(current) = lanes::current_epoch(table, &version, partition).await?
             && current > epoch
         {
-            let reason = format!("{} has taken epoch {current} already, and is to take {epoch}", lanes::NAME);
+            let reason = forgotten(lanes::NAME, current, partition.topic, epoch);
             return Err(ArchiveError::Position { partition, reason });
         }
         if let Some(held) = lanes::held(table, &version, partition, epoch, None).await? {

@@ -14,6 +14,9 @@ use super::fault::sort;
 use super::{Table, Version};
 use crate::error::ArchiveError;
 
+/// What is recorded, by name.
+pub(crate) type Recorded = BTreeMap<String, i64>;
+
 impl Version {
     /// What is recorded under these names.
     pub(crate) async fn recorded(&self, table: &Table, names: Vec<String>) -> Result<Vec<Option<i64>>, ArchiveError> {
@@ -27,20 +30,20 @@ impl Version {
     }
 
     /// All that is recorded, by name.
-    pub(crate) async fn all_recorded(&self, table: &Table) -> Result<BTreeMap<String, i64>, ArchiveError> {
+    pub(crate) async fn all_recorded(&self, table: &Table) -> Result<Recorded, ArchiveError> {
         let snapshot = self.snapshot.clone();
         table.blocking(move |table| table.all_recorded(&snapshot)).await
     }
 }
 
 impl Table {
-    fn all_recorded(&self, snapshot: &SnapshotRef) -> Result<BTreeMap<String, i64>, ArchiveError> {
+    fn all_recorded(&self, snapshot: &SnapshotRef) -> Result<Recorded, ArchiveError> {
         if let Some(crc) = snapshot.crc_at_version()
             && let SetTransactionState::Complete(all) = &crc.set_transaction_state
         {
             return Ok(all.iter().map(|(name, recorded)| (name.clone(), recorded.version())).collect());
         }
-        let mut all = BTreeMap::new();
+        let mut all = Recorded::new();
         let batches = snapshot.log_segment().read_actions(&self.inner.engine, LOG_TXN_SCHEMA.clone()).map_err(sort)?;
         for batch in batches {
             let batch = batch.map_err(sort)?;
@@ -54,7 +57,7 @@ impl Table {
 }
 
 /// Adds what is recorded in a piece of the log. The log is read backwards: what is there already is newer.
-fn read(rows: &RecordBatch, all: &mut BTreeMap<String, i64>) -> Result<(), ArchiveError> {
+fn read(rows: &RecordBatch, all: &mut Recorded) -> Result<(), ArchiveError> {
     let missing = || ArchiveError::Corrupt("the log's records of positions lack a column".into());
     let recorded = rows.column_by_name("txn").and_then(|column| column.as_struct_opt()).ok_or_else(missing)?;
     let names = recorded.column_by_name("appId").and_then(|column| column.as_string_opt::<i32>());

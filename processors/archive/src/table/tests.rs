@@ -218,11 +218,11 @@ async fn checkpoints_and_checksums_come_by_themselves() {
 
 static WIDER: TableSpec = {
     const COLUMNS: [Column; 3] = [("workspace_id", Kind::Text), ("novelty", Kind::Long), (DATE, Kind::Date)];
-    TableSpec { name: "entries", columns: &COLUMNS, indexed: &["workspace_id"], order: &[], bloomed: &[] }
+    TableSpec { name: "entries", columns: &COLUMNS, indexed: &["workspace_id"], order: &[], bloomed: &[], summed: &[] }
 };
 static OTHER: TableSpec = {
     const COLUMNS: [Column; 2] = [("workspace_id", Kind::Long), (DATE, Kind::Date)];
-    TableSpec { name: "entries", columns: &COLUMNS, indexed: &["workspace_id"], order: &[], bloomed: &[] }
+    TableSpec { name: "entries", columns: &COLUMNS, indexed: &["workspace_id"], order: &[], bloomed: &[], summed: &[] }
 };
 
 #[tokio::test(flavor = "multi_thread")]

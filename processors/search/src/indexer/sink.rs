@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_kafka::Batch;
+use agentworks_processors::epochs::forgotten;
 use agentworks_processors::lane::{self, Held};
 use agentworks_processors::sink::{Flush, Sink, SinkError};
 use agentworks_schemas::{Timestamp, Topic, TopicPartition};
@@ -271,7 +272,7 @@ impl SearchSink {
                     return Ok(lane.held(partition));
                 }
                 Some(lane) if lane.epoch > epoch => {
-                    let reason = format!("{NAME} has taken epoch {} already, and is to take {epoch}", lane.epoch);
+                    let reason = forgotten(NAME, lane.epoch, partition.topic, epoch);
                     return Err(SinkError::Position { partition, reason });
                 }
                 Some(lane) => Some((lane.epoch, lane.high)),

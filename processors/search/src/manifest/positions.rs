@@ -1,9 +1,9 @@
 //! Where the index stands in the log, for those who look after all sinks.
 
-use agentworks_processors::epochs::SinkPositions;
+use agentworks_processors::epochs::{SinkEpochs, SinkPositions};
 use agentworks_processors::lane::Held;
 use agentworks_processors::sink::SinkError;
-use agentworks_schemas::TopicPartition;
+use agentworks_schemas::{Topic, TopicPartition};
 use async_trait::async_trait;
 
 use super::{Change, Lane, LaneStart, Manifest};
@@ -16,6 +16,14 @@ impl Lane {
         let mut held = Held::new(partition, self.epoch, self.low, None);
         held.high = self.high;
         held
+    }
+}
+
+#[async_trait]
+impl SinkEpochs for Manifest {
+    async fn newest(&self, topic: Topic) -> Result<Option<u32>, SinkError> {
+        let state = self.refresh().await?;
+        Ok(state.lanes.iter().filter(|(partition, _)| partition.topic == topic).map(|(_, lane)| lane.epoch).max())
     }
 }
 

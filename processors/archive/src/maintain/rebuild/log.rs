@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use agentworks_kafka::topics::describe_topics;
 use agentworks_kafka::{Batch, KafkaError, SeekPool, SeekRequest};
-use agentworks_processors::epochs::Epochs;
+use agentworks_processors::epochs::{Epochs, SinkEpochs};
 use agentworks_schemas::{Topic, TopicPartition};
 use agentworks_store::Store;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use crate::error::ArchiveError;
+use crate::maintain::Maintenance;
+use crate::read::ArchiveReader;
 
 /// A partition that the log has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +47,14 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// What `seek` reads; which makings of the topics that is, is recorded in `store`.
+    /// What `seek` reads; which makings of the topics that is, is recorded in `store`, or else told by the archive that
+    /// `keeper` keeps.
     ///
     /// # Errors
     /// If a client can't be made.
-    pub fn new(seek: SeekPool, store: Arc<dyn Store>) -> Result<Self, ArchiveError> {
-        let epochs = Epochs::new(store, seek.settings()).map_err(of_kafka)?;
+    pub fn new(seek: SeekPool, store: Arc<dyn Store>, keeper: &Maintenance) -> Result<Self, ArchiveError> {
+        let archive: Arc<dyn SinkEpochs> = Arc::new(ArchiveReader::new(&keeper.archive));
+        let epochs = Epochs::new(store, seek.settings()).map_err(of_kafka)?.with([archive]);
         Ok(KafkaLog { seek, epochs })
     }
 }

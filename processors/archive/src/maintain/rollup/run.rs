@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use agentworks_schemas::text::Text;
 use agentworks_schemas::{RunEventKind, Timestamp};
-use arrow_array::types::{Float64Type, Int32Type};
 use arrow_array::{Array, RecordBatch};
 
-use crate::decode::{instants, longs, millis, numbers, texts};
+use crate::decode::{Events, StoredEvent, complete, instants, millis, texts};
 use crate::error::ArchiveError;
 use crate::rows::RowBuilder;
+use crate::schema::EVENTS;
 
 pub(super) const ENTRY_COLUMNS: [&str; 7] =
     ["workspace_id", "card_id", "run_id", "record_time", "timestamp", "level", "agent_id"];
@@ -91,31 +92,27 @@ pub(super) fn count_entries(runs: &mut Runs, rows: &RecordBatch) -> Result<(), A
     Ok(())
 }
 
+/// Each is held to its hash.
 pub(super) fn count_events(runs: &mut Runs, rows: &RecordBatch) -> Result<(), ArchiveError> {
-    let owner = owned(rows)?;
-    let (recorded, times) = (instants(rows, "record_time")?, instants(rows, "timestamp")?);
-    let (kinds, agents, reasons) = (texts(rows, "kind")?, texts(rows, "agent_id")?, texts(rows, "reason")?);
-    let (costs, codes) = (numbers::<Float64Type>(rows, "cost")?, numbers::<Int32Type>(rows, "exit_code")?);
-    let tokens = [longs(rows, "input_tokens")?, longs(rows, "output_tokens")?];
+    let rows = complete(rows, &EVENTS.arrow())?;
+    let events = Events::new(&rows)?;
     for row in 0..rows.num_rows() {
-        let run = runs.entry(owner(row)).or_default();
-        let (at, time) = (millis(recorded, row), millis(times, row));
-        run.see(at, time, agents.is_valid(row).then(|| agents.value(row)));
-        let kind: RunEventKind = kinds.value(row).parse().map_err(|error| ArchiveError::Corrupt(format!("{error}")))?;
+        let StoredEvent { timestamp: at, event, .. } = events.at(row)?;
+        let owner = (event.workspace_id.as_str().into(), event.card_id.as_str().into(), event.run_id.as_str().into());
+        let (run, time, kind) = (runs.entry(owner).or_default(), event.timestamp, event.kind);
+        run.see(at, time, event.agent_id.as_ref().map(Text::as_str));
         if kind == RunEventKind::Started {
             run.started = Some(run.started.map_or(time, |started| started.min(time)));
         }
         if kind != RunEventKind::Usage && run.status.as_ref().is_none_or(|(last, ..)| *last <= at) {
-            let code = codes.is_valid(row).then(|| codes.value(row));
-            let reason = reasons.is_valid(row).then(|| reasons.value(row).to_owned());
-            run.status = Some((at, time, kind, code, reason));
+            run.status = Some((at, time, kind, event.exit_code, event.reason.map(|reason| reason.as_str().to_owned())));
         }
-        if costs.is_valid(row) {
-            *run.cost.get_or_insert(0.0) += costs.value(row);
+        if let Some(cost) = event.cost {
+            *run.cost.get_or_insert(0.0) += cost;
         }
-        for (sum, tokens) in run.tokens.iter_mut().zip(tokens) {
-            if tokens.is_valid(row) {
-                *sum = Some(sum.unwrap_or(0).saturating_add(tokens.value(row)));
+        for (sum, tokens) in run.tokens.iter_mut().zip([event.input_tokens, event.output_tokens]) {
+            if let Some(tokens) = tokens {
+                *sum = Some(sum.unwrap_or(0).saturating_add(tokens));
             }
         }
     }
