@@ -6,7 +6,8 @@ use std::fmt::Write;
 use agentworks_schemas::codec::{Decoded, Defaults, Reject, Schemas, decode_entry, decode_event};
 use agentworks_schemas::{Position, Topic, TopicPartition};
 
-use super::{Cell, Content, Raw, Record, RecordHeaders, Rejected};
+use super::{Cell, Content, Raw, Record, Rejected};
+use crate::headers::{self, KeptHeaders};
 
 /// Decodes every record; those that can't be are copied out, whole.
 pub(super) fn decode<'a>(
@@ -15,7 +16,7 @@ pub(super) fn decode<'a>(
     epoch: u32,
     buffer: &'a [u8],
     raws: &[Raw],
-    headers: Vec<(usize, RecordHeaders)>,
+    headers: Vec<(usize, KeptHeaders)>,
 ) -> (Vec<Record<'a>>, Vec<Rejected>) {
     let mut records = Vec::with_capacity(raws.len());
     let mut rejects = Vec::new();
@@ -39,12 +40,14 @@ pub(super) fn decode<'a>(
             }
         };
         if let Err(reject) = decoded {
+            let headers = headers.map(|(_, headers)| headers).unwrap_or_default();
             rejects.push(Rejected {
                 position: Position { partition, epoch, offset: raw.offset },
                 timestamp: raw.timestamp,
                 key: key.map(<[u8]>::to_vec),
                 payload: payload.map(<[u8]>::to_vec),
-                headers: headers.map(|(_, headers)| headers).unwrap_or_default(),
+                headers: headers.list,
+                headers_left_out: headers.left_out,
                 reject,
             });
         }
@@ -97,6 +100,9 @@ pub(super) fn memory(cell: &Cell, rejects: &[Rejected]) -> usize {
         Cow::Owned(bytes) => 2 * bytes.capacity(),
     };
     let bodies: usize = records.iter().map(|record| owned(&record.body)).sum();
-    let payloads = rejects.iter().map(|rejected| rejected.payload.as_ref().map_or(0, Vec::len));
-    cell.borrow_owner().capacity() + size_of::<Record<'_>>() * records.capacity() + bodies + payloads.sum::<usize>()
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let copied = rejects.iter().map(|rejected| {
+        size_of::<Rejected>() + length(&rejected.key) + length(&rejected.payload) + headers::bytes(&rejected.headers)
+    });
+    cell.borrow_owner().capacity() + size_of::<Record<'_>>() * records.capacity() + bodies + copied.sum::<usize>()
 }
