@@ -73,6 +73,16 @@ pub struct Rejected {
     pub reject: Reject,
 }
 
+/// What a record is known by if it is read again, within the same process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Where it lies.
+    pub offset: i64,
+    timestamp: Timestamp,
+    /// Of its key and payload.
+    hash: u64,
+}
+
 /// Where an undecoded record lies in the builder's buffer: its key, then its payload.
 #[derive(Debug)]
 struct Raw {
@@ -203,13 +213,14 @@ impl BatchBuilder {
     pub fn build(self, schemas: &Schemas) -> Batch {
         let BatchBuilder { partition, epoch, from, to, buffer, raws, headers, header_bytes: _ } = self;
         let mut rejects = Vec::new();
+        let last = raws.last().map(|raw| raw.fingerprint(&buffer));
         let cell = Cell::new(buffer, |buffer| {
             let (records, rejected) = decode::decode(schemas, partition, epoch, buffer, &raws, headers);
             rejects = rejected;
             records
         });
         let bytes = decode::memory(&cell, &rejects);
-        Batch { partition, epoch, from, to, cell, rejects, bytes }
+        Batch { partition, epoch, from, to, cell, rejects, last, bytes }
     }
 }
 
@@ -243,6 +254,7 @@ pub struct Batch {
     pub to: i64,
     cell: Cell,
     rejects: Vec<Rejected>,
+    last: Option<Fingerprint>,
     bytes: usize,
 }
 
@@ -255,6 +267,11 @@ impl Batch {
     /// The records that can't be taken, by offset.
     pub fn rejects(&self) -> &[Rejected] {
         &self.rejects
+    }
+
+    /// The fingerprint of the last record, whether it could be taken or not.
+    pub fn last(&self) -> Option<Fingerprint> {
+        self.last
     }
 
     /// How much memory the batch holds, in bytes.

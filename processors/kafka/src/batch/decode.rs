@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::hash::BuildHasher;
 
 use agentworks_schemas::codec::{Decoded, Defaults, Reject, Schemas, decode_entry, decode_event};
 use agentworks_schemas::{Position, Topic, TopicPartition};
+use foldhash::quality::FixedState;
 
-use super::{Cell, Content, Raw, Record, Rejected};
+use super::{Cell, Content, Fingerprint, Raw, Record, Rejected};
 use crate::headers::{self, KeptHeaders};
 
 /// Decodes every record; those that can't be are copied out, whole.
@@ -61,6 +63,12 @@ impl Raw {
         let key = self.key.map(|_| &buffer[self.start..middle]);
         let payload = self.payload.map(|length| &buffer[middle..middle + length]);
         (key, payload)
+    }
+
+    /// What the record is known by.
+    pub(super) fn fingerprint(&self, buffer: &[u8]) -> Fingerprint {
+        let hash = FixedState::default().hash_one(self.slices(buffer));
+        Fingerprint { offset: self.offset, timestamp: self.timestamp, hash }
     }
 
     fn record<'a>(&self, content: Content<'a>, body: Cow<'a, [u8]>) -> Record<'a> {

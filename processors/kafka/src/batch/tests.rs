@@ -180,6 +180,32 @@ fn covered_offsets_belong_to_the_batch() {
 }
 
 #[test]
+fn the_last_record_is_known_again_by_all_that_it_is() {
+    let last = |offset, timestamp, key: &[u8], payload: Option<&[u8]>| {
+        let mut builder = builder(0);
+        push(&mut builder, 0, None, Some(b"before"));
+        builder.push_raw(offset, Timestamp(timestamp), Some(key), payload, Vec::new());
+        builder.cover(9);
+        builder.build(Schemas::builtin()).last().unwrap()
+    };
+    let it = last(1, 5, b"card", Some(b"garbage"));
+    assert_eq!(it, last(1, 5, b"card", Some(b"garbage")));
+    assert_eq!(it.offset, 1);
+    for other in [
+        last(2, 5, b"card", Some(b"garbage")),
+        last(1, 6, b"card", Some(b"garbage")),
+        last(1, 5, b"car", Some(b"dgarbage")),
+        last(1, 5, b"card", Some(b"other")),
+        last(1, 5, b"card", Some(b"")),
+        last(1, 5, b"card", None),
+    ] {
+        assert_ne!(it, other);
+    }
+    assert_ne!(last(1, 5, b"card", Some(b"")), last(1, 5, b"card", None));
+    assert_eq!(builder(0).build(Schemas::builtin()).last(), None);
+}
+
+#[test]
 fn only_other_cards_keys_are_skipped() {
     assert!(may_be_of(b"card", Some(b"card")));
     assert!(may_be_of(b"card", None));
