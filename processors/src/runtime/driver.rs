@@ -16,7 +16,7 @@ use agentworks_kafka::{Batch, DeadLetters, SeekPool};
 use agentworks_schemas::TopicPartition;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::ending::Ending;
 use self::letters::Failed;
@@ -29,7 +29,7 @@ use super::sinks::{self, Outcome, SinkSlot};
 use super::status::{Board, LaneView};
 use crate::epochs::Epochs;
 use crate::lane::Held;
-use crate::sink::{Flush, SinkError};
+use crate::sink::Flush;
 
 /// How often sinks are asked whether anything is due.
 const TICK: Duration = Duration::from_millis(200);
@@ -364,53 +364,6 @@ impl Driver {
         self.show();
         // If the thread has ended, nobody waits for this.
         let _ = self.consumer.send(ToConsumer::Drained { held });
-    }
-
-    /// Stops a partition for all sinks.
-    fn stop_lane(&mut self, partition: TopicPartition, reason: String) {
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        error!(%partition, %reason, "partition stopped");
-        for part in lane.sinks.iter().filter(|part| part.stopped.is_none()) {
-            self.sinks[part.sink].close(partition);
-        }
-        // Those that had stopped before keep their own reasons.
-        for part in &mut lane.sinks {
-            part.stopped.get_or_insert_with(|| reason.clone());
-        }
-        lane.phase = Phase::Stopped(reason);
-        lane.aside.clear();
-        self.ending.remove(&partition);
-        self.failed_letters.remove(&partition);
-        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
-        self.publish();
-    }
-
-    /// Stops a sink after a flush that failed for good: for the partition that the error names; or for all, since what is
-    /// written together can't be told apart.
-    fn stop_sink(&mut self, sink: usize, error: SinkError) {
-        if let SinkError::Position { partition, reason } = error {
-            return self.stop_part(sink, partition, reason);
-        }
-        let reason = error.to_string();
-        error!(sink = self.sinks[sink].name, %reason, "sink stopped");
-        self.sinks[sink].stop(reason.clone());
-        for partition in self.lanes.keys().copied().collect::<Vec<_>>() {
-            self.stop_part(sink, partition, reason.clone());
-        }
-    }
-
-    /// Stops a sink for one partition.
-    fn stop_part(&mut self, sink: usize, partition: TopicPartition, reason: String) {
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        let Some(part) = lane.sink_mut(sink).filter(|part| part.stopped.is_none()) else { return };
-        part.stopped = Some(reason.clone());
-        let name = part.name;
-        error!(sink = name, %partition, %reason, "sink stopped for a partition");
-        self.sinks[sink].close(partition);
-        if lane.running().next().is_none() {
-            self.stop_lane(partition, format!("{name}: {reason}"));
-        }
-        self.publish();
     }
 
     /// Writes down what can be seen from outside.

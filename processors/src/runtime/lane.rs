@@ -35,6 +35,8 @@ pub(super) struct Lane {
     pub(super) same_at: Instant,
     /// Batches that wait until the rejects of the first are written.
     pub(super) aside: VecDeque<(Arc<Batch>, Room)>,
+    /// When it was begun to be opened.
+    opened: Timestamp,
     /// The timestamp of the last record that was handed over.
     last: Option<Timestamp>,
     /// What was handed over and isn't held by all: the first record's timestamp, and the offset after the last.
@@ -114,6 +116,7 @@ impl Lane {
             came: None,
             same_at: Instant::now(),
             aside: VecDeque::new(),
+            opened: Timestamp::now(),
             last: None,
             unheld: VecDeque::new(),
         }
@@ -176,6 +179,12 @@ impl Lane {
             oldest: self.unheld.iter().find(|(_, to)| *to > part.high).map(|(first, _)| *first),
             stopped: part.stopped.clone(),
         });
-        LaneView { state, problem: None, last: self.last, held: self.held(), sinks: sinks.collect() }
+        LaneView {
+            state,
+            problem: None,
+            last: self.last.unwrap_or(self.opened),
+            held: self.held(),
+            sinks: sinks.collect(),
+        }
     }
 }

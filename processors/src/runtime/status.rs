@@ -135,8 +135,8 @@ pub(super) struct LaneView {
     pub(super) state: LaneState,
     /// Why it isn't read as it should be, if so.
     pub(super) problem: Option<String>,
-    /// The timestamp of the last record that was handed to the sinks.
-    pub(super) last: Option<Timestamp>,
+    /// The timestamp of the last record that was handed to the sinks; before the first, when the partition was opened.
+    pub(super) last: Timestamp,
     /// The offset up to which all sinks hold everything.
     pub(super) held: Option<i64>,
     pub(super) sinks: Vec<SinkView>,
@@ -272,7 +272,7 @@ fn lane_status(partition: TopicPartition, view: &LaneView, end: Option<i64>, now
     let sinks = view.sinks.iter().map(|sink| {
         let lag = end.map_or(0, |end| u64::try_from(end - sink.high).unwrap_or(0));
         // The next record isn't known while it isn't here; it is younger than the last one that is.
-        let oldest = sink.oldest.or(view.last).filter(|_| lag > 0);
+        let oldest = Some(sink.oldest.unwrap_or(view.last)).filter(|_| lag > 0);
         SinkStatus {
             sink: sink.sink,
             low: sink.low,
@@ -299,7 +299,7 @@ mod tests {
     fn board(state: LaneState, high: i64, oldest: Option<Timestamp>) -> Board {
         let board = Board::new("store");
         let sink = SinkView { sink: "hot", low: 0, high, oldest, stopped: None };
-        let last = Some(Timestamp(Timestamp::now().millis() - 5_000));
+        let last = Timestamp(Timestamp::now().millis() - 5_000);
         let view = LaneView { state, problem: None, last, held: Some(high), sinks: vec![sink] };
         board.set_driver([(LANE, view)].into(), Vec::new());
         board.set_member(true, 1);

@@ -1,16 +1,17 @@
-//! Ending with partitions whose logs have changed beneath their reader.
+//! Ending with partitions: for good, or until somebody has acted.
 //!
-//! What was read of such a log may be nowhere else any more. So the sinks take what waits for them still, as far as it is
-//! sure to be of the log that was there before, and write it; then the partition stops.
+//! Where a log has changed beneath its reader, what was read of it may be nowhere else any more. So the sinks take what waits
+//! for them still, as far as it is sure to be of the log that was there before, and write it; then the partition stops.
 
 use std::time::Instant;
 
 use agentworks_schemas::TopicPartition;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Driver;
 use crate::runtime::lane::Phase;
 use crate::runtime::message::{Room, ToConsumer};
+use crate::sink::SinkError;
 
 /// A partition that is about to stop.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Ending {
     deadline: Instant,
     /// If set, what was read later may be of another log.
     read_before: Option<Instant>,
+    /// Whether no more is taken.
+    is_cut_short: bool,
 }
 
 impl Ending {
@@ -40,14 +43,14 @@ impl Driver {
         // If the thread has ended, so will this task.
         let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
         let deadline = Instant::now() + self.drain_time;
-        self.ending.insert(partition, Ending { reason, deadline, read_before });
+        self.ending.insert(partition, Ending { reason, deadline, read_before, is_cut_short: false });
         self.publish();
     }
 
-    /// Ends with a partition at once, for another reason beside: it takes no more.
+    /// Has the sinks take no more of a partition that is about to stop, for another reason beside.
     pub(super) fn cut_short(&mut self, partition: TopicPartition, reason: &str) {
         if let Some(ending) = self.ending.get_mut(&partition) {
-            ending.deadline = Instant::now();
+            ending.is_cut_short = true;
             ending.reason = format!("{}; {reason}", ending.reason);
         }
     }
@@ -55,14 +58,15 @@ impl Driver {
     /// Stops the partitions that were to end of which nothing waits any more, or has waited for too long.
     pub(super) async fn stop_ended(&mut self) {
         let now = Instant::now();
-        let ended: Vec<_> = self.ending.iter().map(|(partition, ending)| (*partition, ending.deadline)).collect();
-        for (partition, deadline) in ended {
+        let takes = |ending: &Ending| !ending.is_cut_short && now < ending.deadline;
+        let ending = self.ending.iter().map(|(partition, ending)| (*partition, ending.deadline, takes(ending)));
+        for (partition, deadline, takes) in ending.collect::<Vec<_>>() {
             let left = self.left(partition);
-            if left.is_some() && now < deadline {
+            if left.is_some() && takes {
                 continue;
             }
             if let Some(from) = left {
-                warn!(%partition, from, "the sinks did not take in time what had been read: it is lost if the log has lost it");
+                warn!(%partition, from, "the sinks have not taken all that was read: it is lost if the log has lost it");
             }
             self.close_sinks(partition, Some(deadline)).await;
             if let Some(ending) = self.ending.remove(&partition) {
@@ -80,6 +84,53 @@ impl Driver {
             queued.map(|(_, batch, _)| batch.from)
         })
     }
+
+    /// Stops a partition for all sinks.
+    pub(super) fn stop_lane(&mut self, partition: TopicPartition, reason: String) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        error!(%partition, %reason, "partition stopped");
+        for part in lane.sinks.iter().filter(|part| part.stopped.is_none()) {
+            self.sinks[part.sink].close(partition);
+        }
+        // Those that had stopped before keep their own reasons.
+        for part in &mut lane.sinks {
+            part.stopped.get_or_insert_with(|| reason.clone());
+        }
+        lane.phase = Phase::Stopped(reason);
+        lane.aside.clear();
+        self.ending.remove(&partition);
+        self.failed_letters.remove(&partition);
+        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
+        self.publish();
+    }
+
+    /// Stops a sink after a flush that failed for good: for the partition that the error names; or for all, since what is
+    /// written together can't be told apart.
+    pub(super) fn stop_sink(&mut self, sink: usize, error: SinkError) {
+        if let SinkError::Position { partition, reason } = error {
+            return self.stop_part(sink, partition, reason);
+        }
+        let reason = error.to_string();
+        error!(sink = self.sinks[sink].name, %reason, "sink stopped");
+        self.sinks[sink].stop(reason.clone());
+        for partition in self.lanes.keys().copied().collect::<Vec<_>>() {
+            self.stop_part(sink, partition, reason.clone());
+        }
+    }
+
+    /// Stops a sink for one partition.
+    pub(super) fn stop_part(&mut self, sink: usize, partition: TopicPartition, reason: String) {
+        let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        let Some(part) = lane.sink_mut(sink).filter(|part| part.stopped.is_none()) else { return };
+        part.stopped = Some(reason.clone());
+        let name = part.name;
+        error!(sink = name, %partition, %reason, "sink stopped for a partition");
+        self.sinks[sink].close(partition);
+        if lane.running().next().is_none() {
+            self.stop_lane(partition, format!("{name}: {reason}"));
+        }
+        self.publish();
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +141,8 @@ mod tests {
     #[test]
     fn what_was_read_since_a_topic_was_last_seen_may_be_of_another() {
         let waiting = Waiting::default();
-        let ending = |read_before| Ending { reason: String::new(), deadline: Instant::now(), read_before };
+        let ending =
+            |read_before| Ending { reason: String::new(), deadline: Instant::now(), read_before, is_cut_short: false };
         let before = waiting.add(1);
         std::thread::sleep(std::time::Duration::from_millis(1));
         let seen = Instant::now();
