@@ -80,7 +80,7 @@ pub struct RuntimeConfig {
     /// Whether to ask the brokers for the topics' ids. If not, for brokers before 2.8 or that don't let us describe
     /// topics, offsets alone tell whether a topic was made again.
     pub topic_ids: bool,
-    /// How often to look whether topics have been made again, or adopted.
+    /// How often to look whether topics have been made again, or adopted, and where logs end.
     pub look: Duration,
     /// Where to count.
     pub metrics: RuntimeMetrics,

@@ -17,11 +17,12 @@ use rdkafka::message::BorrowedMessage;
 use self_cell::self_cell;
 
 pub use self::decode::DefaultId;
+use crate::headers::KeptHeaders;
 
 /// A batch with so many records is best shipped: it is decoded within the processor's caches, and its memory is small
 /// enough to be used again by the allocator. Larger ones were measured to cost twice as much per record.
 pub const FULL_RECORDS: usize = 256;
-/// The same in bytes of keys and payloads.
+/// The same in bytes of keys and payloads, and in bytes of headers.
 pub const FULL_BYTES: usize = 64 * 1024;
 
 /// The headers of a record, in their order.
@@ -64,10 +65,22 @@ pub struct Rejected {
     pub key: Option<Vec<u8>>,
     /// Its payload; `None` for a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// Its headers.
+    /// Its headers: those that the dead-letter topic keeps.
     pub headers: RecordHeaders,
+    /// How many more it had.
+    pub headers_left_out: usize,
     /// What is wrong with it.
     pub reject: Reject,
+}
+
+/// What a record is known by if it is read again, within the same process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Where it lies.
+    pub offset: i64,
+    timestamp: Timestamp,
+    /// Of its key and payload.
+    hash: u64,
 }
 
 /// Where an undecoded record lies in the builder's buffer: its key, then its payload.
@@ -90,20 +103,31 @@ pub struct BatchBuilder {
     buffer: Vec<u8>,
     raws: Vec<Raw>,
     /// By index into `raws`: few records have headers, and only rejects need them.
-    headers: Vec<(usize, RecordHeaders)>,
+    headers: Vec<(usize, KeptHeaders)>,
+    /// What the headers take up, in bytes.
+    header_bytes: usize,
 }
 
 impl BatchBuilder {
     /// A builder for records of `partition` in `epoch`, of which the one at `from` is next.
     pub fn new(partition: TopicPartition, epoch: u32, from: i64) -> Self {
-        BatchBuilder { partition, epoch, from, to: from, buffer: Vec::new(), raws: Vec::new(), headers: Vec::new() }
+        BatchBuilder {
+            partition,
+            epoch,
+            from,
+            to: from,
+            buffer: Vec::new(),
+            raws: Vec::new(),
+            headers: Vec::new(),
+            header_bytes: 0,
+        }
     }
 
     /// Copies a message in.
     pub fn push(&mut self, message: &BorrowedMessage<'_>) {
-        let headers = crate::headers::copy(message);
+        let headers = KeptHeaders::of(message);
         let timestamp = Timestamp(message.timestamp().to_millis().unwrap_or_default());
-        self.push_raw(message.offset(), timestamp, message.key(), message.payload(), headers);
+        self.add(message.offset(), timestamp, message.key(), message.payload(), headers);
     }
 
     /// Copies a record in.
@@ -115,8 +139,20 @@ impl BatchBuilder {
         payload: Option<&[u8]>,
         headers: RecordHeaders,
     ) {
+        self.add(offset, timestamp, key, payload, headers.into());
+    }
+
+    fn add(
+        &mut self,
+        offset: i64,
+        timestamp: Timestamp,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: KeptHeaders,
+    ) {
         self.cover(offset + 1);
         if !headers.is_empty() {
+            self.header_bytes += headers.bytes();
             self.headers.push((self.raws.len(), headers));
         }
         let start = self.buffer.len();
@@ -153,14 +189,14 @@ impl BatchBuilder {
         self.raws.is_empty()
     }
 
-    /// The bytes collected.
+    /// The bytes collected: keys, payloads and headers.
     pub fn bytes(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.header_bytes
     }
 
     /// Whether it is best to build now; see [`FULL_RECORDS`].
     pub fn is_full(&self) -> bool {
-        self.len() >= FULL_RECORDS || self.bytes() >= FULL_BYTES
+        self.len() >= FULL_RECORDS || self.buffer.len() >= FULL_BYTES || self.header_bytes >= FULL_BYTES
     }
 
     /// Takes out what was collected, and goes on with what comes after it, with room for as much again.
@@ -175,15 +211,16 @@ impl BatchBuilder {
 
     /// Decodes what was collected.
     pub fn build(self, schemas: &Schemas) -> Batch {
-        let BatchBuilder { partition, epoch, from, to, buffer, raws, headers } = self;
+        let BatchBuilder { partition, epoch, from, to, buffer, raws, headers, header_bytes: _ } = self;
         let mut rejects = Vec::new();
+        let last = raws.last().map(|raw| raw.fingerprint(&buffer));
         let cell = Cell::new(buffer, |buffer| {
             let (records, rejected) = decode::decode(schemas, partition, epoch, buffer, &raws, headers);
             rejects = rejected;
             records
         });
         let bytes = decode::memory(&cell, &rejects);
-        Batch { partition, epoch, from, to, cell, rejects, bytes }
+        Batch { partition, epoch, from, to, cell, rejects, last, bytes }
     }
 }
 
@@ -217,6 +254,7 @@ pub struct Batch {
     pub to: i64,
     cell: Cell,
     rejects: Vec<Rejected>,
+    last: Option<Fingerprint>,
     bytes: usize,
 }
 
@@ -229,6 +267,11 @@ impl Batch {
     /// The records that can't be taken, by offset.
     pub fn rejects(&self) -> &[Rejected] {
         &self.rejects
+    }
+
+    /// The fingerprint of the last record, whether it could be taken or not.
+    pub fn last(&self) -> Option<Fingerprint> {
+        self.last
     }
 
     /// How much memory the batch holds, in bytes.

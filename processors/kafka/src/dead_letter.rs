@@ -37,8 +37,8 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// A dead letter has the record's key, payload and headers, and headers that say where it comes from and what is wrong
 /// with it ([`header`]). Of a payload longer than [`MAX_PAYLOAD`] only the beginning is kept, with its length and hash
-/// in headers; likewise of a key, and of the record's own headers those that fit in as many bytes, with the number of the
-/// others: so there is no record that the dead-letter topic refuses.
+/// in headers; likewise of a key, and of the record's own headers those that a batch keeps, with the number of the others:
+/// so there is no record that the dead-letter topic refuses.
 pub struct DeadLetters {
     settings: KafkaSettings,
     topic: String,
@@ -121,15 +121,11 @@ fn cut(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(MAX_PAYLOAD)]
 }
 
-/// The record's own headers, as many as fit in [`MAX_PAYLOAD`] bytes, then ours.
+/// The record's own headers, then ours.
 fn headers(rejected: &Rejected, origin: &str) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new_with_capacity(rejected.headers.len() + 9);
-    let (mut room, mut left_out) = (MAX_PAYLOAD, rejected.headers.len());
     for (key, value) in &rejected.headers {
-        let value = value.as_deref();
-        let Some(left) = room.checked_sub(key.len() + value.map_or(0, <[u8]>::len)) else { break };
-        (room, left_out) = (left, left_out - 1);
-        headers = headers.insert(Header { key, value });
+        headers = headers.insert(Header { key, value: value.as_deref() });
     }
 
     let position = rejected.position;
@@ -141,8 +137,8 @@ fn headers(rejected: &Rejected, origin: &str) -> OwnedHeaders {
     headers = add(headers, header::EXCEPTION_MESSAGE, &rejected.reject.to_string());
     headers = add(headers, header::EPOCH, &position.epoch.to_string());
     headers = add(headers, header::TIMESTAMP, &rejected.timestamp.millis().to_string());
-    if left_out > 0 {
-        headers = add(headers, header::HEADERS_LEFT_OUT, &left_out.to_string());
+    if rejected.headers_left_out > 0 {
+        headers = add(headers, header::HEADERS_LEFT_OUT, &rejected.headers_left_out.to_string());
     }
     if let Some(key) = rejected.key.as_ref().filter(|key| key.len() > MAX_PAYLOAD) {
         headers = add(headers, header::KEY_LENGTH, &key.len().to_string());
@@ -182,6 +178,7 @@ mod tests {
             key: Some(b"card".to_vec()),
             payload: Some(payload),
             headers,
+            headers_left_out: 0,
             reject: Reject::Empty,
         }
     }
@@ -226,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_do_not_fit_are_left_out() {
-        let long = vec![("a".into(), Some(vec![0; 60_000])), ("b".into(), Some(vec![0; 60_000]))];
-        let headers = headers(&rejected(Vec::new(), long), "agent-logs");
-        let keys: Vec<_> = headers.iter().map(|header| header.key.to_owned()).collect();
-        assert!(keys.contains(&"a".into()) && !keys.contains(&"b".into()), "{keys:?}");
-        assert_eq!(find(&headers, header::HEADERS_LEFT_OUT).as_deref(), Some("1"));
+    fn headers_that_were_left_out_are_counted() {
+        let all = rejected(Vec::new(), vec![("a".into(), Some(vec![0; 60_000]))]);
+        assert_eq!(find(&headers(&all, "agent-logs"), header::HEADERS_LEFT_OUT), None);
+        let headers = headers(&Rejected { headers_left_out: 2, ..all }, "agent-logs");
+        assert_eq!(find(&headers, header::HEADERS_LEFT_OUT).as_deref(), Some("2"));
+        assert!(headers.iter().any(|header| header.key == "a"));
     }
 }

@@ -18,7 +18,7 @@ pub mod settings;
 pub mod topics;
 pub mod trace;
 
-pub use batch::{Batch, BatchBuilder, Content, Record, RecordHeaders, Rejected};
+pub use batch::{Batch, BatchBuilder, Content, Fingerprint, Record, RecordHeaders, Rejected};
 pub use dead_letter::DeadLetters;
 pub use error::KafkaError;
 pub use seek::{SeekPool, SeekRequest};

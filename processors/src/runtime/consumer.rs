@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use agentworks_kafka::topics::{last_known_end, query_watermarks};
-use agentworks_kafka::{KafkaError, KafkaSettings, Watermarks};
+use agentworks_kafka::topics::last_known_end;
+use agentworks_kafka::{KafkaError, KafkaSettings};
 use agentworks_schemas::TopicPartition;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -195,6 +195,16 @@ impl Poller {
                     group::unassign(&self.consumer, &self.kafka.topics, &[partition]);
                 }
             }
+            ToConsumer::Compared { partition, assignment, changed: None } => {
+                if let Some(next) = self.lanes.trust(partition, assignment) {
+                    self.assign(partition, next);
+                }
+            }
+            ToConsumer::Compared { partition, assignment, changed: Some(reason) } => {
+                if self.lanes.assignment(partition) == Some(assignment) {
+                    self.stop(partition, reason);
+                }
+            }
             ToConsumer::Closed { number, held } => {
                 if let Some(revocation) = self.revocations.remove(&number) {
                     self.commit(held);
@@ -270,9 +280,10 @@ impl Poller {
         }
     }
 
-    /// Stops a partition that can't be read any further.
+    /// Stops a partition that can't be read any further. What was read of it may be nowhere else any more.
     fn stop(&mut self, partition: TopicPartition, reason: String) {
         let Some(assignment) = self.lanes.assignment(partition) else { return };
+        self.lanes.ship(partition);
         if self.lanes.stop(partition, None) {
             group::unassign(&self.consumer, &self.kafka.topics, &[partition]);
             self.pipe.tell(ToDriver::Stop { partition, assignment, reason });
@@ -283,7 +294,7 @@ impl Poller {
     fn fault(&mut self, error: &ClientError) -> Result<(), End> {
         match (error, error.rdkafka_error_code()) {
             (ClientError::PartitionEOF(partition), _) => self.lanes.at_end(*partition),
-            (_, Some(RDKafkaErrorCode::AutoOffsetReset)) => self.find_out_of_range(),
+            (_, Some(RDKafkaErrorCode::AutoOffsetReset)) => self.doubt(),
             (_, Some(RDKafkaErrorCode::PollExceeded)) => {
                 // This thread stood still. The group has given the partitions to others; that comes as a revocation too.
                 let lost: Vec<_> = self.lanes.partitions().collect();
@@ -295,6 +306,10 @@ impl Poller {
             _ => {
                 warn!(%error, "Kafka");
                 self.board.set_kafka(error.to_string());
+                if !KafkaError::from_client(error, "a topic").is_transient() {
+                    // It is said once, however long it lasts.
+                    self.lanes.blame(&error.to_string());
+                }
             }
         }
         Ok(())
@@ -332,24 +347,14 @@ impl Poller {
         }
     }
 
-    /// Some partition's next offset isn't in the log; librdkafka doesn't say which, and reads that one no more.
-    fn find_out_of_range(&mut self) {
-        let mut answered = true;
-        for (partition, next) in self.lanes.reading().collect::<Vec<_>>() {
-            // One question that gets no answer takes long enough.
-            let marks = answered.then(|| query_watermarks(&self.consumer, &self.kafka, partition));
-            match marks {
-                Some(Ok(Watermarks { low, high })) if next < low || next > high => {
-                    let reason = KafkaError::OutOfRange { partition, offset: next, low, high };
-                    self.stop(partition, format!("the log has changed beneath its reader: {reason}"));
-                }
-                marks => {
-                    answered = matches!(marks, Some(Ok(_)));
-                    // It may have been this one: read it anew from where it is.
-                    group::unassign(&self.consumer, &self.kafka.topics, &[partition]);
-                    self.assign(partition, next);
-                }
-            }
+    /// Some partition's next offset isn't in its log, or what lies before it isn't what was read: librdkafka doesn't say
+    /// which, and reads that one no more. So none is read until the driver has compared it with its log.
+    fn doubt(&mut self) {
+        let doubted = self.lanes.doubt();
+        let partitions: Vec<_> = doubted.iter().map(|(partition, ..)| *partition).collect();
+        group::unassign(&self.consumer, &self.kafka.topics, &partitions);
+        for (partition, assignment, next) in doubted {
+            self.pipe.tell(ToDriver::Doubt { partition, assignment, next, retry: None });
         }
     }
 
@@ -360,7 +365,8 @@ impl Poller {
         }
         self.next_look = now + LOOK;
         let known = |partition| last_known_end(&self.consumer, &self.kafka, partition);
-        self.board.set_ends(self.lanes.ends(known));
+        let ends = self.lanes.ends(known, &self.board.asked());
+        self.board.set_ends(ends, self.lanes.problems());
         // A consumer that is paused or full has its own reasons for standing still.
         if !self.paused && self.full_since.is_none() && self.ending.is_none() {
             for (partition, assignment, from) in self.lanes.still(known) {

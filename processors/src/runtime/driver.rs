@@ -1,5 +1,8 @@
 //! The driver: one task that hands batches to the sinks and flushes them.
 
+pub(super) mod doubt;
+mod ending;
+mod ends;
 mod epochs;
 mod letters;
 mod open;
@@ -13,8 +16,9 @@ use agentworks_kafka::{Batch, DeadLetters, SeekPool};
 use agentworks_schemas::TopicPartition;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use self::ending::Ending;
 use self::letters::Failed;
 use super::RuntimeConfig;
 use super::lane::{Lane, Phase};
@@ -22,10 +26,10 @@ use super::message::{Assignment, Room, ToConsumer, ToDriver};
 use super::metrics::GroupMetrics;
 use super::retry::Retry;
 use super::sinks::{self, Outcome, SinkSlot};
-use super::status::Board;
+use super::status::{Board, LaneView};
 use crate::epochs::Epochs;
 use crate::lane::Held;
-use crate::sink::{Flush, SinkError};
+use crate::sink::Flush;
 
 /// How often sinks are asked whether anything is due.
 const TICK: Duration = Duration::from_millis(200);
@@ -49,6 +53,8 @@ pub(super) struct Driver {
     drain_time: Duration,
     sinks: Vec<SinkSlot>,
     lanes: HashMap<TopicPartition, Lane>,
+    /// Those that are about to stop.
+    ending: HashMap<TopicPartition, Ending>,
     /// What waits, in order. The head may have been handed to some sinks already.
     queue: VecDeque<(Assignment, Arc<Batch>, Room)>,
     /// The epoch and offset up to which the rejects of partitions are in the dead-letter topic.
@@ -61,7 +67,7 @@ pub(super) struct Driver {
     /// The partitions whose rejects could not be written.
     failed_letters: HashMap<TopicPartition, Failed>,
     log: Log,
-    /// Looks at the topics' epochs. Ended when this is dropped.
+    /// Look at the topics' epochs, and at where logs end. Ended when this is dropped.
     _look: JoinSet<()>,
     to_self: UnboundedSender<ToDriver>,
     inbound: UnboundedReceiver<ToDriver>,
@@ -84,12 +90,14 @@ impl Driver {
     ) -> Self {
         let mut look = JoinSet::new();
         look.spawn(epochs::look(log.epochs.clone(), config.look, to_self.clone()));
+        look.spawn(ends::look(log.seek.clone(), config.look, board.clone()));
         let names = config.sinks.iter().map(|sink| sink.name()).collect();
         Driver {
             memory: config.memory,
             drain_time: config.drain,
             sinks: config.sinks.into_iter().map(SinkSlot::new).collect(),
             lanes: HashMap::new(),
+            ending: HashMap::new(),
             queue: VecDeque::new(),
             letters_to: HashMap::new(),
             aside: config.queue / 8,
@@ -125,6 +133,7 @@ impl Driver {
                     self.show();
                 }
             }
+            self.stop_ended().await;
             if let Some(deadline) = self.drain
                 && (self.is_done() || Instant::now() >= deadline)
             {
@@ -151,20 +160,22 @@ impl Driver {
         match message {
             ToDriver::Open { partition, assignment } => self.open(partition, assignment),
             ToDriver::Log { partition, assignment, answer } => self.open_sinks(partition, assignment, answer).await,
-            ToDriver::Epochs(sights) => self.compare_epochs(&sights).await,
+            ToDriver::Epochs { begun, sights } => self.compare_epochs(begun, &sights).await,
             ToDriver::Quiet { partition, assignment, from } => self.look_behind(partition, assignment, from),
             ToDriver::Batch { assignment, batch, room } => {
                 self.metrics.batch(&batch);
+                if let Some(lane) = self.lanes.get_mut(&batch.partition).filter(|lane| lane.assignment == assignment) {
+                    lane.came = batch.last().or(lane.came);
+                }
                 self.queue.push_back((assignment, batch, room));
             }
             ToDriver::Stop { partition, assignment, reason } => {
                 if self.lanes.get(&partition).is_some_and(|lane| lane.assignment == assignment) {
-                    // Where the log has changed beneath its reader, what was taken of it may be nowhere else any more.
-                    let deadline = Instant::now() + self.drain_time;
-                    self.close_sinks(partition, Some(deadline)).await;
-                    self.stop_lane(partition, reason);
+                    // What has come was read before that was found.
+                    self.end_with(partition, reason, None);
                 }
             }
+            ToDriver::Doubt { partition, assignment, next, retry } => self.compare(partition, assignment, next, retry),
             ToDriver::Letters { partition, assignment, to, result } => {
                 self.letters_written(partition, assignment, to, result).await;
             }
@@ -201,9 +212,11 @@ impl Driver {
 
     /// Takes the head of the queue as far as it goes.
     async fn step(&mut self) {
-        let Some((assignment, batch, _)) = self.queue.front() else { return };
+        let Some((assignment, batch, room)) = self.queue.front() else { return };
         let (partition, assignment, batch) = (batch.partition, *assignment, batch.clone());
-        let is_wanted = |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading);
+        let is_of_log = self.ending.get(&partition).is_none_or(|ending| ending.is_of_before(room));
+        let is_wanted =
+            |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading) && is_of_log;
         if self.lanes.get_mut(&partition).filter(is_wanted).is_none() {
             return self.next();
         }
@@ -287,6 +300,7 @@ impl Driver {
     async fn close(&mut self, partition: TopicPartition, deadline: Option<Instant>) -> Option<i64> {
         self.close_sinks(partition, deadline).await;
         let lane = self.lanes.remove(&partition)?;
+        self.ending.remove(&partition);
         self.failed_letters.remove(&partition);
         self.letters_to.remove(&partition);
         info!(%partition, held = lane.held(), flushed = deadline.is_some(), "partition given up");
@@ -354,55 +368,14 @@ impl Driver {
         let _ = self.consumer.send(ToConsumer::Drained { held });
     }
 
-    /// Stops a partition for all sinks.
-    fn stop_lane(&mut self, partition: TopicPartition, reason: String) {
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        error!(%partition, %reason, "partition stopped");
-        for part in lane.sinks.iter().filter(|part| part.stopped.is_none()) {
-            self.sinks[part.sink].close(partition);
-        }
-        // Those that had stopped before keep their own reasons.
-        for part in &mut lane.sinks {
-            part.stopped.get_or_insert_with(|| reason.clone());
-        }
-        lane.phase = Phase::Stopped(reason);
-        lane.aside.clear();
-        self.failed_letters.remove(&partition);
-        let _ = self.consumer.send(ToConsumer::Stop { partition, assignment: lane.assignment });
-        self.publish();
-    }
-
-    /// Stops a sink after a flush that failed for good: for the partition that the error names; or for all, since what is
-    /// written together can't be told apart.
-    fn stop_sink(&mut self, sink: usize, error: SinkError) {
-        if let SinkError::Position { partition, reason } = error {
-            return self.stop_part(sink, partition, reason);
-        }
-        let reason = error.to_string();
-        error!(sink = self.sinks[sink].name, %reason, "sink stopped");
-        self.sinks[sink].stop(reason.clone());
-        for partition in self.lanes.keys().copied().collect::<Vec<_>>() {
-            self.stop_part(sink, partition, reason.clone());
-        }
-    }
-
-    /// Stops a sink for one partition.
-    fn stop_part(&mut self, sink: usize, partition: TopicPartition, reason: String) {
-        let Some(lane) = self.lanes.get_mut(&partition) else { return };
-        let Some(part) = lane.sink_mut(sink).filter(|part| part.stopped.is_none()) else { return };
-        part.stopped = Some(reason.clone());
-        let name = part.name;
-        error!(sink = name, %partition, %reason, "sink stopped for a partition");
-        self.sinks[sink].close(partition);
-        if lane.running().next().is_none() {
-            self.stop_lane(partition, format!("{name}: {reason}"));
-        }
-        self.publish();
-    }
-
     /// Writes down what can be seen from outside.
     fn publish(&self) {
-        let lanes: BTreeMap<_, _> = self.lanes.iter().map(|(partition, lane)| (*partition, lane.view())).collect();
+        let view = |(partition, lane): (&TopicPartition, &Lane)| {
+            let ending = self.ending.get(partition);
+            let problem = ending.map(|ending| format!("it stops when what was read is written: {}", ending.reason));
+            (*partition, LaneView { problem, ..lane.view() })
+        };
+        let lanes: BTreeMap<_, _> = self.lanes.iter().map(view).collect();
         let sinks = self.sinks.iter().filter_map(|sink| Some((sink.name, sink.error()?.to_owned())));
         // What is waited for is the same in all partitions.
         let letters = self.failed_letters.values().next().map(|failed| (DEAD_LETTERS, failed.retry.error.clone()));

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use agentworks_kafka::{Batch, Watermarks};
+use agentworks_kafka::{Batch, Fingerprint, Watermarks};
 use agentworks_schemas::{Timestamp, TopicPartition};
 
 use super::message::{Assignment, Room};
@@ -27,8 +28,15 @@ pub(super) struct Lane {
     pub(super) epoch: Option<Epoch>,
     /// The sinks that take it, once it has been opened.
     pub(super) sinks: Vec<LaneSink>,
+    /// The last record that came.
+    pub(super) came: Option<Fingerprint>,
+    /// When the topic was last known to be the one that was opened: a look at it that found so began then. Before the
+    /// first, when this was made, which is before anything was read.
+    pub(super) same_at: Instant,
     /// Batches that wait until the rejects of the first are written.
     pub(super) aside: VecDeque<(Arc<Batch>, Room)>,
+    /// When it was begun to be opened.
+    opened: Timestamp,
     /// The timestamp of the last record that was handed over.
     last: Option<Timestamp>,
     /// What was handed over and isn't held by all: the first record's timestamp, and the offset after the last.
@@ -74,23 +82,27 @@ impl LaneSink {
 
     /// Why the sink can't go on where it is, if the log is that of `marks`.
     pub(super) fn misfit(&self, partition: TopicPartition, marks: Watermarks) -> Option<String> {
-        let (name, high, Watermarks { low, high: end }) = (self.name, self.high, marks);
-        let topic = partition.topic;
-        if high < low {
-            return Some(format!(
-                "{name} holds {partition} up to {high}, but the log begins at {low}: its retention has deleted records \
-                 that were not taken yet. Lengthen the retention; `agentworks topics adopt {topic} --skip-lost` goes on \
-                 without them"
-            ));
-        }
-        if high > end {
-            return Some(format!(
-                "{name} holds {partition} up to {high}, but the log ends at {end}: it was cut back, or the topic was made \
-                 again. Bring the old log back; `agentworks topics adopt {topic}` goes on with one that was made again"
-            ));
-        }
-        None
+        misfit(&format!("{} holds", self.name), partition, self.high, marks)
     }
+}
+
+/// Why nobody can go on at `next`, up to where `who` has a partition, if the log is that of `marks`.
+pub(super) fn misfit(who: &str, partition: TopicPartition, next: i64, marks: Watermarks) -> Option<String> {
+    let Watermarks { low, high: end } = marks;
+    let topic = partition.topic;
+    if next < low {
+        return Some(format!(
+            "{who} {partition} up to {next}, but the log begins at {low}: its retention has deleted records that were not \
+             taken yet. Lengthen the retention; `agentworks topics adopt {topic} --skip-lost` goes on without them"
+        ));
+    }
+    if next > end {
+        return Some(format!(
+            "{who} {partition} up to {next}, but the log ends at {end}: it was cut back, or the topic was made again. Bring \
+             the old log back; `agentworks topics adopt {topic}` goes on with one that was made again"
+        ));
+    }
+    None
 }
 
 impl Lane {
@@ -101,7 +113,10 @@ impl Lane {
             phase,
             epoch: None,
             sinks: Vec::new(),
+            came: None,
+            same_at: Instant::now(),
             aside: VecDeque::new(),
+            opened: Timestamp::now(),
             last: None,
             unheld: VecDeque::new(),
         }
@@ -164,6 +179,12 @@ impl Lane {
             oldest: self.unheld.iter().find(|(_, to)| *to > part.high).map(|(first, _)| *first),
             stopped: part.stopped.clone(),
         });
-        LaneView { state, last: self.last, held: self.held(), sinks: sinks.collect() }
+        LaneView {
+            state,
+            problem: None,
+            last: self.last.unwrap_or(self.opened),
+            held: self.held(),
+            sinks: sinks.collect(),
+        }
     }
 }

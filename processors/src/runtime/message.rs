@@ -7,6 +7,7 @@ use std::time::Instant;
 use agentworks_kafka::{Batch, KafkaError, Watermarks};
 use agentworks_schemas::TopicPartition;
 
+use super::retry::Retry;
 use crate::epochs::{EpochError, Sight, Sights};
 
 /// The number of an assignment of a partition. It counts up, and tells what belongs to an assignment that is over.
@@ -19,8 +20,11 @@ pub(super) enum ToDriver {
     Open { partition: TopicPartition, assignment: Assignment },
     /// Where the log of a partition that is being opened begins and ends, and which epoch it is of.
     Log { partition: TopicPartition, assignment: Assignment, answer: Result<(Watermarks, Sight), EpochError> },
-    /// The topics as they are, and as they are recorded.
-    Epochs(Arc<Sights>),
+    /// The topics as they are, and as they are recorded; looked at after `begun`.
+    Epochs { begun: Instant, sights: Arc<Sights> },
+    /// A partition that was read up to `next` may not have the log any more that was read: answer with
+    /// [`ToConsumer::Compared`]. If that was tried before, how.
+    Doubt { partition: TopicPartition, assignment: Assignment, next: i64, retry: Option<Retry> },
     /// Nothing has come of a partition for a while, from this offset on, although its log is said to go on.
     Quiet { partition: TopicPartition, assignment: Assignment, from: i64 },
     /// Records.
@@ -49,6 +53,8 @@ pub(super) enum ToConsumer {
     Cover { partition: TopicPartition, assignment: Assignment, from: i64, to: i64 },
     /// A partition is not wanted any more, since no sink takes it.
     Stop { partition: TopicPartition, assignment: Assignment },
+    /// The answer to [`ToDriver::Doubt`]: why the partition can't be read any further, if its log has changed.
+    Compared { partition: TopicPartition, assignment: Assignment, changed: Option<String> },
     /// The answer to the [`ToDriver::Close`] with this number; up to which offsets all sinks hold everything.
     Closed { number: u64, held: Vec<(TopicPartition, i64)> },
     /// The answer to [`ToDriver::Drain`]; up to which offsets all sinks hold everything.
@@ -71,7 +77,7 @@ impl Waiting {
     /// Counts bytes as waiting until the result is dropped.
     pub(super) fn add(&self, bytes: usize) -> Room {
         self.0.fetch_add(bytes, Ordering::Relaxed);
-        Room { waiting: self.clone(), bytes }
+        Room { waiting: self.clone(), bytes, since: Instant::now() }
     }
 }
 
@@ -80,12 +86,18 @@ impl Waiting {
 pub(super) struct Room {
     waiting: Waiting,
     bytes: usize,
+    since: Instant,
 }
 
 impl Room {
     /// How much it is, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Since when: all that is in the batch was read before.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     /// Counts so many bytes from now on.

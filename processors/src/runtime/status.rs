@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use agentworks_kafka::KafkaError;
 use agentworks_schemas::{Timestamp, TopicPartition};
 use parking_lot::Mutex;
 
@@ -35,14 +36,17 @@ impl RuntimeStatus {
             problems.push(format!("it is not a member of group {}", self.group));
         }
         problems.extend(self.retrying.iter().map(|(what, error)| format!("{what}, tried again: {error}")));
-        for LaneStatus { partition, state, sinks, .. } in &self.lanes {
+        for LaneStatus { partition, state, problem, sinks, .. } in &self.lanes {
             match state {
                 LaneState::Opening(None) => problems.push(format!("{partition} is being opened")),
                 LaneState::Opening(Some(error)) => problems.push(format!("{partition} can't be opened yet: {error}")),
                 LaneState::Stopped(reason) => problems.push(format!("{partition} has stopped: {reason}")),
-                LaneState::Reading => problems.extend(sinks.iter().filter_map(|sink| {
-                    Some(format!("{partition} has stopped for {}: {}", sink.sink, sink.stopped.as_ref()?))
-                })),
+                LaneState::Reading => {
+                    problems.extend(problem.iter().map(|problem| format!("{partition}: {problem}")));
+                    problems.extend(sinks.iter().filter_map(|sink| {
+                        Some(format!("{partition} has stopped for {}: {}", sink.sink, sink.stopped.as_ref()?))
+                    }));
+                }
             }
         }
         if problems.is_empty() && !self.is_ready() {
@@ -55,7 +59,8 @@ impl RuntimeStatus {
     /// Whether the runtime does its work; see [`RuntimeHandle::is_ready`](super::RuntimeHandle::is_ready).
     pub fn is_ready(&self) -> bool {
         let reads = |lane: &LaneStatus| {
-            lane.state == LaneState::Reading && lane.sinks.iter().all(|sink| sink.stopped.is_none())
+            let is_whole = lane.problem.is_none() && lane.sinks.iter().all(|sink| sink.stopped.is_none());
+            lane.state == LaneState::Reading && is_whole
         };
         let settled = self.joined && self.lanes.len() == self.assigned;
         settled && self.fault.is_none() && self.retrying.is_empty() && self.lanes.iter().all(reads)
@@ -69,6 +74,8 @@ pub struct LaneStatus {
     pub partition: TopicPartition,
     /// What is being done with it.
     pub state: LaneState,
+    /// Why it isn't read as it should be although it is to be, if so.
+    pub problem: Option<String>,
     /// The end of its log as last seen: the next record's offset.
     pub end: Option<i64>,
     /// The sinks that take its topic. Empty while it is being opened.
@@ -113,7 +120,12 @@ pub(super) struct Board {
 struct State {
     status: RuntimeStatus,
     kafka_at: Timestamp,
+    /// Where logs end, as far as the consumer knows.
     ends: HashMap<TopicPartition, i64>,
+    /// Where they end as was asked beside it.
+    asked: HashMap<TopicPartition, i64>,
+    /// Why partitions are not read that should be: as far as the consumer knows, and as the answer to that question was.
+    problems: [HashMap<TopicPartition, String>; 2],
     lanes: BTreeMap<TopicPartition, LaneView>,
 }
 
@@ -121,8 +133,10 @@ struct State {
 #[derive(Clone, Debug)]
 pub(super) struct LaneView {
     pub(super) state: LaneState,
-    /// The timestamp of the last record that was handed to the sinks.
-    pub(super) last: Option<Timestamp>,
+    /// Why it isn't read as it should be, if so.
+    pub(super) problem: Option<String>,
+    /// The timestamp of the last record that was handed to the sinks; before the first, when the partition was opened.
+    pub(super) last: Timestamp,
     /// The offset up to which all sinks hold everything.
     pub(super) held: Option<i64>,
     pub(super) sinks: Vec<SinkView>,
@@ -154,7 +168,14 @@ impl Board {
             kafka: None,
             lanes: Vec::new(),
         };
-        let state = State { status, kafka_at: Timestamp::default(), ends: HashMap::new(), lanes: BTreeMap::new() };
+        let state = State {
+            status,
+            kafka_at: Timestamp::default(),
+            ends: HashMap::new(),
+            asked: HashMap::new(),
+            problems: Default::default(),
+            lanes: BTreeMap::new(),
+        };
         Board { state: Mutex::new(state) }
     }
 
@@ -169,9 +190,40 @@ impl Board {
         self.state.lock().status.paused = paused;
     }
 
-    /// The consumer: where the logs of the partitions being read end.
-    pub(super) fn set_ends(&self, ends: HashMap<TopicPartition, i64>) {
-        self.state.lock().ends = ends;
+    /// The consumer: where the logs of its partitions end, and why those are not read that should be.
+    pub(super) fn set_ends(&self, ends: HashMap<TopicPartition, i64>, problems: HashMap<TopicPartition, String>) {
+        let mut state = self.state.lock();
+        state.ends = ends;
+        state.problems[0] = problems;
+    }
+
+    /// Whoever asks for the ends of logs: the answer. What passes is no news, and the last answer stays.
+    pub(super) fn set_asked(&self, answer: BTreeMap<TopicPartition, Result<i64, KafkaError>>) {
+        let State { asked, problems: [_, problems], lanes, .. } = &mut *self.state.lock();
+        for (partition, end) in answer {
+            match end {
+                Ok(end) => {
+                    asked.insert(partition, end);
+                    problems.remove(&partition);
+                }
+                Err(error) if error.is_transient() => {}
+                Err(error) => {
+                    problems.insert(partition, format!("where its log ends can't be found out: {error}"));
+                }
+            }
+        }
+        asked.retain(|partition, _| lanes.contains_key(partition));
+        problems.retain(|partition, _| lanes.contains_key(partition));
+    }
+
+    /// Where logs ended when last asked for.
+    pub(super) fn asked(&self) -> HashMap<TopicPartition, i64> {
+        self.state.lock().asked.clone()
+    }
+
+    /// The driver's partitions.
+    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
+        self.state.lock().lanes.keys().copied().collect()
     }
 
     /// The consumer: Kafka complained.
@@ -205,8 +257,13 @@ impl Board {
         if now.since(state.kafka_at) > SHOWN {
             status.kafka = None;
         }
-        let lanes = state.lanes.iter();
-        status.lanes = lanes.map(|(tp, view)| lane_status(*tp, view, state.ends.get(tp).copied(), now)).collect();
+        let lane = |(partition, view): (&TopicPartition, &LaneView)| {
+            let mut lane = lane_status(*partition, view, state.ends.get(partition).copied(), now);
+            let others = state.problems.iter().find_map(|problems| problems.get(partition));
+            lane.problem = lane.problem.or_else(|| others.cloned());
+            lane
+        };
+        status.lanes = state.lanes.iter().map(lane).collect();
         status
     }
 }
@@ -215,7 +272,7 @@ fn lane_status(partition: TopicPartition, view: &LaneView, end: Option<i64>, now
     let sinks = view.sinks.iter().map(|sink| {
         let lag = end.map_or(0, |end| u64::try_from(end - sink.high).unwrap_or(0));
         // The next record isn't known while it isn't here; it is younger than the last one that is.
-        let oldest = sink.oldest.or(view.last).filter(|_| lag > 0);
+        let oldest = Some(sink.oldest.unwrap_or(view.last)).filter(|_| lag > 0);
         SinkStatus {
             sink: sink.sink,
             low: sink.low,
@@ -225,7 +282,8 @@ fn lane_status(partition: TopicPartition, view: &LaneView, end: Option<i64>, now
             stopped: sink.stopped.clone(),
         }
     });
-    LaneStatus { partition, state: view.state.clone(), end, sinks: sinks.collect() }
+    let (state, problem) = (view.state.clone(), view.problem.clone());
+    LaneStatus { partition, state, problem, end, sinks: sinks.collect() }
 }
 
 #[cfg(test)]
@@ -241,11 +299,11 @@ mod tests {
     fn board(state: LaneState, high: i64, oldest: Option<Timestamp>) -> Board {
         let board = Board::new("store");
         let sink = SinkView { sink: "hot", low: 0, high, oldest, stopped: None };
-        let last = Some(Timestamp(Timestamp::now().millis() - 5_000));
-        let view = LaneView { state, last, held: Some(high), sinks: vec![sink] };
+        let last = Timestamp(Timestamp::now().millis() - 5_000);
+        let view = LaneView { state, problem: None, last, held: Some(high), sinks: vec![sink] };
         board.set_driver([(LANE, view)].into(), Vec::new());
         board.set_member(true, 1);
-        board.set_ends([(LANE, 100)].into());
+        board.set_ends([(LANE, 100)].into(), HashMap::new());
         board
     }
 

@@ -14,11 +14,12 @@ use agentworks_store::{Intercept, Part, Store, StoreError, Write};
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use rdkafka::admin::AdminOptions;
+use rdkafka::producer::FutureRecord;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{LANE, Log, PARTITIONS, PATIENCE, reads};
 use crate::support::eventually;
-use crate::support::records::{admin, make_again, produce};
+use crate::support::records::{admin, make_again, produce, producer};
 
 const ALL: usize = 2 * PARTITIONS as usize;
 
@@ -116,6 +117,53 @@ async fn what_was_taken_of_a_topic_that_is_gone_is_written_whoever_notices_first
     for (partition, lines) in contents.iter().filter(|(partition, _)| partition.topic == LANE.topic) {
         assert_eq!(archive.records(*partition).len(), lines.len(), "{partition}");
     }
+    runtime.shutdown().await;
+}
+
+/// A topic made again behind the consumer's back stands for a log that was cut back: nothing but the records tells. In one
+/// partition it grows to where it was; in the others it doesn't, which is what Kafka reports.
+#[tokio::test]
+async fn a_log_that_has_grown_again_since_it_was_cut_back_stops_its_partition() {
+    let mut log = Log::new().await;
+    let hot = Memory::new("hot");
+    let mut config = log.config(&[&hot]);
+    // Whatever waits for the sink is too much already, and the consumer waits.
+    (config.topic_ids, config.queue) = (false, 2);
+    // Else the group would see that there is no such topic for a moment.
+    config.kafka.extra.push(("topic.metadata.refresh.interval.ms".into(), "600000".into()));
+    let runtime = Runtime::start(config).unwrap();
+    reads(&runtime, ALL).await;
+    log.produce(200).await;
+    log.held_by(&[&hot]).await;
+    let next = hot.held(LANE).unwrap().1;
+    hot.block(true);
+    let line = r#"{"id":"more","runId":"run","cardId":"card","workspaceId":"space","message":"text"}"#;
+    produce(&log.settings.brokers, &log.settings.topics.name(Topic::SystemLogs), [("card", line)]).await;
+    eventually(PATIENCE, async || runtime.status().paused.then_some(())).await;
+    // Requests to fetch that were under way before have been answered then.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    make_again(&log.settings, LANE.topic, PARTITIONS).await;
+    let name = log.settings.topics.name(LANE.topic);
+    let producer = producer(&log.settings.brokers, &[]);
+    for _ in 0..next {
+        let record = FutureRecord::to(&name).partition(LANE.partition).key("card").payload(line);
+        producer.send(record, PATIENCE).await.map_err(|(error, _)| error).unwrap();
+    }
+    hot.block(false);
+    let lanes = eventually(PATIENCE, async || {
+        let lanes = stopped(&runtime);
+        (lanes.len() == PARTITIONS as usize).then_some(lanes)
+    })
+    .await;
+    for (partition, reason) in lanes {
+        let expected =
+            if partition == LANE { "is not there any more: the log was cut back" } else { "the log ends at 0" };
+        assert!(partition.topic == LANE.topic && reason.contains(expected), "{partition}: {reason}");
+    }
+    eventually(PATIENCE, async || (hot.count() == 400 + 1).then_some(())).await;
+    assert_eq!(hot.held(LANE), Some((0, next)), "nothing of the new one is taken");
+    assert_eq!(hot.problems(), [] as [String; 0]);
     runtime.shutdown().await;
 }
 

@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::hash::BuildHasher;
 
 use agentworks_schemas::codec::{Decoded, Defaults, Reject, Schemas, decode_entry, decode_event};
 use agentworks_schemas::{Position, Topic, TopicPartition};
+use foldhash::quality::FixedState;
 
-use super::{Cell, Content, Raw, Record, RecordHeaders, Rejected};
+use super::{Cell, Content, Fingerprint, Raw, Record, Rejected};
+use crate::headers::{self, KeptHeaders};
 
 /// Decodes every record; those that can't be are copied out, whole.
 pub(super) fn decode<'a>(
@@ -15,7 +18,7 @@ pub(super) fn decode<'a>(
     epoch: u32,
     buffer: &'a [u8],
     raws: &[Raw],
-    headers: Vec<(usize, RecordHeaders)>,
+    headers: Vec<(usize, KeptHeaders)>,
 ) -> (Vec<Record<'a>>, Vec<Rejected>) {
     let mut records = Vec::with_capacity(raws.len());
     let mut rejects = Vec::new();
@@ -39,12 +42,14 @@ pub(super) fn decode<'a>(
             }
         };
         if let Err(reject) = decoded {
+            let headers = headers.map(|(_, headers)| headers).unwrap_or_default();
             rejects.push(Rejected {
                 position: Position { partition, epoch, offset: raw.offset },
                 timestamp: raw.timestamp,
                 key: key.map(<[u8]>::to_vec),
                 payload: payload.map(<[u8]>::to_vec),
-                headers: headers.map(|(_, headers)| headers).unwrap_or_default(),
+                headers: headers.list,
+                headers_left_out: headers.left_out,
                 reject,
             });
         }
@@ -58,6 +63,12 @@ impl Raw {
         let key = self.key.map(|_| &buffer[self.start..middle]);
         let payload = self.payload.map(|length| &buffer[middle..middle + length]);
         (key, payload)
+    }
+
+    /// What the record is known by.
+    pub(super) fn fingerprint(&self, buffer: &[u8]) -> Fingerprint {
+        let hash = FixedState::default().hash_one(self.slices(buffer));
+        Fingerprint { offset: self.offset, timestamp: self.timestamp, hash }
     }
 
     fn record<'a>(&self, content: Content<'a>, body: Cow<'a, [u8]>) -> Record<'a> {
@@ -97,6 +108,9 @@ pub(super) fn memory(cell: &Cell, rejects: &[Rejected]) -> usize {
         Cow::Owned(bytes) => 2 * bytes.capacity(),
     };
     let bodies: usize = records.iter().map(|record| owned(&record.body)).sum();
-    let payloads = rejects.iter().map(|rejected| rejected.payload.as_ref().map_or(0, Vec::len));
-    cell.borrow_owner().capacity() + size_of::<Record<'_>>() * records.capacity() + bodies + payloads.sum::<usize>()
+    let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+    let copied = rejects.iter().map(|rejected| {
+        size_of::<Rejected>() + length(&rejected.key) + length(&rejected.payload) + headers::bytes(&rejected.headers)
+    });
+    cell.borrow_owner().capacity() + size_of::<Record<'_>>() * records.capacity() + bodies + copied.sum::<usize>()
 }

@@ -132,6 +132,24 @@ fn what_cannot_be_decoded_is_kept_whole() {
 }
 
 #[test]
+fn headers_and_keys_of_rejects_count_as_memory() {
+    let headers = vec![("trace".to_owned(), Some(vec![0; 40_000]))];
+    let mut builder = builder(0);
+    let good = avro(&entry("card", 0));
+    builder.push_raw(0, Timestamp(5), Some(b"card"), Some(&good), headers.clone());
+    assert!(builder.bytes() > 40_000 && !builder.is_full());
+    builder.push_raw(1, Timestamp(5), Some(&[0; 30_000]), None, headers);
+    assert!(builder.bytes() > 110_000);
+    assert!(builder.is_full(), "one of the smallest records may have the longest headers");
+    let rest = builder.split();
+    assert_eq!((builder.bytes(), builder.is_full()), (0, false));
+    let batch = rest.build(Schemas::builtin());
+    assert_eq!((batch.records().len(), batch.rejects().len()), (1, 1));
+    // Those of the good one are dropped; the key is in the buffer and copied.
+    assert!((100_000..110_000).contains(&batch.bytes()), "{}", batch.bytes());
+}
+
+#[test]
 fn json_without_an_id_is_named_by_its_position() {
     let json = br#"{"runId":"run","cardId":"card","workspaceId":"space","message":"from a script"}"#;
     let mut builder = builder(99);
@@ -159,6 +177,32 @@ fn covered_offsets_belong_to_the_batch() {
     assert_eq!((builder.from(), builder.next(), builder.len()), (5, 20, 1));
     let batch = builder.build(Schemas::builtin());
     assert_eq!((batch.from, batch.to, batch.records().len()), (5, 20, 1));
+}
+
+#[test]
+fn the_last_record_is_known_again_by_all_that_it_is() {
+    let last = |offset, timestamp, key: &[u8], payload: Option<&[u8]>| {
+        let mut builder = builder(0);
+        push(&mut builder, 0, None, Some(b"before"));
+        builder.push_raw(offset, Timestamp(timestamp), Some(key), payload, Vec::new());
+        builder.cover(9);
+        builder.build(Schemas::builtin()).last().unwrap()
+    };
+    let it = last(1, 5, b"card", Some(b"garbage"));
+    assert_eq!(it, last(1, 5, b"card", Some(b"garbage")));
+    assert_eq!(it.offset, 1);
+    for other in [
+        last(2, 5, b"card", Some(b"garbage")),
+        last(1, 6, b"card", Some(b"garbage")),
+        last(1, 5, b"car", Some(b"dgarbage")),
+        last(1, 5, b"card", Some(b"other")),
+        last(1, 5, b"card", Some(b"")),
+        last(1, 5, b"card", None),
+    ] {
+        assert_ne!(it, other);
+    }
+    assert_ne!(last(1, 5, b"card", Some(b"")), last(1, 5, b"card", None));
+    assert_eq!(builder(0).build(Schemas::builtin()).last(), None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The partitions of the consumer's thread, and the batches being collected.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::BatchBuilder;
@@ -35,6 +36,8 @@ struct Lane {
     assignment: Assignment,
     /// While the partition is being read.
     reading: Option<Reading>,
+    /// Where its log ended when last seen.
+    end: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -46,6 +49,10 @@ struct Reading {
     at_end: bool,
     /// Where it stood when last looked at, if the log is said to go on.
     still: Option<Still>,
+    /// Whether nothing is taken until the log has been compared with what was read of it.
+    is_doubted: bool,
+    /// What librdkafka couldn't do since the last record came. It doesn't say of which partition.
+    fault: Option<Arc<str>>,
 }
 
 /// A partition of which nothing comes.
@@ -85,7 +92,7 @@ impl Lanes {
         self.next_assignment += 1;
         let assignment = self.next_assignment;
         self.close(partition);
-        self.lanes.insert(partition, Lane { assignment, reading: None });
+        self.lanes.insert(partition, Lane { assignment, reading: None, end: None });
         self.pipe.tell(ToDriver::Open { partition, assignment });
     }
 
@@ -94,7 +101,7 @@ impl Lanes {
         let wanted = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
         let Some(lane) = wanted else { return false };
         let builder = BatchBuilder::new(partition, epoch, from);
-        lane.reading = Some(Reading { builder, due: None, at_end: false, still: None });
+        lane.reading = Some(Reading { builder, due: None, at_end: false, still: None, is_doubted: false, fault: None });
         true
     }
 
@@ -131,18 +138,63 @@ impl Lanes {
         self.lanes.keys().copied()
     }
 
-    /// The partitions being read, and each one's next offset.
-    pub(super) fn reading(&self) -> impl Iterator<Item = (TopicPartition, i64)> + '_ {
-        self.lanes.iter().filter_map(|(partition, lane)| Some((*partition, lane.reading.as_ref()?.builder.next())))
+    /// The partitions being read, but those that are doubted.
+    pub(super) fn reading(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        let is_read = |lane: &Lane| lane.reading.as_ref().is_some_and(|reading| !reading.is_doubted);
+        self.lanes.iter().filter(move |(_, lane)| is_read(lane)).map(|(partition, _)| *partition)
+    }
+
+    /// Ships everything, and takes nothing of the partitions being read until they are [trusted](Self::trust). Returns
+    /// those that weren't doubted before, with each one's assignment and next offset.
+    pub(super) fn doubt(&mut self) -> Vec<(TopicPartition, Assignment, i64)> {
+        self.ship_all();
+        let mut doubted = Vec::new();
+        for (partition, lane) in &mut self.lanes {
+            let Some(reading) = lane.reading.as_mut().filter(|reading| !reading.is_doubted) else { continue };
+            reading.is_doubted = true;
+            doubted.push((*partition, lane.assignment, reading.builder.next()));
+        }
+        doubted
+    }
+
+    /// Goes on with a partition that was doubted, if it is still of this assignment. Returns its next offset.
+    pub(super) fn trust(&mut self, partition: TopicPartition, assignment: Assignment) -> Option<i64> {
+        let lane = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment)?;
+        let reading = lane.reading.as_mut().filter(|reading| reading.is_doubted)?;
+        reading.is_doubted = false;
+        Some(reading.builder.next())
+    }
+
+    /// Notes what librdkafka couldn't do, of whichever partition.
+    pub(super) fn blame(&mut self, fault: &str) {
+        let fault: Arc<str> = fault.into();
+        for reading in self.lanes.values_mut().filter_map(|lane| lane.reading.as_mut()) {
+            reading.fault = Some(fault.clone());
+        }
+    }
+
+    /// Why partitions that should be read are not, as far as can be told. One whose log has nothing more isn't kept from
+    /// anything.
+    pub(super) fn problems(&self) -> HashMap<TopicPartition, String> {
+        let problem = |lane: &Lane| {
+            let reading = lane.reading.as_ref()?;
+            if reading.is_doubted {
+                return Some("its log may have changed: it is being compared with what was read of it".to_owned());
+            }
+            let fault = reading.fault.as_ref()?;
+            let has_more = lane.end.is_none_or(|end| end > reading.builder.next());
+            has_more.then(|| format!("nothing comes of it: {fault}"))
+        };
+        self.lanes.iter().filter_map(|(partition, lane)| Some((*partition, problem(lane)?))).collect()
     }
 
     /// Collects a message.
     pub(super) fn take(&mut self, message: &BorrowedMessage<'_>) -> Taken {
         let Some(topic) = self.topics.topic(message.topic()) else { return Taken::Yes };
         let partition = TopicPartition::new(topic, message.partition());
-        let Some(reading) = self.lanes.get_mut(&partition).and_then(|lane| lane.reading.as_mut()) else {
-            return Taken::Yes;
-        };
+        let reading = self.lanes.get_mut(&partition).and_then(|lane| lane.reading.as_mut());
+        // What comes of one that is doubted comes again.
+        let Some(reading) = reading.filter(|reading| !reading.is_doubted) else { return Taken::Yes };
         let (offset, next) = (message.offset(), reading.builder.next());
         if offset < next {
             let reason = format!(
@@ -154,6 +206,7 @@ impl Lanes {
         let before = reading.builder.bytes();
         reading.builder.push(message);
         reading.at_end = false;
+        reading.fault = None;
         self.collected += reading.builder.bytes() - before;
         let full = reading.builder.is_full();
         if reading.due.is_none() {
@@ -179,16 +232,28 @@ impl Lanes {
         }
     }
 
-    /// Where the logs of the partitions being read end. Behind the last record there may be offsets without one.
-    pub(super) fn ends(&self, known: impl Fn(TopicPartition) -> Option<i64>) -> HashMap<TopicPartition, i64> {
-        let reading = self.lanes.iter().filter_map(|(partition, lane)| Some((*partition, lane.reading.as_ref()?)));
-        reading
-            .filter_map(|(partition, reading)| {
-                let next = reading.builder.next();
-                let end = if reading.at_end { next } else { known(partition)?.max(next) };
-                Some((partition, end))
-            })
-            .collect()
+    /// Where the logs end: as fetching says, whose word counts where it goes as far as what was asked beside it, which is
+    /// some seconds old. Behind the last record there may be offsets without one.
+    pub(super) fn ends(
+        &mut self,
+        known: impl Fn(TopicPartition) -> Option<i64>,
+        asked: &HashMap<TopicPartition, i64>,
+    ) -> HashMap<TopicPartition, i64> {
+        let mut ends = HashMap::with_capacity(self.lanes.len());
+        for (partition, lane) in &mut self.lanes {
+            let asked = asked.get(partition).copied();
+            let end = match &lane.reading {
+                Some(reading) => {
+                    let (known, next) = (known(*partition), reading.builder.next());
+                    let end = if reading.at_end { Some(next) } else { known };
+                    end.max(asked.filter(|asked| Some(*asked) > known)).map(|end| end.max(next))
+                }
+                None => asked,
+            };
+            lane.end = end.or(lane.end);
+            ends.extend(lane.end.map(|end| (*partition, end)));
+        }
+        ends
     }
 
     /// The partitions of which nothing has come since the last call, although the log is said to go on: each one's
@@ -199,7 +264,7 @@ impl Lanes {
     ) -> Vec<(TopicPartition, Assignment, i64)> {
         let mut named = Vec::new();
         for (partition, lane) in &mut self.lanes {
-            let Some(reading) = &mut lane.reading else { continue };
+            let Some(reading) = lane.reading.as_mut().filter(|reading| !reading.is_doubted) else { continue };
             let next = reading.builder.next();
             let end = known(*partition).filter(|end| *end > next && reading.builder.is_empty());
             reading.still = match (reading.still, end) {
@@ -219,7 +284,8 @@ impl Lanes {
     /// Takes it that there is no record in `from..to`, if `from` is still next. An empty range is asked about again.
     pub(super) fn cover(&mut self, partition: TopicPartition, assignment: Assignment, from: i64, to: i64) {
         let lane = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
-        let Some(reading) = lane.and_then(|lane| lane.reading.as_mut()) else { return };
+        let reading = lane.and_then(|lane| lane.reading.as_mut()).filter(|reading| !reading.is_doubted);
+        let Some(reading) = reading else { return };
         reading.still = None;
         if reading.builder.next() == from && to > from {
             reading.builder.cover(to);
@@ -257,7 +323,7 @@ impl Lanes {
     }
 
     /// Has what was collected of a partition decoded and sent to the driver.
-    fn ship(&mut self, partition: TopicPartition) {
+    pub(super) fn ship(&mut self, partition: TopicPartition) {
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         let is_worth_it = |reading: &&mut Reading| reading.builder.next() > reading.builder.from();
         let Some(reading) = lane.reading.as_mut().filter(is_worth_it) else { return };

@@ -52,13 +52,13 @@ impl Poller {
         self.full_since = None;
         if let Err(error) = self.consumer.resume(&self.reading()) {
             // It would stay paused for ever.
-            for (partition, _) in self.lanes.reading().collect::<Vec<_>>() {
+            for partition in self.lanes.reading().collect::<Vec<_>>() {
                 self.stop(partition, format!("librdkafka would not resume it: {error}"));
             }
         }
     }
 
     fn reading(&self) -> TopicPartitionList {
-        group::list(&self.kafka.topics, self.lanes.reading().map(|(partition, _)| partition))
+        group::list(&self.kafka.topics, self.lanes.reading())
     }
 }

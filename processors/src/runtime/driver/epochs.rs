@@ -16,9 +16,10 @@ use crate::runtime::message::{ToConsumer, ToDriver};
 pub(super) async fn look(epochs: Epochs, every: Duration, driver: UnboundedSender<ToDriver>) {
     loop {
         tokio::time::sleep(every).await;
+        let begun = Instant::now();
         match epochs.look().await {
             Ok(sights) => {
-                if driver.send(ToDriver::Epochs(sights)).is_err() {
+                if driver.send(ToDriver::Epochs { begun, sights }).is_err() {
                     return;
                 }
             }
@@ -54,17 +55,24 @@ fn verdict(lane: &Lane, partition: TopicPartition, sight: &Sight) -> Verdict {
 }
 
 impl Driver {
-    /// Stops the partitions of topics that have been made again, and opens those anew that have been adopted.
-    pub(super) async fn compare_epochs(&mut self, sights: &Arc<Sights>) {
+    /// Stops the partitions of topics that have been made again, and opens those anew that have been adopted. The topics
+    /// were looked at after `begun`.
+    pub(super) async fn compare_epochs(&mut self, begun: Instant, sights: &Arc<Sights>) {
         let deadline = Instant::now() + self.drain_time;
         for partition in self.lanes.keys().copied().collect::<Vec<_>>() {
-            let Some((lane, sight)) = self.lanes.get(&partition).zip(sights.get(&partition.topic)) else { continue };
+            if self.ending.contains_key(&partition) {
+                continue;
+            }
+            let Some((lane, sight)) = self.lanes.get_mut(&partition).zip(sights.get(&partition.topic)) else {
+                continue;
+            };
             match verdict(lane, partition, sight) {
+                Verdict::Nothing if sight.topic_id.is_some() => lane.same_at = begun,
                 Verdict::Nothing => {}
                 Verdict::Stop(reason) => {
-                    // What has been taken of the old one is nowhere else any more.
-                    self.close_sinks(partition, Some(deadline)).await;
-                    self.stop_lane(partition, reason);
+                    // What was read before it was last seen to be the old one is of the old one, and nowhere else any more.
+                    let same_at = lane.same_at;
+                    self.end_with(partition, reason, Some(same_at));
                 }
                 Verdict::Reopen => self.reopen(partition, sight, deadline).await,
             }

@@ -55,7 +55,9 @@ impl Driver {
         if let Some((_, batch, room)) = self.queue.pop_front() {
             lane.aside.push_back((batch, room));
         }
-        if lane.aside.iter().map(|(_, room)| room.bytes()).sum::<usize>() > self.aside {
+        // What can't be read again stays, as long as there is time for it.
+        let is_too_much = lane.aside.iter().map(|(_, room)| room.bytes()).sum::<usize>() > self.aside;
+        if is_too_much && !self.ending.contains_key(&partition) {
             self.give_back(partition, "its rejects are being written to the dead-letter topic".to_owned()).await;
         }
         true
@@ -94,6 +96,9 @@ impl Driver {
             Err(error) => error,
         };
         let reason = format!("rejected records can't be written to the dead-letter topic: {error}");
+        if self.ending.contains_key(&partition) {
+            return self.cut_short(partition, &reason);
+        }
         if !error.is_transient() && !matches!(error, KafkaError::NoTopic(_)) {
             return self.stop_lane(partition, reason);
         }

@@ -17,6 +17,7 @@ impl Driver {
     /// Begins to open a partition.
     pub(super) fn open(&mut self, partition: TopicPartition, assignment: Assignment) {
         self.lanes.insert(partition, Lane::new(assignment));
+        self.ending.remove(&partition);
         self.ask_log(partition, assignment, None);
         self.publish();
     }

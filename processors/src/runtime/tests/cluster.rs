@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentworks_kafka::KafkaSettings;
+use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_schemas::dead_letter::header;
 use agentworks_schemas::{Topic, TopicPartition, Topics};
 use agentworks_store::{EmbeddedStore, Store};
@@ -107,6 +107,21 @@ impl Cluster {
     /// From now on they are taken.
     pub(super) fn fail_produce_no_more(&self) {
         self.producer.client().mock_cluster().unwrap().clear_request_errors(RDKafkaApiKey::Produce);
+    }
+
+    /// The next requests to fetch are answered with this error.
+    pub(super) fn fail_fetch(&self, error: RDKafkaRespErr, times: usize) {
+        self.producer.client().mock_cluster().unwrap().request_errors(RDKafkaApiKey::Fetch, &vec![error; times]);
+    }
+
+    /// From now on they are not.
+    pub(super) fn fail_fetch_no_more(&self) {
+        self.producer.client().mock_cluster().unwrap().clear_request_errors(RDKafkaApiKey::Fetch);
+    }
+
+    /// Reads beside the runtimes.
+    pub(super) fn seek(&self) -> SeekPool {
+        SeekPool::new(self.settings.clone(), 1)
     }
 
     /// The payload, origin's offset and code of all dead letters.
