@@ -121,5 +121,5 @@ async fn a_split_that_is_missing_or_damaged_is_named_and_made_again() {
     fs::rename(installation.folder.path().join("objects/archive"), installation.folder.path().join("away")).unwrap();
     let lost = id(&installation.splits().pop().unwrap());
     let (success, said) = installation.run(&["reindex", "--split", &lost]).await;
-    assert!(!success && said.contains("holds offsets"), "{said}");
+    assert!(!success && said.contains("neither in the log nor in an archive"), "{said}");
 }

@@ -208,7 +208,7 @@ async fn what_is_made_again_is_only_what_was_there() {
     let lengths = |name| merged.ranges_of(name).iter().map(|range| range.to - range.from).sum::<i64>();
     assert_eq!((lengths("workspace-0"), lengths("workspace-1"), lengths("workspace-2")), (90, 30, 90));
     assert_eq!(world.positions().await, (0..90).collect());
-    let log = FakeLog { ends: BTreeMap::from([(0, 90)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 90)]), ..FakeLog::default() };
     for _ in 0..2 {
         let named: Vec<_> = splits().await.iter().map(|split| split.id.clone()).collect();
         let done = maintainer.reindex(&log, &named, None).await.unwrap();
@@ -241,7 +241,7 @@ async fn a_damaged_split_stands_in_nobodys_way() {
     let of_workspace = state.splits_of("workspace-1", None).map(|split| split.id.clone());
     assert_eq!(of_workspace.collect::<Vec<_>>(), std::slice::from_ref(&damaged));
     // Once it is made again, all is well.
-    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), ..FakeLog::default() };
     maintainer.reindex(&log, std::slice::from_ref(&damaged), None).await.unwrap();
     assert!(matches!(maintainer.erase(&erasure).await.unwrap(), Erased::Done(_)));
     maintainer.round().await.unwrap();
@@ -265,7 +265,7 @@ async fn damaged_splits_are_made_again_from_the_log() {
     for id in state.splits.keys() {
         objects.delete(&object_name(id)).await.unwrap();
     }
-    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), ..FakeLog::default() };
     let named: Vec<_> = state.splits.keys().cloned().collect();
     let done = maintainer.reindex(&log, &named, None).await.unwrap();
     assert!(done.len() == 3 && done.iter().all(|done| done.docs == (40, 40)), "{done:?}");
@@ -274,7 +274,7 @@ async fn damaged_splits_are_made_again_from_the_log() {
     let times = Times { first: Timestamp(1_000_000), last: Timestamp(1_000_010) };
     assert_eq!(maintainer.reindex(&log, &[], Some(times)).await.unwrap().len(), 3);
     assert_eq!(world.positions().await, (0..120).collect());
-    let short = FakeLog { ends: BTreeMap::from([(0, 100)]), is_away: false };
+    let short = FakeLog { ends: BTreeMap::from([(0, 100)]), ..FakeLog::default() };
     let error = maintainer.reindex(&short, &[], Some(times)).await.unwrap_err();
     assert!(error.to_string().contains("read up to 100"), "{error}");
     let away = FakeLog { is_away: true, ..short };

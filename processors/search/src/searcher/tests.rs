@@ -122,7 +122,7 @@ async fn splits_indexers_and_the_log_give_one_answer() {
         sink.take(&batch(1, from + 20..from + 30)).await.unwrap();
         // With an indexer that answers, and with the log alone.
         let end = from + 30;
-        let log = || FakeLog { ends: BTreeMap::from([(0, end), (1, end)]), is_away: false };
+        let log = || FakeLog { ends: BTreeMap::from([(0, end), (1, end)]), ..FakeLog::default() };
         let searcher = world.searcher(None, None, config.clone());
         searcher.set_fresh(vec![fresh.clone()]);
         check(&searcher, &[(0, end), (1, end)]).await;
@@ -210,7 +210,7 @@ async fn two_who_answer_for_a_lane_are_counted_once() {
     two.open(at(1, 0).partition, 0, 0).await.unwrap();
     one.open(at(2, 0).partition, 0, 0).await.unwrap();
     one.take(&batch(2, 0..10)).await.unwrap();
-    let log = FakeLog { ends: BTreeMap::from([(0, 40), (1, 15), (2, 10)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 40), (1, 15), (2, 10)]), ..FakeLog::default() };
     let config = SearcherConfig { manifest_age: Duration::ZERO, ..SearcherConfig::default() };
     let searcher = world.searcher(Some(log), None, config);
     searcher.set_fresh(vec![fresh_one, fresh_two]);
@@ -223,7 +223,7 @@ async fn what_could_not_be_looked_at_is_said() {
     let world = World::new();
     let (mut sink, _) = world.indexer("a");
     sink.open(at(0, 0).partition, 0, 0).await.unwrap();
-    let log = |is_away| FakeLog { ends: BTreeMap::from([(0, 50)]), is_away };
+    let log = |is_away| FakeLog { ends: BTreeMap::from([(0, 50)]), is_away, ..FakeLog::default() };
     let config = SearcherConfig { tail: 20, ..SearcherConfig::default() };
     let counted = SearchRequest { wanted: Wanted { count: true, ..Wanted::default() }, ..request("tool") };
     let found = world.searcher(Some(log(false)), None, config.clone()).partial(counted.clone()).await.unwrap();
@@ -267,7 +267,7 @@ async fn what_is_erased_or_anothers_is_not_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_that_nobody_has_indexed_are_looked_at() {
     let world = World::new();
-    let log = || FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), is_away: false };
+    let log = || FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), ..FakeLog::default() };
     check(&world.searcher(Some(log()), None, SearcherConfig::default()), &[(0, 50), (1, 15)]).await;
     let (mut sink, fresh) = world.indexer("a");
     sink.open(at(0, 0).partition, 0, 0).await.unwrap();
@@ -289,7 +289,7 @@ async fn what_has_expired_is_not_found() {
         sink.flush(Flush::Partition(lane)).await.unwrap();
     }
     sink.take(&batch(0, 80..100)).await.unwrap();
-    let log = || FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    let log = || FakeLog { ends: BTreeMap::from([(0, 120)]), ..FakeLog::default() };
     let found = async |request: SearchRequest, config| {
         let searcher = world.searcher(Some(log()), None, config);
         searcher.set_fresh(vec![fresh.clone()]);
@@ -320,7 +320,7 @@ async fn who_is_behind_hides_nothing() {
         sink.open(at(partition, 0).partition, 0, 0).await.unwrap();
     }
     sink.take(&batch(0, 0..20)).await.unwrap();
-    let log = FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), ..FakeLog::default() };
     let searcher = world.searcher(Some(log), None, SearcherConfig::default());
     searcher.set_fresh(vec![fresh]);
     check(&searcher, &[(0, 50), (1, 15)]).await;

@@ -114,6 +114,13 @@ impl LaneRange {
             && (self.from..self.to).contains(&position.offset)
     }
 
+    /// What both hold.
+    pub fn overlap(&self, other: &LaneRange) -> Option<LaneRange> {
+        let (from, to) = (self.from.max(other.from), self.to.min(other.to));
+        let is_of_one = (self.partition, self.epoch) == (other.partition, other.epoch);
+        (is_of_one && from < to).then_some(LaneRange { from, to, ..*self })
+    }
+
     /// Ranges that hold the same, as few as possible, sorted.
     pub fn union(ranges: impl IntoIterator<Item = LaneRange>) -> Vec<LaneRange> {
         let mut all: Vec<_> = ranges.into_iter().filter(|range| range.from < range.to).collect();
