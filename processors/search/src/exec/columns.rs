@@ -165,3 +165,14 @@ impl<'a> Counter<'a> {
         texts.each(&numbers, |value| with(value, counts.next().unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    #[test]
+    fn what_was_cut_within_a_character_is_told() {
+        assert_eq!(text("naïve".as_bytes()), "naïve");
+        assert_eq!(text(&"naï".as_bytes()[..3]), "na\u{fffd}");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agentworks_objects::Objects;
+use agentworks_objects::faulty::{FaultyStore, Operation};
 use agentworks_processors::erasure::{Erasure, Target};
 use agentworks_schemas::{Cursor, Timestamp};
 use agentworks_store::{EmbeddedStore, Store};
@@ -215,6 +216,72 @@ async fn what_is_made_again_is_only_what_was_there() {
         assert!(done.iter().all(|done| done.docs.0 == done.docs.1), "{done:?}");
         assert_eq!(world.positions().await, (0..90).collect());
     }
+}
+
+/// A workspace that has a split of its own elsewhere, and nothing left in one that had something of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_nothing_left_is_known_to_lie_elsewhere() {
+    let world = World::new();
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(world.folder.path().join("store")).unwrap());
+    let upto: Cursor = [(at(0, 0).partition, 0, 33)].into_iter().collect();
+    let erasure = Erasure::new("workspace-1", Target::Run("run-3".into()), upto, "tests");
+    let before = world.maintainer(world.config(), None);
+    let splits = async || {
+        let state = world.manifest.refresh().await.unwrap();
+        state.splits.values().cloned().collect::<Vec<_>>()
+    };
+    let shared = async || splits().await.into_iter().filter(|split| split.workspaces.len() > 1).collect::<Vec<_>>();
+    publish(&world.manifest, &[entries(0, 0..30)]).await;
+    let own = "workspace-1".to_owned();
+    let groups = vec![Group::Own(own.clone()), Group::Others(vec![own])];
+    assert!(before.replace("merge", splits().await, groups).await.unwrap());
+    publish(&world.manifest, &[entries(0, 30..33)]).await;
+    assert!(before.merge_splits(shared().await).await.unwrap());
+    // All that the shared one has of the workspace is a line of this run.
+    erase(&*store, &erasure).await;
+    let maintainer = world.maintainer(world.config(), Some(Erasures::follow(store)));
+    assert!(matches!(maintainer.erase(&erasure).await.unwrap(), Erased::Done(2)));
+    assert_eq!(shared().await[0].ranges_of("workspace-1"), []);
+    publish(&world.manifest, &[entries(0, 33..63)]).await;
+    assert!(maintainer.merge_splits(shared().await).await.unwrap());
+    let left: BTreeSet<_> = (0..63).filter(|offset| ![10, 31].contains(offset)).collect();
+    assert_eq!(world.positions().await, left);
+    let log = FakeLog { ends: BTreeMap::from([(0, 63)]), ..FakeLog::default() };
+    let named: Vec<_> = splits().await.iter().map(|split| split.id.clone()).collect();
+    maintainer.reindex(&log, &named, None).await.unwrap();
+    assert_eq!(world.positions().await, left);
+}
+
+/// Whoever stands still between uploading and publishing finds what it uploaded deleted, as nothing named it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_before_it_was_published_is_uploaded_again() {
+    let world = World::new();
+    for from in [0, 30] {
+        publish(&world.manifest, &[entries(0, from..from + 30)]).await;
+    }
+    let files = {
+        let folder = world.folder.path().join("objects/splits");
+        move || std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect::<BTreeSet<_>>()
+    };
+    let mut store = None;
+    let objects = world.manifest.objects().through(|behind| store.insert(Arc::new(FaultyStore::new(behind))).clone());
+    let (known, mut deleted) = (files(), 0);
+    store.unwrap().fail(move |operation, path| {
+        if operation == Operation::Put && path.as_ref().contains("manifest/") {
+            for file in files().difference(&known) {
+                std::fs::remove_file(file).unwrap();
+                deleted += 1;
+            }
+            assert_eq!(deleted, 1);
+        }
+        None
+    });
+    let (manifest, folder) = (Manifest::new(objects), world.folder.path().join("cache"));
+    let cache = SplitCache::new(world.manifest.objects().clone(), CacheConfig::new(folder)).unwrap();
+    let maintainer = Maintainer::new(manifest, cache, world.config(), None);
+    let splits = world.manifest.refresh().await.unwrap().splits.values().cloned().collect();
+    assert!(maintainer.merge_splits(splits).await.unwrap());
+    assert_eq!(world.positions().await, (0..60).collect());
 }
 
 /// One that is damaged keeps nobody from merging, expiring and erasing the others.

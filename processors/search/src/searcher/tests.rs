@@ -325,3 +325,78 @@ async fn who_is_behind_hides_nothing() {
     searcher.set_fresh(vec![fresh]);
     check(&searcher, &[(0, 50), (1, 15)]).await;
 }
+
+/// The index goes on with it only when an indexer opens it, and its log may be shorter than the one before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_topic_that_was_made_again_all_is_found() {
+    let world = World::new();
+    let (mut sink, _) = world.indexer("a");
+    let lane = at(0, 0).partition;
+    sink.open(lane, 0, 0).await.unwrap();
+    sink.take(&batch(0, 0..50)).await.unwrap();
+    sink.flush(Flush::Partition(lane)).await.unwrap();
+    let counted = SearchRequest { wanted: Wanted { count: true, ..Wanted::default() }, ..request("*") };
+    let found = async |epoch, end| {
+        let log = FakeLog { ends: BTreeMap::from([(0, end)]), epoch, ..FakeLog::default() };
+        world.searcher(Some(log), None, SearcherConfig::default()).partial(counted.clone()).await.unwrap()
+    };
+    let own = |end: i64| (0..end).filter(|offset| offset % 3 == 1).count() as u64;
+    for end in [30, 70] {
+        let found = found(1, end).await;
+        assert_eq!((found.count, &found.incomplete[..]), (own(50) + own(end), &[][..]));
+    }
+    // Nobody has adopted it yet.
+    let found = found(0, 30).await;
+    assert_eq!(found.count, own(50));
+    assert!(found.incomplete.len() == 1 && found.incomplete[0].contains("made again"), "{:?}", found.incomplete);
+}
+
+/// Erases a run while it is searched for.
+#[derive(Debug)]
+struct ErasesMeanwhile {
+    store: Arc<dyn Store>,
+    erasures: Erasures,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Execute for ErasesMeanwhile {
+    fn search(
+        &self,
+        index: &crate::exec::Opened,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError> {
+        let answer = LookAtAll.search(index, request, deadline)?;
+        let is_known = || self.erasures.current().is_some_and(|view| !view.is_empty());
+        if !is_known() {
+            let upto = [(at(0, 0).partition, 0, 50)].into_iter().collect();
+            let erasure = Erasure::new("workspace-1", Target::Run("run-3".into()), upto, "tests");
+            self.runtime.block_on(async {
+                erase(&*self.store, &erasure).await;
+                while !is_known() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+        }
+        Ok(answer)
+    }
+}
+
+/// Whoever erases is told that it isn't shown any more while searches that began before go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_erased_meanwhile_is_not_found() {
+    let world = World::new();
+    publish(&world.manifest, &[entries(0, 0..50)]).await;
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(world.folder.path().join("store")).unwrap());
+    let erasures = Erasures::follow(store.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let execute = Arc::new(ErasesMeanwhile { store, erasures: erasures.clone(), runtime });
+    let cache = CacheConfig::new(world.folder.path().join("cache"));
+    let cache = SplitCache::new(world.manifest.objects().clone(), cache).unwrap();
+    let config = SearcherConfig::default();
+    let searcher = Searcher::new(world.manifest.clone(), cache, execute, Some(erasures), None, config);
+    let all = SearchRequest { limit: 1000, ..request("*") };
+    let answer = searcher.partial(all).await.unwrap();
+    let found: Vec<_> = answer.hits.iter().map(|hit| hit.key.position.offset).collect();
+    assert_eq!(found, (0..50).rev().filter(|n| n % 3 == 1 && n % 7 != 3).collect::<Vec<_>>());
+}
