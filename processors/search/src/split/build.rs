@@ -102,8 +102,8 @@ pub fn rebuild(
 /// The ranges of which no other splits than these have entries of a workspace, as far as they lie in `lanes`: what lies
 /// beyond may have been lost since.
 fn ranges_of(parts: &[Split], lanes: &[LaneRange], workspace: &str) -> Vec<LaneRange> {
-    let own = parts.iter().flat_map(|part| part.meta().ranges_of(workspace));
-    LaneRange::union(own.flat_map(|own| lanes.iter().filter_map(|range| own.overlap(range))))
+    let own = LaneRange::union(parts.iter().flat_map(|part| part.meta().ranges_of(workspace).iter().copied()));
+    LaneRange::common(&own, lanes)
 }
 
 fn alive_bits(kept: &[DocId], max_doc: DocId) -> Result<AliveBitSet, SearchError> {
