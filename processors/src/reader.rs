@@ -201,15 +201,29 @@ impl LogReader {
         self.tiers.partition_count().await
     }
 
-    /// The partitions that entries lie in, beside those that are known: the epoch of each, and where its log begins now.
+    /// The epoch that each topic is in which entries lie in.
+    pub async fn epochs(&self) -> Result<BTreeMap<Topic, u32>, ReadError> {
+        let epochs = Topic::LOGS.into_iter().map(async |topic| {
+            let recorded = recorded(&*self.tiers.store, topic).await?;
+            Ok::<_, ReadError>((topic, recorded.map_or(0, |recorded| recorded.epoch)))
+        });
+        Ok(try_join_all(epochs).await?.into_iter().collect())
+    }
+
+    /// The partitions of some topics, in the epoch that each is in, beside those that are known in it: that epoch, and where
+    /// the log begins now.
     pub async fn other_lanes(
         &self,
-        is_known: &(dyn Fn(&TopicPartition) -> bool + Sync),
+        epochs: &BTreeMap<Topic, u32>,
+        is_known: &(dyn Fn(&TopicPartition, u32) -> bool + Sync),
     ) -> Result<BTreeMap<TopicPartition, (u32, i64)>, ReadError> {
         let count = self.tiers.partition_count().await?;
-        let all = Topic::LOGS.into_iter().flat_map(|topic| (0..count).map(move |n| TopicPartition::new(topic, n)));
-        let others = all.filter(|partition| !is_known(partition)).map(async |partition| {
-            let epoch = recorded(&*self.tiers.store, partition.topic).await?.map_or(0, |recorded| recorded.epoch);
+        let of_topic = |(topic, epoch): (&Topic, &u32)| {
+            let (topic, epoch) = (*topic, *epoch);
+            (0..count).map(move |n| (TopicPartition::new(topic, n), epoch))
+        };
+        let others = epochs.iter().flat_map(of_topic).filter(|(partition, epoch)| !is_known(partition, *epoch));
+        let others = others.map(async |(partition, epoch)| {
             Ok::<_, ReadError>((partition, (epoch, self.tiers.watermarks(partition).await?.low)))
         });
         Ok(try_join_all(others).await?.into_iter().collect())

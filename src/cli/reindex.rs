@@ -11,6 +11,7 @@ use std::sync::Arc;
 use agentworks_archive::ArchiveReader;
 use agentworks_kafka::SeekPool;
 use agentworks_objects::Objects;
+use agentworks_processors::epochs::Epochs;
 use agentworks_processors::erasure::Erasures;
 use agentworks_query::ast::{Ends, Query, Test};
 use agentworks_query::parse;
@@ -18,6 +19,7 @@ use agentworks_schemas::Timestamp;
 use agentworks_search::SearchError;
 use agentworks_search::maintain::Maintainer;
 use agentworks_search::split::{SplitId, SplitMeta, Times};
+use agentworks_store::Store;
 use anyhow::{Context, bail};
 use clap::Parser;
 
@@ -76,7 +78,7 @@ impl Args {
             bail!("--from {} is after --to {}", times.first, times.last);
         }
         let loaded = self.config.load(&[])?;
-        let (splits, maintainer, archive) = open(&loaded).await?;
+        let Index { splits, maintainer, archive, store } = open(&loaded).await?;
         let state = splits.manifest().refresh().await.context("cannot read which splits there are")?;
         if let Some(missing) = self.split.iter().find(|id| !state.splits.contains_key(id)) {
             bail!("there is no split {missing} any more: it was merged with others, or made again, or has expired");
@@ -95,7 +97,8 @@ impl Args {
         if self.dry_run {
             wanted.iter().for_each(|split| println!("{}", told(split)));
         } else {
-            failed = reindex(&loaded, &maintainer, archive, &wanted).await?;
+            let log = log(&loaded, store, archive)?;
+            failed = reindex(&log, &maintainer, &wanted).await?;
         }
         let (count, done) = (wanted.len() - failed, if self.dry_run { "would be" } else { "were" });
         println!("{count} of {} splits {done} made again", state.splits.len());
@@ -106,7 +109,15 @@ impl Args {
     }
 }
 
-async fn open(loaded: &Loaded) -> anyhow::Result<(Splits, Maintainer, Option<ArchiveReader>)> {
+/// The index, and what it is made of beside the log.
+struct Index {
+    splits: Splits,
+    maintainer: Maintainer,
+    archive: Option<ArchiveReader>,
+    store: Arc<dyn Store>,
+}
+
+async fn open(loaded: &Loaded) -> anyhow::Result<Index> {
     let Some(objects) = loaded.objects()? else {
         bail!("there is no search index: objects.url says where it lies");
     };
@@ -115,22 +126,26 @@ async fn open(loaded: &Loaded) -> anyhow::Result<(Splits, Maintainer, Option<Arc
     let store = store::open(&loaded.store()?, &Note::new()).await?;
     let splits = Splits::open(&loaded.config.search, &objects, "reindex")?;
     splits.clear()?;
-    let maintainer = splits.maintainer(&loaded.config.search, Erasures::follow(store))?;
+    let maintainer = splits.maintainer(&loaded.config.search, Erasures::follow(store.clone()))?;
     let archive = super::archive::find(&objects.child("archive")).await?;
-    Ok((splits, maintainer, archive.as_ref().map(ArchiveReader::new)))
+    Ok(Index { splits, maintainer, archive: archive.as_ref().map(ArchiveReader::new), store })
+}
+
+/// The log, with the archive for what it no longer has.
+fn log(loaded: &Loaded, store: Arc<dyn Store>, archive: Option<ArchiveReader>) -> anyhow::Result<LogAndArchive> {
+    let kafka = loaded.kafka()?;
+    let epochs = match loaded.config.runtime.topic_ids {
+        true => Epochs::new(store, &kafka)?,
+        false => Epochs::without_ids(store),
+    };
+    Ok(LogAndArchive::new(SeekPool::new(kafka, READERS), epochs, archive))
 }
 
 /// Makes splits again, and returns how many can't be made: of the oldest the log may have nothing any more.
-async fn reindex(
-    loaded: &Loaded,
-    maintainer: &Maintainer,
-    archive: Option<ArchiveReader>,
-    wanted: &[Arc<SplitMeta>],
-) -> anyhow::Result<usize> {
+async fn reindex(log: &LogAndArchive, maintainer: &Maintainer, wanted: &[Arc<SplitMeta>]) -> anyhow::Result<usize> {
     let mut failed = 0;
-    let log = LogAndArchive::new(SeekPool::new(loaded.kafka()?, READERS), archive);
     for split in wanted {
-        match maintainer.reindex(&log, std::slice::from_ref(&split.id), None).await {
+        match maintainer.reindex(log, std::slice::from_ref(&split.id), None).await {
             Ok(done) => match done.first() {
                 Some(done) => println!("made {} again: {} entries, before {}", split.id, done.docs.1, done.docs.0),
                 None => println!("{} has been merged with others meanwhile", split.id),

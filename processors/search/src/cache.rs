@@ -9,6 +9,7 @@ mod filters;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use agentworks_objects::Objects;
 use agentworks_objects::object_store::ObjectStoreExt;
@@ -24,6 +25,9 @@ use filters::Filters;
 
 /// How many splits are downloaded at once.
 const DOWNLOADS: usize = 4;
+
+/// A copy that turned out to be damaged isn't downloaded again for so long: it takes longer than a search may.
+const DAMAGED: Duration = Duration::from_secs(60);
 
 /// How splits are kept at hand.
 #[derive(Clone, Debug)]
@@ -64,8 +68,18 @@ struct Known {
     open: HashMap<SplitId, Entry>,
     /// Copies: their bytes, and when they were last used.
     copies: HashMap<SplitId, (u64, u64)>,
+    /// Those that were downloaded and are damaged: what is wrong with each, and since when that is known.
+    damaged: HashMap<SplitId, (String, Instant)>,
     /// Counts uses.
     clock: u64,
+}
+
+impl Known {
+    /// What is wrong with a split, if it was downloaded a moment ago.
+    fn damage_of(&mut self, id: &SplitId) -> Option<String> {
+        self.damaged.retain(|_, (_, since)| since.elapsed() < DAMAGED);
+        self.damaged.get(id).map(|(reason, _)| reason.clone())
+    }
 }
 
 #[derive(Debug)]
@@ -146,12 +160,21 @@ impl SplitCache {
                 result => return result,
             }
         }
+        if let Some(reason) = self.shared.known.lock().damage_of(&meta.id) {
+            return Err(SearchError::split(&meta.id, reason));
+        }
         let _turn = self.shared.downloads.acquire().await.map_err(|error| SearchError::Abandoned(error.to_string()))?;
         // Another may download it, too, whose place was taken meanwhile.
         let part = path.with_extension(format!("{}.part", uuid::Uuid::now_v7().simple()));
         // What is open stays readable, whoever makes room for others from now on.
         let opened = match self.download(meta, &part).await {
-            Ok(()) => self.open_file(meta, part.clone()).await,
+            Ok(()) => {
+                let opened = self.open_file(meta, part.clone()).await;
+                if let Err(SearchError::Split { reason, .. }) = &opened {
+                    self.shared.known.lock().damaged.insert(meta.id.clone(), (reason.clone(), Instant::now()));
+                }
+                opened
+            }
             Err(error) => Err(error),
         };
         let split = match opened {
@@ -327,9 +350,18 @@ pub(crate) mod tests {
             contents[100] ^= 4;
             let good = objects.get(&name).await.unwrap();
             objects.put(&name, contents.into()).await.unwrap();
+            let is_named = |error: &SearchError| matches!(error, SearchError::Split { id, .. } if *id == meta.id);
             let error = cache.open(&meta).await.unwrap_err();
-            assert!(matches!(&error, SearchError::Split { id, .. } if *id == meta.id), "{error}");
-            objects.delete(&name).await.unwrap();
+            assert!(is_named(&error), "{error}");
+            if objects.file(&name).is_none() {
+                // It isn't downloaded again at once, whatever is there.
+                objects.delete(&name).await.unwrap();
+                let again = cache.open(&meta).await.unwrap_err();
+                assert!(is_named(&again) && again.to_string() == error.to_string(), "{again}");
+                cache.shared.known.lock().damaged.clear();
+            } else {
+                objects.delete(&name).await.unwrap();
+            }
             let error = cache.open(&meta).await.unwrap_err();
             assert!(error.to_string().contains("is missing"), "{error}");
             objects.put(&name, good).await.unwrap();

@@ -127,35 +127,53 @@ impl Searcher {
     /// # Errors
     /// As [`Searcher::search`].
     pub async fn partial(&self, request: SearchRequest) -> Result<PartialAnswer, SearchError> {
-        let (request, deadline) = self.begin(request).await?;
-        let search = self.search_at_a_version(request, deadline);
+        request.check()?;
+        let deadline = Instant::now() + self.shared.config.deadline;
+        let search = async {
+            let mut erased = self.erased(&request.workspace).await?;
+            loop {
+                let answer = self.search_at_a_version(self.without(&request, &erased), deadline).await?;
+                // Whoever has erased something meanwhile was told that it isn't shown any more.
+                let now = self.erased(&request.workspace).await?;
+                if now == erased {
+                    return Ok(answer);
+                }
+                erased = now;
+            }
+        };
         // Splits look at the deadline themselves; what waits for the store doesn't.
         tokio::time::timeout_at(deadline.into(), search).await.map_err(|_| SearchError::Deadline)?
     }
 
     /// A request that may be asked, without what is erased or has expired, and until when it must be answered.
-    async fn begin(&self, mut request: SearchRequest) -> Result<(Arc<SearchRequest>, Instant), SearchError> {
+    async fn begin(&self, request: SearchRequest) -> Result<(Arc<SearchRequest>, Instant), SearchError> {
         request.check()?;
-        self.hide(&mut request).await?;
+        let erased = self.erased(&request.workspace).await?;
+        Ok((self.without(&request, &erased), Instant::now() + self.shared.config.deadline))
+    }
+
+    /// A request without what is erased or has expired.
+    fn without(&self, request: &SearchRequest, erased: &[Hidden]) -> Arc<SearchRequest> {
+        let mut request = request.clone();
+        request.hidden.extend_from_slice(erased);
         if let Some(retention) = &self.shared.config.retention {
             request.kept_from = Some(retention.bound(&request.workspace, Timestamp::now()));
         }
-        Ok((Arc::new(request), Instant::now() + self.shared.config.deadline))
+        Arc::new(request)
     }
 
-    /// Adds what is erased in the workspace to what is hidden.
-    async fn hide(&self, request: &mut SearchRequest) -> Result<(), SearchError> {
-        if let Some(erasures) = &self.shared.erasures {
-            let view = erasures.view().await?;
-            request.hidden.extend(view.of(&request.workspace).iter().map(|erasure| Hidden {
-                run: match &erasure.target {
-                    Target::Workspace => None,
-                    Target::Run(run) => Some(run.clone()),
-                },
-                before: erasure.upto.clone(),
-            }));
-        }
-        Ok(())
+    /// What is erased in a workspace now.
+    async fn erased(&self, workspace: &str) -> Result<Vec<Hidden>, SearchError> {
+        let Some(erasures) = &self.shared.erasures else { return Ok(Vec::new()) };
+        let view = erasures.view().await?;
+        let hidden = view.of(workspace).iter().map(|erasure| Hidden {
+            run: match &erasure.target {
+                Target::Workspace => None,
+                Target::Run(run) => Some(run.clone()),
+            },
+            before: erasure.upto.clone(),
+        });
+        Ok(hidden.collect())
     }
 
     async fn search_at_a_version(
@@ -182,13 +200,12 @@ impl Searcher {
                     }
                     return Ok(answer);
                 }
-                Err(SearchError::Split { .. }) => {
+                Err(SearchError::Split { id, .. }) => {
                     // It may have been replaced since, and deleted.
-                    let newest = manifest.refresh().await?;
-                    if newest.version == state.version {
+                    state = manifest.refresh().await?;
+                    if state.splits.contains_key(&id) {
                         damage = Damage::IsTold;
                     }
-                    state = newest;
                 }
                 Err(error) => return Err(error),
             }

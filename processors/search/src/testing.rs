@@ -70,7 +70,12 @@ pub(crate) fn entries(partition: i32, offsets: Range<i64>) -> Entries {
 
 /// A batch of a partition.
 pub(crate) fn batch(partition: i32, offsets: Range<i64>) -> Batch {
-    let mut builder = BatchBuilder::new(at(partition, 0).partition, 0, offsets.start);
+    batch_of(0, partition, offsets)
+}
+
+/// A batch of a partition in a making of its topic: the entries are those of the first.
+pub(crate) fn batch_of(epoch: u32, partition: i32, offsets: Range<i64>) -> Batch {
+    let mut builder = BatchBuilder::new(at(partition, 0).partition, epoch, offsets.start);
     for offset in offsets {
         let entry = entry(at(partition, offset));
         let mut payload = Vec::new();
@@ -108,6 +113,8 @@ pub(crate) struct FakeLog {
     pub(crate) ends: BTreeMap<i32, i64>,
     /// Set if it can't be read.
     pub(crate) is_away: bool,
+    /// Which making of the topic it is.
+    pub(crate) epoch: u32,
 }
 
 #[async_trait::async_trait]
@@ -116,7 +123,7 @@ impl crate::maintain::LogSource for FakeLog {
         let (sender, receiver) = tokio::sync::mpsc::channel(1000);
         let end = self.ends.get(&range.partition.partition).copied().unwrap_or(0).min(range.to);
         for from in (range.from..end).step_by(16) {
-            let batch = batch(range.partition.partition, from..end.min(from + 16));
+            let batch = batch_of(range.epoch, range.partition.partition, from..end.min(from + 16));
             sender.try_send(Ok(Arc::new(batch))).unwrap();
         }
         if self.is_away {
@@ -129,8 +136,9 @@ impl crate::maintain::LogSource for FakeLog {
 #[async_trait::async_trait]
 impl crate::searcher::LogTail for FakeLog {
     async fn others(&self, known: &crate::searcher::Lanes) -> Result<crate::searcher::Lanes, SearchError> {
-        let all = self.ends.keys().map(|partition| (at(*partition, 0).partition, (0, 0)));
-        Ok(all.filter(|(partition, _)| !known.contains_key(partition)).collect())
+        let all = self.ends.keys().map(|partition| (at(*partition, 0).partition, (self.epoch, 0)));
+        let is_known = |partition| known.get(partition).is_some_and(|(epoch, _)| *epoch >= self.epoch);
+        Ok(all.filter(|(partition, _)| !is_known(partition)).collect())
     }
 
     async fn ends(

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use agentworks_kafka::KafkaSettings;
+use agentworks_schemas::Topic;
 use serde_json::Value;
 
 use super::*;
-use crate::support::records::cut;
+use crate::support::records::{cut, make_again};
 use crate::support::role::command;
 
 impl Installation {
@@ -121,5 +123,33 @@ async fn a_split_that_is_missing_or_damaged_is_named_and_made_again() {
     fs::rename(installation.folder.path().join("objects/archive"), installation.folder.path().join("away")).unwrap();
     let lost = id(&installation.splits().pop().unwrap());
     let (success, said) = installation.run(&["reindex", "--split", &lost]).await;
-    assert!(!success && said.contains("holds offsets"), "{said}");
+    assert!(!success && said.contains("neither in the log nor in an archive"), "{said}");
+}
+
+/// Whatever lies at the same offsets now is something else: what there was has the archive alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn splits_of_a_topic_that_was_made_again_are_made_from_the_archive() {
+    let installation = Installation::new().await.with_objects();
+    let ingest = installation.start(&["ingest"]).await;
+    ingest.is_ready().await;
+    let mut index = vec!["process", "--sinks", "search,archive"];
+    for setting in ["search.split_age=1s", "search.maintain=1h", "archive.flush_interval=1s"] {
+        index.extend(["--set", setting]);
+    }
+    let process = installation.start(&index).await;
+    process.is_ready().await;
+    ingest.post("/v1/logs", &token(), lines("card", 0..50)).await;
+    eventually(PATIENCE, async || (!installation.splits().is_empty()).then_some(())).await;
+    for role in [process, ingest] {
+        let (status, log) = role.terminate().await;
+        assert!(status.success(), "{log}");
+    }
+    let settings = KafkaSettings::new(installation.get("AGENTWORKS__KAFKA__BROKERS"), installation.topics());
+    make_again(&settings, Topic::AgentLogs, 4).await;
+    let all = ["reindex", "--from", "1h", "--to", "0s"];
+    let (success, said) = installation.run(&all).await;
+    assert!(success && said.contains("again: 50 entries, before 50"), "{said}");
+    fs::rename(installation.folder.path().join("objects/archive"), installation.folder.path().join("away")).unwrap();
+    let (success, said) = installation.run(&all).await;
+    assert!(!success && said.contains("neither in the log nor in an archive"), "{said}");
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use agentworks_schemas::{Level, Source, TopicPartition};
 use serde::{Deserialize, Serialize};
 
-pub use facets::{FacetCounts, FacetField, MAX_VALUES, Tally};
+pub use facets::{FacetCounts, FacetField, MAX_VALUES, Tally, whole};
 pub(crate) use hit::cut;
 pub use hit::{Hit, PAGE_BYTES, SortKey, WINDOW_BYTES};
 

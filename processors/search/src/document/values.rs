@@ -1,5 +1,6 @@
 //! The fields of an entry, one after the other, as the index reads them.
 
+use agentworks_query::answer::whole;
 use agentworks_schemas::text::Text;
 use tantivy::schema::Field;
 use tantivy::schema::document::{ReferenceValue, ReferenceValueLeaf};
@@ -59,6 +60,8 @@ impl<'a> Iterator for Fields<'a> {
         let (fields, document) = (fields(), self.document);
         let (entry, position) = (document.entry(), document.position);
         let some = |field, text: &'a Option<Text<'a>>| text.as_deref().map(|text| (field, Value::Text(text)));
+        let some_whole =
+            |field, text: &'a Option<Text<'a>>| text.as_deref().map(|text| (field, Value::Text(whole(text))));
         loop {
             let number = self.next;
             self.next += 1;
@@ -69,13 +72,13 @@ impl<'a> Iterator for Fields<'a> {
                 3 => Some((fields.id, Value::Text(&entry.id))),
                 4 => Some((fields.level, Value::Text(entry.level.as_str()))),
                 5 => Some((fields.source, Value::Text(entry.source.as_str()))),
-                6 => Some((fields.component, Value::Text(&entry.component))),
+                6 => Some((fields.component, Value::Text(whole(&entry.component)))),
                 7 => Some((fields.message, Value::Text(&entry.message))),
                 8 => document.data().map(|data| (fields.data, Value::Data(data))),
                 9 => some(fields.agent, &entry.agent_id),
                 10 => some(fields.user, &entry.user_id),
-                11 => some(fields.provider, &entry.provider),
-                12 => some(fields.model, &entry.model),
+                11 => some_whole(fields.provider, &entry.provider),
+                12 => some_whole(fields.model, &entry.model),
                 13 => some(fields.correlation, &entry.correlation_id),
                 14 => some(fields.trace, &entry.trace_id),
                 15 => some(fields.span, &entry.parent_span_id),

@@ -1,5 +1,6 @@
 //! The columns of a segment, read a block of documents at a time.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use agentworks_query::answer::FacetField;
@@ -101,27 +102,28 @@ impl Texts {
 
     /// An entry's value.
     pub(super) fn get(&self, doc: DocId) -> Result<String, ExecError> {
-        let mut value = String::new();
-        if let Some(number) = self.column.ords().first(doc) {
-            self.column.ord_to_str(number, &mut value)?;
+        let mut value = Vec::new();
+        if let Some(number) = self.column.ords().first(doc)
+            && !self.column.ord_to_bytes(number, &mut value)?
+        {
+            return Err(ExecError::Damaged("a column has a value that its dictionary lacks".into()));
         }
-        Ok(value)
+        Ok(text(&value).into_owned())
     }
 
     /// Calls `with` for the values of some numbers, which ascend.
     fn each(&self, numbers: &[u64], mut with: impl FnMut(&str)) -> Result<(), ExecError> {
-        let mut is_text = true;
         // All at once: each by itself would unpack its block of the dictionary again.
-        let all_found =
-            self.column.dictionary().sorted_ords_to_term_cb(numbers, |value| match std::str::from_utf8(value) {
-                Ok(value) => with(value),
-                Err(_) => is_text = false,
-            })?;
-        match all_found && is_text {
+        match self.column.dictionary().sorted_ords_to_term_cb(numbers, |value| with(&text(value)))? {
             true => Ok(()),
             false => Err(ExecError::Damaged("a column has a value that its dictionary lacks".into())),
         }
     }
+}
+
+/// A value as text: versions before have written such as were cut within a character.
+fn text(value: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(value)
 }
 
 /// Counts how often each value of a column is there.
@@ -161,5 +163,16 @@ impl<'a> Counter<'a> {
         let (numbers, counts): (Vec<_>, Vec<_>) = counted.map(|(number, count)| (number as u64, count)).unzip();
         let mut counts = counts.into_iter();
         texts.each(&numbers, |value| with(value, counts.next().unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    #[test]
+    fn what_was_cut_within_a_character_is_told() {
+        assert_eq!(text("naïve".as_bytes()), "naïve");
+        assert_eq!(text(&"naï".as_bytes()[..3]), "na\u{fffd}");
     }
 }

@@ -19,8 +19,11 @@ use super::{Deadline, ExecError};
 const FEW: (usize, usize) = (128, 2048);
 /// How many segments are remembered, those that were searched last.
 const SEGMENTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
-/// Of a segment with more paths none are remembered: nobody knows how many there may be.
-const MANY: usize = 256;
+/// Of a segment with more paths, or with longer ones, of so many bytes, none are remembered: nobody knows how many there may
+/// be.
+const MANY: (usize, usize) = (256, 64 << 10);
+/// So many bytes of words are kept of a segment; they go to the first paths.
+const WORDS: usize = 128 << 10;
 
 /// A path.
 #[derive(Debug)]
@@ -76,10 +79,12 @@ pub(super) fn paths_of(
         from[end] = END_OF_PATH + 1;
         prefixes.push(prefix);
     }
-    let is_kept = prefixes.len() <= MANY;
+    let is_kept = prefixes.len() <= MANY.0 && prefixes.iter().map(Vec::len).sum::<usize>() <= MANY.1;
+    // What isn't kept is looked for once.
+    let mut room = if is_kept { WORDS } else { 0 };
     let known = |prefix: Vec<u8>| {
-        // What isn't kept is looked for once.
-        let words = if is_kept { few_words(&index, &prefix)? } else { None };
+        let words = if room > 0 { few_words(&index, &prefix, room)? } else { None };
+        room -= words.iter().flatten().map(|word| word.len()).sum::<usize>();
         Ok(Arc::new(KnownPath { prefix, words }))
     };
     let paths: KnownPaths = prefixes.into_iter().map(known).collect::<Result<_, ExecError>>()?;
@@ -89,8 +94,8 @@ pub(super) fn paths_of(
     Ok(paths)
 }
 
-/// The words of a path, if they are few.
-fn few_words(index: &InvertedIndexReader, prefix: &[u8]) -> Result<Option<Vec<Box<[u8]>>>, ExecError> {
+/// The words of a path, if they are few and have room.
+fn few_words(index: &InvertedIndexReader, prefix: &[u8], room: usize) -> Result<Option<Vec<Box<[u8]>>>, ExecError> {
     let typed = |code: u8| [prefix, &[code]].concat();
     let code = Type::Str.to_code();
     let (from, to) = (typed(code), typed(code + 1));
@@ -99,7 +104,7 @@ fn few_words(index: &InvertedIndexReader, prefix: &[u8]) -> Result<Option<Vec<Bo
     while let Some((key, _)) = stream.next() {
         let word = &key[from.len()..];
         bytes += word.len();
-        if words.len() == FEW.0 || bytes > FEW.1 {
+        if words.len() == FEW.0 || bytes > FEW.1.min(room) {
             return Ok(None);
         }
         words.push(word.into());

@@ -166,11 +166,11 @@ impl Live {
         })
     }
 
-    /// What searches a unit, and the lanes that it has, have changed: lanes that were lost were left out.
+    /// What searches a unit, and the ranges that it has, have changed: what others have published was left out.
     pub(super) fn replaced(&self, number: u64, searcher: Option<Opened>, lanes: &[LaneRange]) {
         if let Some(unit) = self.units.lock().iter_mut().find(|unit| unit.number == number) {
             unit.searcher = searcher;
-            unit.lanes.retain(|partition, _| lanes.iter().any(|range| range.partition == *partition));
+            unit.lanes = lanes.iter().map(|range| (range.partition, *range)).collect();
             unit.tainted = false;
         }
     }

@@ -14,6 +14,7 @@ pub(super) struct IndexerMetrics {
     pub(super) publish: Histogram,
     pub(super) conflicts: Gauge,
     pub(super) fenced: Counter,
+    pub(super) overtaken: Counter,
     pub(super) making: Gauge,
 }
 
@@ -28,6 +29,7 @@ impl IndexerMetrics {
             publish: Histogram::new(exponential_buckets(0.004, 2.0, 16)),
             conflicts: Gauge::default(),
             fenced: Counter::default(),
+            overtaken: Counter::default(),
             making: Gauge::default(),
         };
         let search = registry.sub_registry_with_prefix("agentworks_search");
@@ -38,6 +40,9 @@ impl IndexerMetrics {
         let conflicts = "Times that others were quicker to make a version of the manifest";
         search.register("manifest_conflicts", conflicts, metrics.conflicts.clone());
         search.register("fenced", "Lanes that others turned out to have", metrics.fenced.clone());
+        let overtaken =
+            "Times that a lane's position had been moved by another process, whose entries are used instead";
+        search.register("overtaken", overtaken, metrics.overtaken.clone());
         search.register("making_bytes", "Bytes of the split in the making that are on disk", metrics.making.clone());
         metrics
     }

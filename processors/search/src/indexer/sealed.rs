@@ -1,11 +1,10 @@
 //! A split on its way to the store and into the manifest.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_objects::object_store::{Error, ObjectStoreExt};
 use agentworks_processors::lane::Held;
 use agentworks_schemas::TopicPartition;
 use tokio::task::spawn_blocking;
@@ -16,7 +15,7 @@ use super::live::Live;
 use super::metrics::IndexerMetrics;
 use crate::error::{Fence, SearchError};
 use crate::manifest::{Change, Manifest};
-use crate::split::{LaneRange, Packed, Split, SplitMeta, object_name, rebuild};
+use crate::split::{Found, LaneRange, Packed, Split, SplitMeta, object_name, rebuild};
 
 /// An object that was uploaded so long ago, and isn't published yet, might be taken for one that nobody needs.
 const STALE: Duration = Duration::from_secs(900);
@@ -29,8 +28,8 @@ pub(super) struct Sealed {
     pub(super) split: Option<(Packed, SplitMeta)>,
     /// The lanes that it moves, and what will be held of each then.
     pub(super) lanes: BTreeMap<TopicPartition, (LaneRange, Held)>,
-    /// Lanes of which it has entries that are not to be published.
-    pub(super) dropped: BTreeSet<TopicPartition>,
+    /// It has entries that lie outside of these ranges, and are not to be published.
+    pub(super) has_others: bool,
     /// Lanes that turned out to be others'.
     fences: Vec<Fence>,
     /// The change, as it was tried.
@@ -59,13 +58,13 @@ impl Sealed {
         unit: u64,
         split: Option<(Packed, SplitMeta)>,
         lanes: HashMap<TopicPartition, (LaneRange, Held)>,
-        dropped: BTreeSet<TopicPartition>,
+        has_others: bool,
     ) -> Self {
         Sealed {
             unit,
             split,
             lanes: lanes.into_iter().collect(),
-            dropped,
+            has_others,
             fences: Vec::new(),
             change: None,
             uploaded: None,
@@ -75,14 +74,33 @@ impl Sealed {
     /// Leaves a lane out.
     fn drop_lane(&mut self, partition: TopicPartition) {
         self.lanes.remove(&partition);
-        self.dropped.insert(partition);
-        self.change = None;
+        (self.has_others, self.change) = (true, None);
+    }
+
+    /// Goes on behind what another process has published of a lane: one that lost it and was late to notice, or, if it is
+    /// this one that was late, the one that has it now. Entries are a function of the log, so what is there is what this
+    /// one would have published. Returns whether it can: only a position that went back is a fault.
+    fn follow(&mut self, fence: &Fence) -> bool {
+        let Some((epoch, high)) = fence.found else { return false };
+        let Some((range, _)) = self.lanes.get_mut(&fence.partition) else { return false };
+        if epoch != range.epoch || high <= range.from {
+            return false;
+        }
+        // If that is all of it, its position need not move, and is told as ever.
+        range.from = high.min(range.to);
+        (self.has_others, self.change) = (true, None);
+        true
+    }
+
+    /// What it moves.
+    fn ranges(&self) -> Vec<LaneRange> {
+        self.lanes.values().map(|(range, _)| *range).filter(|range| range.from < range.to).collect()
     }
 
     fn change(&mut self) -> Change {
-        let lanes = self.lanes.values().map(|(range, _)| *range);
+        let lanes = self.ranges();
         let add = self.split.iter().map(|(_, meta)| meta.clone());
-        let make = || Change { lanes: lanes.collect(), add: add.collect(), ..Change::new("publish") };
+        let make = || Change { lanes, add: add.collect(), ..Change::new("publish") };
         self.change.get_or_insert_with(make).clone()
     }
 }
@@ -110,10 +128,10 @@ impl Publisher {
 
     async fn try_publish(&self, sealed: &mut Sealed) -> Result<(), SearchError> {
         loop {
-            if !sealed.dropped.is_empty() {
+            if sealed.has_others {
                 self.leave_out(sealed).await?;
             }
-            if sealed.split.is_none() && sealed.lanes.is_empty() {
+            if sealed.split.is_none() && sealed.ranges().is_empty() {
                 return Ok(());
             }
             if sealed.uploaded.is_none_or(|at| at.elapsed() > STALE) {
@@ -123,6 +141,11 @@ impl Publisher {
                 Ok(_) => return self.check_object(sealed).await,
                 Err(SearchError::Fenced(found)) => {
                     for fence in found {
+                        if sealed.follow(&fence) {
+                            self.metrics.overtaken.inc();
+                            warn!(partition = %fence.partition, reason = fence.reason(), "another process was faster");
+                            continue;
+                        }
                         warn!(partition = %fence.partition, reason = fence.reason(), "a lane is another's");
                         sealed.drop_lane(fence.partition);
                         self.live.lose(fence.partition);
@@ -145,26 +168,26 @@ impl Publisher {
     /// Makes sure that what was published is there: if this process stood still between uploading and publishing, the
     /// object may have been taken for one that nobody needs.
     async fn check_object(&self, sealed: &mut Sealed) -> Result<(), SearchError> {
-        let Some((_, meta)) = &sealed.split else { return Ok(()) };
-        let objects = self.manifest.objects();
-        match objects.store().head(&objects.path(&object_name(&meta.id))).await {
-            Ok(_) => Ok(()),
-            Err(Error::NotFound { .. }) => self.upload(sealed).await,
-            Err(error) => Err(objects.error()(error).into()),
+        match &sealed.split {
+            Some((_, meta)) if !self.manifest.has_object(&object_name(&meta.id)).await? => self.upload(sealed).await,
+            _ => Ok(()),
         }
     }
 
-    /// Makes the split anew without the lanes that are not to be published.
+    /// Makes the split anew without the entries that are not to be published.
     async fn leave_out(&self, sealed: &mut Sealed) -> Result<(), SearchError> {
-        let lanes: Vec<_> = sealed.lanes.values().map(|(range, _)| *range).collect();
+        let lanes = sealed.ranges();
         if let Some((packed, meta)) = &sealed.split {
             let (path, meta, scratch) = (packed.path().to_owned(), Arc::new(meta.clone()), self.scratch.clone());
-            let (dropped, ranges) = (sealed.dropped.clone(), lanes.clone());
+            let ranges: HashMap<_, _> = lanes.iter().map(|range| (range.partition, *range)).collect();
             let rewrite = move || {
                 let split = Split::open(meta, &path)?;
-                let rebuilt =
-                    rebuild(&[split], ranges, 0, &scratch, &mut |found| !dropped.contains(&found.position.partition))?;
-                let Some((packed, meta)) = rebuilt else { return Ok(None) };
+                let mut keeps = |found: &Found<'_>| {
+                    ranges.get(&found.position.partition).is_some_and(|range| range.contains(found.position))
+                };
+                let Some((packed, meta)) = rebuild(&[split], ranges.values().copied(), 0, &scratch, &mut keeps)? else {
+                    return Ok(None);
+                };
                 let split = Split::open(Arc::new(meta.clone()), packed.path())?;
                 Ok::<_, SearchError>(Some((packed, meta, split.searcher().clone())))
             };
@@ -176,8 +199,7 @@ impl Publisher {
         } else {
             self.live.replaced(sealed.unit, None, &lanes);
         }
-        sealed.change = None;
-        sealed.dropped.clear();
+        (sealed.has_others, sealed.change) = (false, None);
         Ok(())
     }
 }

@@ -166,9 +166,9 @@ impl SearchSink {
             (packed, meta)
         });
         (self.since, self.is_preparing) = (None, false);
-        let dropped = std::mem::take(&mut self.dropped);
+        let has_others = !std::mem::take(&mut self.dropped).is_empty();
         let unit = self.live.sealed(searcher);
-        self.start(Box::new(Sealed::new(unit, split, lanes, dropped)));
+        self.start(Box::new(Sealed::new(unit, split, lanes, has_others)));
         Ok(())
     }
 

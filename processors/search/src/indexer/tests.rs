@@ -12,7 +12,7 @@ use super::*;
 use crate::cache::{CacheConfig, SplitCache};
 use crate::manifest::State;
 use crate::schema::lane_of;
-use crate::testing::{at, batch};
+use crate::testing::{at, batch, batch_of};
 
 struct World {
     folder: tempfile::TempDir,
@@ -250,6 +250,38 @@ async fn dying_at_any_call_leaves_all_or_nothing() {
     }
 }
 
+/// One that lost its lane and is late to notice stops nobody, nor does it publish anything twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_overtaken_goes_on_behind_it() {
+    let world = World::new();
+    let (mut zombie, _) = world.indexer(world.config("zombie"));
+    zombie.open(lane(0), 0, 0).await.unwrap();
+    zombie.take(&batch(0, 0..50)).await.unwrap();
+    let (mut owner, live) = world.indexer(world.config("owner"));
+    for partition in 0..2 {
+        owner.open(lane(partition), 0, 0).await.unwrap();
+        owner.take(&batch(partition, 0..60)).await.unwrap();
+    }
+    zombie.flush(Flush::Partition(lane(0))).await.unwrap();
+    let held = |mut held: Vec<agentworks_processors::lane::Held>| {
+        held.sort_by_key(|held| held.partition);
+        held.iter().map(|held| (held.partition, held.high)).collect::<Vec<_>>()
+    };
+    let published = owner.flush(Flush::Partition(lane(1))).await.unwrap();
+    assert_eq!(held(published), [(lane(0), 60), (lane(1), 60)]);
+    assert_eq!(live.units().iter().map(|unit| unit.lanes[&lane(0)].from).collect::<Vec<_>>(), [50]);
+    world.check().await;
+    owner.take(&batch(0, 60..80)).await.unwrap();
+    assert_eq!(held(owner.flush(Flush::Partition(lane(0))).await.unwrap()), [(lane(0), 80)]);
+    // What it has is there already, all of it.
+    zombie.take(&batch(0, 50..70)).await.unwrap();
+    assert_eq!(held(zombie.flush(Flush::Partition(lane(0))).await.unwrap()), [(lane(0), 70)]);
+    let state = world.state().await;
+    assert_eq!((state.position(lane(0)), state.position(lane(1))), (Some((0, 80)), Some((0, 60))));
+    world.check().await;
+    assert_eq!(live_docs(&live), (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_that_was_lost_is_left_out() {
     let world = World::new();
@@ -258,10 +290,10 @@ async fn a_lane_that_was_lost_is_left_out() {
         zombie.open(lane(partition), 0, 0).await.unwrap();
         zombie.take(&batch(partition, 0..50)).await.unwrap();
     }
-    // Another takes lane 0 over, and further.
+    // Another has begun with the next making of its topic.
     let (mut other, _) = world.indexer(world.config("other"));
-    other.open(lane(0), 0, 0).await.unwrap();
-    other.take(&batch(0, 0..60)).await.unwrap();
+    other.open(lane(0), 1, 0).await.unwrap();
+    other.take(&batch_of(1, 0, 0..60)).await.unwrap();
     other.flush(Flush::Partition(lane(0))).await.unwrap();
     let error = zombie.flush(Flush::Partition(lane(1))).await.unwrap_err();
     assert!(matches!(&error, SinkError::Position { partition, .. } if *partition == lane(0)), "{error}");
@@ -269,7 +301,7 @@ async fn a_lane_that_was_lost_is_left_out() {
     let held = zombie.flush(Flush::Partition(lane(1))).await.unwrap();
     assert_eq!(held.iter().map(|held| (held.partition, held.high)).collect::<Vec<_>>(), [(lane(1), 50)]);
     let state = world.state().await;
-    assert_eq!((state.position(lane(0)), state.position(lane(1))), (Some((0, 60)), Some((0, 50))));
+    assert_eq!((state.position(lane(0)), state.position(lane(1))), (Some((1, 60)), Some((0, 50))));
     world.check().await;
     assert_eq!(live_docs(&live), (0, 0));
 }

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::Maintainer;
 use crate::error::SearchError;
 use crate::indexer::{IndexerConfig, Making, Page};
-use crate::split::{Found, LaneRange, Split, SplitId, SplitMeta, Times, rebuild};
+use crate::split::{Found, LaneRange, Split, SplitId, SplitMeta, Times, WorkspaceMeta, rebuild};
 
 /// Where the log is read, or what was kept of it.
 #[async_trait]
@@ -119,7 +119,11 @@ impl Maintainer {
                     workspace.lanes.clone_from(&before.lanes);
                 }
             }
-            let (lanes, apart) = (meta.lanes.clone(), meta.apart.clone());
+            let (lanes, mut apart) = (meta.lanes.clone(), meta.apart.clone());
+            // Of these the log may have nothing left: it was erased, and the archive is read.
+            let has_others = |(_, own): &(&String, &WorkspaceMeta)| !own.lanes.is_empty();
+            apart.extend(meta.workspaces.iter().filter(has_others).map(|(name, _)| name.clone()));
+            apart.retain(|name| !workspaces.contains_key(name));
             let all = contents.packed.meta(contents.docs, meta.tier, lanes, workspaces, apart);
             let all = Split::open(Arc::new(all), contents.packed.path())?;
             rebuild(&[all], meta.lanes.iter().copied(), meta.tier, &scratch, &mut |found: &Found<'_>| {

@@ -128,6 +128,13 @@ impl Maintainer {
         let change = Change { add, remove, ..Change::new(why) };
         match self.manifest.publish(&change).await {
             Ok(_) => {
+                // If this process stood still after uploading, they may have been taken for such that nobody needs.
+                for (packed, meta) in &made {
+                    let name = object_name(&meta.id);
+                    if !self.manifest.has_object(&name).await? {
+                        objects.put_large(&name, packed.contents()?).await?;
+                    }
+                }
                 info!(why, splits = from.len(), docs = before, into = made.len(), docs_left = after, "splits replaced");
                 Ok(true)
             }

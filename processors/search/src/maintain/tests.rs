@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agentworks_objects::Objects;
+use agentworks_objects::faulty::{FaultyStore, Operation};
 use agentworks_processors::erasure::{Erasure, Target};
 use agentworks_schemas::{Cursor, Timestamp};
 use agentworks_store::{EmbeddedStore, Store};
@@ -208,13 +209,79 @@ async fn what_is_made_again_is_only_what_was_there() {
     let lengths = |name| merged.ranges_of(name).iter().map(|range| range.to - range.from).sum::<i64>();
     assert_eq!((lengths("workspace-0"), lengths("workspace-1"), lengths("workspace-2")), (90, 30, 90));
     assert_eq!(world.positions().await, (0..90).collect());
-    let log = FakeLog { ends: BTreeMap::from([(0, 90)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 90)]), ..FakeLog::default() };
     for _ in 0..2 {
         let named: Vec<_> = splits().await.iter().map(|split| split.id.clone()).collect();
         let done = maintainer.reindex(&log, &named, None).await.unwrap();
         assert!(done.iter().all(|done| done.docs.0 == done.docs.1), "{done:?}");
         assert_eq!(world.positions().await, (0..90).collect());
     }
+}
+
+/// A workspace that has a split of its own elsewhere, and nothing left in one that had something of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_nothing_left_is_known_to_lie_elsewhere() {
+    let world = World::new();
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(world.folder.path().join("store")).unwrap());
+    let upto: Cursor = [(at(0, 0).partition, 0, 33)].into_iter().collect();
+    let erasure = Erasure::new("workspace-1", Target::Run("run-3".into()), upto, "tests");
+    let before = world.maintainer(world.config(), None);
+    let splits = async || {
+        let state = world.manifest.refresh().await.unwrap();
+        state.splits.values().cloned().collect::<Vec<_>>()
+    };
+    let shared = async || splits().await.into_iter().filter(|split| split.workspaces.len() > 1).collect::<Vec<_>>();
+    publish(&world.manifest, &[entries(0, 0..30)]).await;
+    let own = "workspace-1".to_owned();
+    let groups = vec![Group::Own(own.clone()), Group::Others(vec![own])];
+    assert!(before.replace("merge", splits().await, groups).await.unwrap());
+    publish(&world.manifest, &[entries(0, 30..33)]).await;
+    assert!(before.merge_splits(shared().await).await.unwrap());
+    // All that the shared one has of the workspace is a line of this run.
+    erase(&*store, &erasure).await;
+    let maintainer = world.maintainer(world.config(), Some(Erasures::follow(store)));
+    assert!(matches!(maintainer.erase(&erasure).await.unwrap(), Erased::Done(2)));
+    assert_eq!(shared().await[0].ranges_of("workspace-1"), []);
+    publish(&world.manifest, &[entries(0, 33..63)]).await;
+    assert!(maintainer.merge_splits(shared().await).await.unwrap());
+    let left: BTreeSet<_> = (0..63).filter(|offset| ![10, 31].contains(offset)).collect();
+    assert_eq!(world.positions().await, left);
+    let log = FakeLog { ends: BTreeMap::from([(0, 63)]), ..FakeLog::default() };
+    let named: Vec<_> = splits().await.iter().map(|split| split.id.clone()).collect();
+    maintainer.reindex(&log, &named, None).await.unwrap();
+    assert_eq!(world.positions().await, left);
+}
+
+/// Whoever stands still between uploading and publishing finds what it uploaded deleted, as nothing named it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_before_it_was_published_is_uploaded_again() {
+    let world = World::new();
+    for from in [0, 30] {
+        publish(&world.manifest, &[entries(0, from..from + 30)]).await;
+    }
+    let files = {
+        let folder = world.folder.path().join("objects/splits");
+        move || std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect::<BTreeSet<_>>()
+    };
+    let mut store = None;
+    let objects = world.manifest.objects().through(|behind| store.insert(Arc::new(FaultyStore::new(behind))).clone());
+    let (known, mut deleted) = (files(), 0);
+    store.unwrap().fail(move |operation, path| {
+        if operation == Operation::Put && path.as_ref().contains("manifest/") {
+            for file in files().difference(&known) {
+                std::fs::remove_file(file).unwrap();
+                deleted += 1;
+            }
+            assert_eq!(deleted, 1);
+        }
+        None
+    });
+    let (manifest, folder) = (Manifest::new(objects), world.folder.path().join("cache"));
+    let cache = SplitCache::new(world.manifest.objects().clone(), CacheConfig::new(folder)).unwrap();
+    let maintainer = Maintainer::new(manifest, cache, world.config(), None);
+    let splits = world.manifest.refresh().await.unwrap().splits.values().cloned().collect();
+    assert!(maintainer.merge_splits(splits).await.unwrap());
+    assert_eq!(world.positions().await, (0..60).collect());
 }
 
 /// One that is damaged keeps nobody from merging, expiring and erasing the others.
@@ -241,7 +308,7 @@ async fn a_damaged_split_stands_in_nobodys_way() {
     let of_workspace = state.splits_of("workspace-1", None).map(|split| split.id.clone());
     assert_eq!(of_workspace.collect::<Vec<_>>(), std::slice::from_ref(&damaged));
     // Once it is made again, all is well.
-    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), ..FakeLog::default() };
     maintainer.reindex(&log, std::slice::from_ref(&damaged), None).await.unwrap();
     assert!(matches!(maintainer.erase(&erasure).await.unwrap(), Erased::Done(_)));
     maintainer.round().await.unwrap();
@@ -265,7 +332,7 @@ async fn damaged_splits_are_made_again_from_the_log() {
     for id in state.splits.keys() {
         objects.delete(&object_name(id)).await.unwrap();
     }
-    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 120)]), ..FakeLog::default() };
     let named: Vec<_> = state.splits.keys().cloned().collect();
     let done = maintainer.reindex(&log, &named, None).await.unwrap();
     assert!(done.len() == 3 && done.iter().all(|done| done.docs == (40, 40)), "{done:?}");
@@ -274,7 +341,7 @@ async fn damaged_splits_are_made_again_from_the_log() {
     let times = Times { first: Timestamp(1_000_000), last: Timestamp(1_000_010) };
     assert_eq!(maintainer.reindex(&log, &[], Some(times)).await.unwrap().len(), 3);
     assert_eq!(world.positions().await, (0..120).collect());
-    let short = FakeLog { ends: BTreeMap::from([(0, 100)]), is_away: false };
+    let short = FakeLog { ends: BTreeMap::from([(0, 100)]), ..FakeLog::default() };
     let error = maintainer.reindex(&short, &[], Some(times)).await.unwrap_err();
     assert!(error.to_string().contains("read up to 100"), "{error}");
     let away = FakeLog { is_away: true, ..short };

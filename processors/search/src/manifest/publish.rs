@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentworks_objects::Created;
-use agentworks_objects::object_store::ObjectStoreExt;
+use agentworks_objects::object_store::{Error, ObjectStoreExt};
 use tokio::time::{Instant, sleep};
 
 use super::Manifest;
@@ -71,13 +71,20 @@ impl Manifest {
     /// Whether a version's object is there. Old ones are deleted in their order, so what follows on one that is there was
     /// never deleted.
     async fn still_has(&self, version: u64) -> Result<bool, SearchError> {
-        use agentworks_objects::object_store::Error;
-
         if version == 0 {
             // There is no object of it: what was made is the first one if the second follows on it.
             return Ok(files::versions(self.objects()).await?.get(1).is_none_or(|second| *second == 2));
         }
-        match self.objects().store().head(&self.objects().path(&files::name(version))).await {
+        self.has_object(&files::name(version)).await
+    }
+
+    /// Whether an object of the index is there. A split that was uploaded and is not published for long may be taken for one
+    /// that nobody needs: whoever has published it looks.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn has_object(&self, name: &str) -> Result<bool, SearchError> {
+        match self.objects().store().head(&self.objects().path(name)).await {
             Ok(_) => Ok(true),
             Err(Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(self.objects().error()(error).into()),

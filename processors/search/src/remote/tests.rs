@@ -121,7 +121,7 @@ async fn who_does_not_answer_in_time_is_spared_and_the_log_read() {
     let (mut sink, _) = world.indexer("a");
     sink.open(at(0, 0).partition, 0, 0).await.unwrap();
     let (address, _server) = serve(&Answering::new("one", key(), Arc::new(Frozen))).await;
-    let log = FakeLog { ends: BTreeMap::from([(0, 40)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 40)]), ..FakeLog::default() };
     let searcher = world.searcher_of(world.manifest.clone(), Some(log), None, SearcherConfig::default());
     searcher.set_fresh(vec![remote("one", address, key())]);
     let begun = Instant::now();
@@ -262,7 +262,7 @@ async fn answers_are_exact_however_versions_and_indexers_interleave() {
                 // A lane that nobody had begun with at its version isn't looked at, unless an indexer has it.
                 manifest.refresh().await.unwrap();
             }
-            let log = FakeLog { ends: ends.clone(), is_away: false };
+            let log = FakeLog { ends: ends.clone(), ..FakeLog::default() };
             let config = SearcherConfig { manifest_age: age, end_age: Duration::ZERO, ..SearcherConfig::default() };
             let searcher = world.searcher_of(manifest.clone(), Some(log), None, config);
             let others = dying.iter().rev().take(2).cloned();

@@ -33,13 +33,12 @@ impl Searcher {
             state.lanes.iter().map(|(partition, lane)| (*partition, (lane.epoch, lane.high))).collect();
         let ends = async {
             let Some(tail) = &self.shared.tail else { return HashMap::new() };
-            // Such as nobody has ever indexed.
+            // Such as nobody has ever indexed, or not since their topic was made again.
             match tail.others(&lanes).await {
                 Ok(others) => lanes.extend(others),
                 Err(error) => incomplete.push(format!("which partitions the log has: {error}")),
             }
-            let partitions: Vec<_> = lanes.keys().copied().collect();
-            self.shared.ends.lately(&partitions, self.shared.config.end_age, tail).await
+            self.shared.ends.lately(&lanes, self.shared.config.end_age, tail).await
         };
         let (asked, ends) = futures_util::join!(join_all(asked), ends);
         let mut answers = Vec::new();
@@ -78,6 +77,13 @@ impl Searcher {
             // It may have more than the log had a moment ago.
             let held = own.map(|range| range.to).max().unwrap_or(*high);
             let end = match ends.get(partition) {
+                Some(Ok(end)) if end < high => {
+                    incomplete.push(format!(
+                        "{partition}: the log ends at {end}, but is indexed up to {high}: what there is of it isn't found, as its \
+                         topic was made again and isn't adopted yet, or its log was cut back"
+                    ));
+                    held
+                }
                 Some(Ok(end)) => held.max(*end),
                 Some(Err(error)) => {
                     incomplete.push(format!("{partition} beyond {held}: {error}"));

@@ -77,8 +77,8 @@ impl Searcher {
                 result => result,
             }
         });
-        let answers: Vec<_> = searches.buffer_unordered(wave.len()).try_collect().await?;
-        Ok(answers.into_iter().fold(answer, |all, one| all.merge(one, request)))
+        // As they come: what waits for the others has its bodies with it.
+        searches.buffer_unordered(wave.len()).try_fold(answer, |all, one| ready(Ok(all.merge(one, request)))).await
     }
 
     /// Those of some splits that aren't known to lack what a search requires: others needn't be downloaded.

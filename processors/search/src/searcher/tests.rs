@@ -122,7 +122,7 @@ async fn splits_indexers_and_the_log_give_one_answer() {
         sink.take(&batch(1, from + 20..from + 30)).await.unwrap();
         // With an indexer that answers, and with the log alone.
         let end = from + 30;
-        let log = || FakeLog { ends: BTreeMap::from([(0, end), (1, end)]), is_away: false };
+        let log = || FakeLog { ends: BTreeMap::from([(0, end), (1, end)]), ..FakeLog::default() };
         let searcher = world.searcher(None, None, config.clone());
         searcher.set_fresh(vec![fresh.clone()]);
         check(&searcher, &[(0, end), (1, end)]).await;
@@ -210,7 +210,7 @@ async fn two_who_answer_for_a_lane_are_counted_once() {
     two.open(at(1, 0).partition, 0, 0).await.unwrap();
     one.open(at(2, 0).partition, 0, 0).await.unwrap();
     one.take(&batch(2, 0..10)).await.unwrap();
-    let log = FakeLog { ends: BTreeMap::from([(0, 40), (1, 15), (2, 10)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 40), (1, 15), (2, 10)]), ..FakeLog::default() };
     let config = SearcherConfig { manifest_age: Duration::ZERO, ..SearcherConfig::default() };
     let searcher = world.searcher(Some(log), None, config);
     searcher.set_fresh(vec![fresh_one, fresh_two]);
@@ -223,7 +223,7 @@ async fn what_could_not_be_looked_at_is_said() {
     let world = World::new();
     let (mut sink, _) = world.indexer("a");
     sink.open(at(0, 0).partition, 0, 0).await.unwrap();
-    let log = |is_away| FakeLog { ends: BTreeMap::from([(0, 50)]), is_away };
+    let log = |is_away| FakeLog { ends: BTreeMap::from([(0, 50)]), is_away, ..FakeLog::default() };
     let config = SearcherConfig { tail: 20, ..SearcherConfig::default() };
     let counted = SearchRequest { wanted: Wanted { count: true, ..Wanted::default() }, ..request("tool") };
     let found = world.searcher(Some(log(false)), None, config.clone()).partial(counted.clone()).await.unwrap();
@@ -267,7 +267,7 @@ async fn what_is_erased_or_anothers_is_not_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lanes_that_nobody_has_indexed_are_looked_at() {
     let world = World::new();
-    let log = || FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), is_away: false };
+    let log = || FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), ..FakeLog::default() };
     check(&world.searcher(Some(log()), None, SearcherConfig::default()), &[(0, 50), (1, 15)]).await;
     let (mut sink, fresh) = world.indexer("a");
     sink.open(at(0, 0).partition, 0, 0).await.unwrap();
@@ -289,7 +289,7 @@ async fn what_has_expired_is_not_found() {
         sink.flush(Flush::Partition(lane)).await.unwrap();
     }
     sink.take(&batch(0, 80..100)).await.unwrap();
-    let log = || FakeLog { ends: BTreeMap::from([(0, 120)]), is_away: false };
+    let log = || FakeLog { ends: BTreeMap::from([(0, 120)]), ..FakeLog::default() };
     let found = async |request: SearchRequest, config| {
         let searcher = world.searcher(Some(log()), None, config);
         searcher.set_fresh(vec![fresh.clone()]);
@@ -320,8 +320,83 @@ async fn who_is_behind_hides_nothing() {
         sink.open(at(partition, 0).partition, 0, 0).await.unwrap();
     }
     sink.take(&batch(0, 0..20)).await.unwrap();
-    let log = FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), is_away: false };
+    let log = FakeLog { ends: BTreeMap::from([(0, 50), (1, 15)]), ..FakeLog::default() };
     let searcher = world.searcher(Some(log), None, SearcherConfig::default());
     searcher.set_fresh(vec![fresh]);
     check(&searcher, &[(0, 50), (1, 15)]).await;
+}
+
+/// The index goes on with it only when an indexer opens it, and its log may be shorter than the one before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_topic_that_was_made_again_all_is_found() {
+    let world = World::new();
+    let (mut sink, _) = world.indexer("a");
+    let lane = at(0, 0).partition;
+    sink.open(lane, 0, 0).await.unwrap();
+    sink.take(&batch(0, 0..50)).await.unwrap();
+    sink.flush(Flush::Partition(lane)).await.unwrap();
+    let counted = SearchRequest { wanted: Wanted { count: true, ..Wanted::default() }, ..request("*") };
+    let found = async |epoch, end| {
+        let log = FakeLog { ends: BTreeMap::from([(0, end)]), epoch, ..FakeLog::default() };
+        world.searcher(Some(log), None, SearcherConfig::default()).partial(counted.clone()).await.unwrap()
+    };
+    let own = |end: i64| (0..end).filter(|offset| offset % 3 == 1).count() as u64;
+    for end in [30, 70] {
+        let found = found(1, end).await;
+        assert_eq!((found.count, &found.incomplete[..]), (own(50) + own(end), &[][..]));
+    }
+    // Nobody has adopted it yet.
+    let found = found(0, 30).await;
+    assert_eq!(found.count, own(50));
+    assert!(found.incomplete.len() == 1 && found.incomplete[0].contains("made again"), "{:?}", found.incomplete);
+}
+
+/// Erases a run while it is searched for.
+#[derive(Debug)]
+struct ErasesMeanwhile {
+    store: Arc<dyn Store>,
+    erasures: Erasures,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Execute for ErasesMeanwhile {
+    fn search(
+        &self,
+        index: &crate::exec::Opened,
+        request: &SearchRequest,
+        deadline: Instant,
+    ) -> Result<PartialAnswer, SearchError> {
+        let answer = LookAtAll.search(index, request, deadline)?;
+        let is_known = || self.erasures.current().is_some_and(|view| !view.is_empty());
+        if !is_known() {
+            let upto = [(at(0, 0).partition, 0, 50)].into_iter().collect();
+            let erasure = Erasure::new("workspace-1", Target::Run("run-3".into()), upto, "tests");
+            self.runtime.block_on(async {
+                erase(&*self.store, &erasure).await;
+                while !is_known() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+        }
+        Ok(answer)
+    }
+}
+
+/// Whoever erases is told that it isn't shown any more while searches that began before go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_erased_meanwhile_is_not_found() {
+    let world = World::new();
+    publish(&world.manifest, &[entries(0, 0..50)]).await;
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(world.folder.path().join("store")).unwrap());
+    let erasures = Erasures::follow(store.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let execute = Arc::new(ErasesMeanwhile { store, erasures: erasures.clone(), runtime });
+    let cache = CacheConfig::new(world.folder.path().join("cache"));
+    let cache = SplitCache::new(world.manifest.objects().clone(), cache).unwrap();
+    let config = SearcherConfig::default();
+    let searcher = Searcher::new(world.manifest.clone(), cache, execute, Some(erasures), None, config);
+    let all = SearchRequest { limit: 1000, ..request("*") };
+    let answer = searcher.partial(all).await.unwrap();
+    let found: Vec<_> = answer.hits.iter().map(|hit| hit.key.position.offset).collect();
+    assert_eq!(found, (0..50).rev().filter(|n| n % 3 == 1 && n % 7 != 3).collect::<Vec<_>>());
 }

@@ -87,20 +87,23 @@ pub fn rebuild(
     let packed = result?;
     let lanes = LaneRange::union(lanes);
     for (name, workspace) in &mut workspaces {
-        let mut own = ranges_of(parts, name);
-        // Lanes may have been lost since.
-        own.retain(|range| lanes.iter().any(|kept| (kept.partition, kept.epoch) == (range.partition, range.epoch)));
+        let own = ranges_of(parts, &lanes, name);
         workspace.lanes = if own == lanes { Vec::new() } else { own };
     }
     let apart = parts.iter().flat_map(|part| &part.meta().apart);
-    let apart = apart.filter(|name| !workspaces.contains_key(*name)).cloned().collect();
+    // What has nothing left here, and has entries of some ranges elsewhere, must not be taken for having had none.
+    let gone = parts.iter().flat_map(|part| part.meta().workspaces.keys());
+    let gone = gone.filter(|name| ranges_of(parts, &lanes, name) != lanes);
+    let apart = apart.chain(gone).filter(|name| !workspaces.contains_key(*name)).cloned().collect();
     let meta = packed.meta(docs, tier, lanes, workspaces, apart);
     Ok(Some((packed, meta)))
 }
 
-/// The ranges of which no other splits than these have entries of a workspace.
-fn ranges_of(parts: &[Split], workspace: &str) -> Vec<LaneRange> {
-    LaneRange::union(parts.iter().flat_map(|part| part.meta().ranges_of(workspace).iter().copied()))
+/// The ranges of which no other splits than these have entries of a workspace, as far as they lie in `lanes`: what lies
+/// beyond may have been lost since.
+fn ranges_of(parts: &[Split], lanes: &[LaneRange], workspace: &str) -> Vec<LaneRange> {
+    let own = LaneRange::union(parts.iter().flat_map(|part| part.meta().ranges_of(workspace).iter().copied()));
+    LaneRange::common(&own, lanes)
 }
 
 fn alive_bits(kept: &[DocId], max_doc: DocId) -> Result<AliveBitSet, SearchError> {

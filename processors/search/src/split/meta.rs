@@ -131,6 +131,24 @@ impl LaneRange {
         }
         union
     }
+
+    /// What two sets of ranges have in common; each, and what is returned, as [`LaneRange::union`] gives them.
+    pub fn common(one: &[LaneRange], other: &[LaneRange]) -> Vec<LaneRange> {
+        let (mut ones, mut others) = (one.iter().peekable(), other.iter().peekable());
+        let mut common = Vec::new();
+        while let (Some(a), Some(b)) = (ones.peek().copied(), others.peek().copied()) {
+            let (from, to) = (a.from.max(b.from), a.to.min(b.to));
+            if (a.partition, a.epoch) == (b.partition, b.epoch) && from < to {
+                common.push(LaneRange { from, to, ..*a });
+            }
+            // Nothing more can be in common with the one that ends first.
+            match (a.partition, a.epoch, a.to) <= (b.partition, b.epoch, b.to) {
+                true => ones.next(),
+                false => others.next(),
+            };
+        }
+        common
+    }
 }
 
 impl fmt::Display for LaneRange {
@@ -213,5 +231,27 @@ impl SplitMeta {
     /// The span of its entries' record timestamps; `None` if it has none.
     pub fn record_times(&self) -> Option<Times> {
         self.workspaces.values().map(|workspace| workspace.record_times).reduce(Times::with)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentworks_schemas::Topic;
+
+    use super::*;
+
+    #[test]
+    fn ranges_have_in_common_what_both_hold() {
+        let range = |partition, epoch, from, to| {
+            let partition = TopicPartition::new(Topic::AgentLogs, partition);
+            LaneRange { partition, epoch, from, to }
+        };
+        let one = [range(0, 0, 0, 10), range(0, 0, 20, 30), range(0, 1, 0, 5), range(2, 0, 0, 5)];
+        let other = [range(0, 0, 5, 25), range(0, 0, 28, 40), range(1, 0, 0, 9), range(2, 0, 5, 9)];
+        let common = [range(0, 0, 5, 10), range(0, 0, 20, 25), range(0, 0, 28, 30)];
+        assert_eq!(LaneRange::common(&one, &other), common);
+        assert_eq!(LaneRange::common(&other, &one), common);
+        assert_eq!(LaneRange::common(&one, &one), one);
+        assert_eq!(LaneRange::common(&one, &[]), []);
     }
 }

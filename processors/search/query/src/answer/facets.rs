@@ -10,6 +10,14 @@ use serde::{Deserialize, Serialize};
 /// The most values that a part of an answer tells of one field.
 pub const MAX_VALUES: usize = 65_536;
 
+/// The longest value that is told as a whole, in bytes: columns have no longer ones.
+const MAX_VALUE: usize = 65_530;
+
+/// What is told of a value: its beginning, if it is too long.
+pub fn whole(value: &str) -> &str {
+    &value[..value.floor_char_boundary(MAX_VALUE)]
+}
+
 /// The fields that have a column of their values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,9 +62,9 @@ impl FacetField {
         match self {
             FacetField::Level => Some(entry.level.as_str()),
             FacetField::Source => Some(entry.source.as_str()),
-            FacetField::Component => Some(&entry.component),
-            FacetField::Provider => entry.provider.as_deref(),
-            FacetField::Model => entry.model.as_deref(),
+            FacetField::Component => Some(whole(&entry.component)),
+            FacetField::Provider => entry.provider.as_deref().map(whole),
+            FacetField::Model => entry.model.as_deref().map(whole),
             FacetField::Card => Some(&entry.card_id),
             FacetField::Run => Some(&entry.run_id),
         }

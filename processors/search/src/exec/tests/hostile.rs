@@ -120,3 +120,27 @@ fn a_deadline_holds_within_a_segment() {
     // A machine may be that quick, but then it has all of them.
     assert!(matches!(found, Err(ExecError::Deadline)) || found.is_ok_and(|found| found.count == 15_000));
 }
+
+/// Columns cut what is long, and not at a character.
+#[test]
+fn a_long_value_of_one_keeps_nobody_from_counting() {
+    use agentworks_query::answer::{FacetField, whole};
+    use agentworks_query::request::Facet;
+
+    let mut entries = lines(6);
+    let long = format!("x{}", "é".repeat(40_000));
+    entries[1].component = long.clone().into();
+    entries[2].provider = Some(long.clone().into());
+    entries[4].model = Some(long.clone().into());
+    let searcher = index(&[&entries]);
+    let mut request = request("*");
+    let fields = [FacetField::Component, FacetField::Provider, FacetField::Model];
+    request.wanted.facets = fields.map(|field| Facet { field, top: 10 }).to_vec();
+    let found = search_index(&searcher, &request, &Limits::default(), soon()).unwrap();
+    let counts = |field| found.facets[&field].top(10);
+    assert_eq!(counts(FacetField::Component), [("ToolRunner", 3)]);
+    for field in [FacetField::Provider, FacetField::Model] {
+        assert_eq!(counts(field), [(whole(&long), 1)]);
+    }
+    assert!(whole(&long).len() > 65_000 && long.starts_with(whole(&long)));
+}
