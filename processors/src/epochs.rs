@@ -142,6 +142,11 @@ impl Sight {
         matches!((&self.recorded.topic_id, &self.topic_id), (Some(old), Some(new)) if old != new)
     }
 
+    /// The epoch of what lies in the topic that is there: the next one, as which it will be adopted, if it was made again.
+    pub fn epoch(&self) -> u32 {
+        self.recorded.epoch + u32::from(self.is_remade())
+    }
+
     /// Why nothing may be taken of `topic`, if so, and what to do.
     pub fn problem(&self, topic: Topic) -> Option<String> {
         let (old, new) = (self.recorded.topic_id.as_ref()?, self.topic_id.as_ref()?);

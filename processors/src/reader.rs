@@ -11,7 +11,7 @@
 //!
 //! - `scope`, `text`: what to read.
 //! - `lanes`: in which partitions that may lie, and from where on.
-//! - `makings`: which makings of a topic that was made again.
+//! - `makings`: which makings of a topic that was made again; `present`: which of them its log is of.
 //! - `partition`, `backward`: one partition's share, forward, and its last entries.
 //! - `merge`, `stream`: the partitions as one stream; `delivery`: handing it out.
 //! - `summary`: runs as of the end of the log.
@@ -32,6 +32,7 @@ mod metrics;
 mod ordinal;
 mod partition;
 mod place;
+mod present;
 mod scope;
 mod shared;
 mod stored;
@@ -81,6 +82,9 @@ pub enum ReadError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The cold tier's.
+    #[error("what is kept for longest: {0}")]
+    Cold(SinkError),
     /// A cursor is of another making of the topic than the one that is there, and the cold tier has nothing of that one.
     #[error("the position lies in a topic that has been made again")]
     Epoch,
@@ -104,9 +108,14 @@ impl ReadError {
         match self {
             ReadError::Kafka(error) => error.is_transient(),
             ReadError::Store(error) => error.is_transient(),
-            ReadError::Sink(error) => error.is_transient(),
+            ReadError::Sink(error) | ReadError::Cold(error) => error.is_transient(),
             ReadError::Epoch | ReadError::Damaged { .. } => false,
         }
+    }
+
+    /// Whether the cold tier can't be reached at the moment; others may have all that is wanted.
+    fn is_cold_away(&self) -> bool {
+        matches!(self, ReadError::Cold(error) if error.is_transient())
     }
 }
 
@@ -270,18 +279,19 @@ impl LogReader {
         Ok(start_of(&self.tiers.lanes(scope).await?))
     }
 
-    /// The same, in the makings of topics that are there now: what is written from now on lies beyond it.
-    pub async fn start_of_present(&self, scope: &Scope) -> Result<Cursor, ReadError> {
-        let lanes = self.tiers.lanes(scope).await?;
-        Ok(lanes.into_iter().map(|lane| (lane.partition, lane.epoch, lane.floor)).collect())
+    /// The same partitions, each with the making of its topic that is there now.
+    pub async fn partitions(&self, scope: &Scope) -> Result<BTreeMap<TopicPartition, u32>, ReadError> {
+        let located = self.tiers.located(scope).await?;
+        Ok(located.into_iter().map(|lane| (lane.partition, lane.epoch)).collect())
     }
 
-    /// The end of the log right now, in the partitions of `scope`.
+    /// The end of the log right now, in the partitions of `scope`. Where a log ends before what was taken of it, as one of a topic
+    /// that was made again does if the brokers tell no ids, it is the end of what was taken.
     pub async fn end(&self, scope: &Scope) -> Result<Cursor, ReadError> {
-        let lanes = self.tiers.lanes(scope).await?;
-        let ends = lanes.into_iter().map(async |lane| {
+        let located = self.tiers.located(scope).await?;
+        let ends = located.into_iter().map(async |lane| {
             let watermarks = self.tiers.watermarks(lane.partition).await?;
-            Ok::<_, ReadError>((lane.partition, lane.epoch, watermarks.high))
+            Ok::<_, ReadError>((lane.partition, lane.epoch, watermarks.high.max(lane.taken())))
         });
         Ok(try_join_all(ends).await?.into_iter().collect())
     }
@@ -324,7 +334,29 @@ impl LogReader {
         let lanes = self.tiers.lanes(scope).await?;
         let reading = self.reading(scope.clone(), filter.clone(), erased);
         let plan = stream::Plan::new(filter, start_of(&lanes), before, &lanes)?;
-        stream::newest(&reading, plan, before, count).await
+        match stream::newest(&reading, plan, before, count).await? {
+            (_, Some(fault)) => Err(fault),
+            (items, None) => Ok(items),
+        }
+    }
+
+    /// The same, but where the cold tier can't be reached, as much as can be given without it, and the fault.
+    pub async fn newest_at_hand(
+        &self,
+        scope: &Scope,
+        filter: &ReadFilter,
+        before: &Cursor,
+        count: usize,
+    ) -> Result<(Vec<ReadItem>, Option<ReadError>), ReadError> {
+        let erased = self.tiers.erasures.view().await?;
+        let (lanes, away) = match self.tiers.lanes(scope).await {
+            Err(fault) if fault.is_cold_away() => (self.tiers.lanes_at_hand(scope).await?, Some(fault)),
+            lanes => (lanes?, None),
+        };
+        let reading = self.reading(scope.clone(), filter.clone(), erased);
+        let plan = stream::Plan::new(filter, start_of(&lanes), before, &lanes)?;
+        let (items, fault) = stream::newest(&reading, plan, before, count).await?;
+        Ok((items, fault.or(away)))
     }
 
     /// A run's summary as of the end of the log: the stored parts and what lies beyond them. `card` helps where the store

@@ -114,15 +114,8 @@ impl Consumer {
     /// Has partitions join and leave.
     fn obey(&self, kafka: &BaseConsumer<Traced>) {
         loop {
-            let (command, next) = {
-                let mut core = self.core.lock();
-                if core.commands.is_empty() {
-                    return;
-                }
-                let command = core.commands.remove(0);
-                let (Command::Join(partition) | Command::Leave(partition)) = command;
-                (command, core.lanes.get(&partition).map(|lane| lane.next))
-            };
+            let next = self.core.lock().next_command();
+            let Some((command, next)) = next else { return };
             let result = match (command, next) {
                 (Command::Join(partition), Some(next)) => {
                     self.list(partition, Offset::Offset(next)).and_then(|list| kafka.incremental_assign(&list))

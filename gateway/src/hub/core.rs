@@ -9,7 +9,7 @@
 //! the order in which they reached the hub, while history comes in the order of record timestamps; both keep the order
 //! within a partition, and so resuming from either loses nothing and repeats nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -154,11 +154,11 @@ impl Core {
         }
     }
 
-    /// Whether a channel has all partitions of a cursor, in its epochs. One that is gone needs none.
-    pub(super) fn covers(&self, id: ChannelId, cursor: &Cursor) -> bool {
+    /// Whether a channel has all of these partitions, in their epochs. One that is gone needs none.
+    pub(super) fn covers(&self, id: ChannelId, partitions: &BTreeMap<TopicPartition, u32>) -> bool {
         let Some(channel) = self.channels.get(&id) else { return true };
-        cursor.iter().all(|(partition, epoch, _)| {
-            channel.reads(partition) && self.lanes.get(&partition).is_some_and(|lane| lane.epoch >= epoch)
+        partitions.iter().all(|(partition, epoch)| {
+            channel.reads(*partition) && self.lanes.get(partition).is_some_and(|lane| lane.epoch == *epoch)
         })
     }
 
@@ -193,8 +193,8 @@ impl Core {
 
     /// Takes a record. False if the hub has passed it already, which shows that something is amiss.
     pub(super) fn record(&mut self, partition: TopicPartition, raw: Raw<'_>, now: Instant) -> bool {
-        // Gone meanwhile.
-        let Some(lane) = self.lanes.get_mut(&partition) else { return true };
+        // Gone meanwhile, or begun anew: it is of an assignment that ends.
+        let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.is_assigned) else { return true };
         if raw.offset < lane.next {
             self.metrics.hub_duplicates.inc();
             return false;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agentworks_processors::erasure::View;
-use agentworks_schemas::TopicPartition;
+use agentworks_schemas::{Cursor, TopicPartition};
 
 use super::channel::ChannelId;
 use super::core::{Core, HubLimits};
@@ -27,6 +27,8 @@ pub(super) struct Lane {
     /// All below has been taken.
     pub(super) next: i64,
     pub(super) tail: Tail,
+    /// Whether it is read from where it stands: not before the consumer has obeyed.
+    pub(super) is_assigned: bool,
     /// How many channels need it.
     users: usize,
     /// Since when none does.
@@ -54,7 +56,7 @@ impl Core {
             Some(lane) if lane.epoch >= epoch => {}
             Some(_) => self.reset(partition, epoch, next),
             None => {
-                let lane = Lane { epoch, next, tail: Tail::new(next), users: 0, idle: None };
+                let lane = Lane { epoch, next, tail: Tail::new(next), is_assigned: false, users: 0, idle: None };
                 self.lanes.insert(partition, lane);
                 self.commands.push(Command::Join(partition));
             }
@@ -68,14 +70,42 @@ impl Core {
         ids.into_iter().for_each(|id| self.detach_all(id, Reason::Reset));
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
         self.tail_bytes -= lane.tail.bytes();
-        (lane.epoch, lane.next, lane.tail) = (epoch, next, Tail::new(next));
+        (lane.epoch, lane.next, lane.tail, lane.is_assigned) = (epoch, next, Tail::new(next), false);
         self.metrics.hub_resets.inc();
         self.rejoin(partition);
     }
 
-    /// Has a partition read anew from where its lane stands.
+    /// Begins partitions anew that are read in a later epoch than this: that was an error, or has been taken back.
+    pub(super) fn go_back(&mut self, end: &Cursor) {
+        for (partition, epoch, next) in end.iter() {
+            if self.lanes.get(&partition).is_some_and(|lane| lane.epoch > epoch) {
+                self.reset(partition, epoch, next);
+            }
+        }
+    }
+
+    /// Has a partition read anew from where its lane stands, if there is one.
     pub(super) fn rejoin(&mut self, partition: TopicPartition) {
-        self.commands.extend([Command::Leave(partition), Command::Join(partition)]);
+        if self.lanes.contains_key(&partition) {
+            self.commands.extend([Command::Leave(partition), Command::Join(partition)]);
+        }
+    }
+
+    /// What the consumer has to do next, and for a partition to join, from which offset; `None` if it has been taken back.
+    /// Between this and its obeying it must take no records.
+    pub(super) fn next_command(&mut self) -> Option<(Command, Option<i64>)> {
+        if self.commands.is_empty() {
+            return None;
+        }
+        let command = self.commands.remove(0);
+        let next = match command {
+            Command::Join(partition) => self.lanes.get_mut(&partition).map(|lane| {
+                lane.is_assigned = true;
+                lane.next
+            }),
+            Command::Leave(_) => None,
+        };
+        Some((command, next))
     }
 
     /// Drops what is too old: records of the tails, and partitions that nobody has needed for a while.

@@ -117,6 +117,7 @@ impl Bench {
         encode_entry(entry, Framing::Avro, &mut payload);
         let key = keyed.then(|| entry.card_id.as_bytes());
         let raw = Raw { offset, timestamp: Timestamp(offset), key, payload: Some(&payload) };
+        self.obey();
         assert!(self.core.record(partition, raw, self.now));
     }
 
@@ -134,7 +135,13 @@ impl Bench {
         let offset = self.append(EVENTS);
         let raw =
             Raw { offset, timestamp: Timestamp(offset), key: Some(event.card_id.as_bytes()), payload: Some(&payload) };
+        self.obey();
         assert!(self.core.record(EVENTS, raw, self.now));
+    }
+
+    /// As the consumer does. The commands stay for those who look at them.
+    fn obey(&mut self) {
+        self.core.lanes.values_mut().for_each(|lane| lane.is_assigned = true);
     }
 }
 

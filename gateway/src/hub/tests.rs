@@ -285,6 +285,50 @@ fn a_partition_that_begins_anew_lets_go_of_all_who_watch_it() {
 }
 
 #[test]
+fn a_record_of_an_assignment_that_ends_is_not_taken_for_one_of_the_next() {
+    let mut bench = Bench::new();
+    let viewer = bench.viewer("w", "c");
+    attach(&mut bench, &viewer, &Wanted::default());
+    bench.entry(AGENT, &entry("w", "c", "r", "a"));
+    bench.core.commands.clear();
+    bench.core.reset(AGENT, 1, 3);
+    let raw = |offset| super::tail::Raw {
+        offset,
+        timestamp: agentworks_schemas::Timestamp(0),
+        key: Some(b"other"),
+        payload: Some(b"{}"),
+    };
+    assert!(bench.core.record(AGENT, raw(7), bench.now), "it is none that shows that something is amiss");
+    assert_eq!(bench.core.lanes[&AGENT].next, 3);
+    assert_eq!(bench.core.next_command(), Some((Command::Leave(AGENT), None)));
+    assert_eq!(bench.core.next_command(), Some((Command::Join(AGENT), Some(3))));
+    assert_eq!(bench.core.next_command(), None);
+    assert!(bench.core.record(AGENT, raw(3), bench.now));
+    assert_eq!(bench.core.lanes[&AGENT].next, 4);
+}
+
+#[test]
+fn a_partition_is_read_in_the_making_that_is_there() {
+    let mut bench = Bench::new();
+    let viewer = bench.viewer("w", "c");
+    attach(&mut bench, &viewer, &Wanted::default());
+    let there = |epoch| [(AGENT, epoch), (SYSTEM, 0)].into();
+    let end = |epoch| Cursor::from_iter([(AGENT, epoch, 9), (SYSTEM, 0, 0)]);
+    assert!(bench.core.covers(viewer.channel, &there(0)) && !bench.core.covers(viewer.channel, &there(1)));
+    bench.core.extend(viewer.channel, &end(1), &Cursor::new());
+    assert!(bench.core.covers(viewer.channel, &there(1)));
+    assert_eq!(viewer.watcher.take().detached, Some((cursor(0, 0), Reason::Reset)));
+    // Somebody who looked before that changes nothing; that it was an error does.
+    bench.core.extend(viewer.channel, &end(0), &Cursor::new());
+    assert!(bench.core.covers(viewer.channel, &there(1)) && !bench.core.covers(viewer.channel, &there(0)));
+    bench.core.go_back(&end(1));
+    assert!(bench.core.covers(viewer.channel, &there(1)));
+    bench.core.go_back(&end(0));
+    assert!(bench.core.covers(viewer.channel, &there(0)));
+    assert_eq!(bench.core.lanes[&AGENT].next, 9);
+}
+
+#[test]
 fn an_offset_that_goes_back_is_not_taken_and_told() {
     let mut bench = Bench::new();
     let viewer = bench.viewer("w", "c");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use agentworks_kafka::{KafkaError, SeekPool, Watermarks};
 use agentworks_processors::reader::{LogReader, ReadError, Scope};
 use agentworks_schemas::{Cursor, Topic, TopicPartition};
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -73,12 +73,16 @@ impl Upkeep {
     }
 
     async fn look_up(&self, id: ChannelId, scope: &Scope) -> Result<(), ReadError> {
-        let start = self.reader.start_of_present(scope).await?;
-        if self.core.lock().covers(id, &start) {
+        let partitions = self.reader.partitions(scope).await?;
+        if self.core.lock().covers(id, &partitions) {
             return Ok(());
         }
         let end = self.reader.end(scope).await?;
-        self.with_events(&end, |core, events| core.extend(id, &end, events)).await?;
+        let extend = |core: &mut Core, events: &Cursor| {
+            core.go_back(&end);
+            core.extend(id, &end, events);
+        };
+        self.with_events(&end, extend).await?;
         Ok(())
     }
 
@@ -110,71 +114,102 @@ impl Upkeep {
         }
     }
 
-    /// Looks into every suspicion.
+    /// Looks into every suspicion, and again into what came of it as long as lanes wait.
     pub(super) async fn diagnose(self, suspicion: Arc<Notify>) {
+        let mut waiting = Vec::new();
         loop {
-            suspicion.notified().await;
+            let is_new = match waiting.is_empty() {
+                true => {
+                    suspicion.notified().await;
+                    true
+                }
+                false => suspicion.notified().now_or_never().is_some(),
+            };
             // Faults come in swarms.
             sleep(Duration::from_millis(200)).await;
-            while let Err(error) = self.check_lanes().await {
-                warn!(%error, "the live tail's positions can't be checked; trying again");
-                sleep(SECOND_LOOK).await;
-            }
+            let asked = if is_new { self.core.lock().lanes.keys().copied().collect() } else { waiting };
+            waiting = self.check_lanes(asked, is_new).await;
             sleep(SECOND_LOOK).await;
         }
     }
 
-    /// Has every partition read on from where its lane stands, or anew where that doesn't fit the log.
-    async fn check_lanes(&self) -> Result<(), ReadError> {
-        let mut misfits = Vec::new();
-        let partitions: Vec<TopicPartition> = self.core.lock().lanes.keys().copied().collect();
-        for partition in partitions {
-            if self.fits(partition).await? {
+    /// Has partitions read on from where their lanes stand, or anew where that doesn't fit the log. Gives those that have to
+    /// wait: they can't be asked, which may be because they are gone, or the log is behind. `is_new` ones are told about.
+    async fn check_lanes(&self, asked: Vec<TopicPartition>, is_new: bool) -> Vec<TopicPartition> {
+        let (mut waiting, mut misfits) = (Vec::new(), Vec::new());
+        let look = async |partition| (partition, self.fits(partition).await);
+        let mut looks = stream::iter(asked).map(look).buffer_unordered(CONCURRENT);
+        while let Some((partition, fits)) = looks.next().await {
+            match fits {
                 // librdkafka may have given it up.
-                let mut core = self.core.lock();
-                if core.lanes.contains_key(&partition) {
-                    core.rejoin(partition);
+                Ok(true) => self.core.lock().rejoin(partition),
+                Ok(false) => misfits.push(partition),
+                Err(error) => {
+                    if is_new {
+                        warn!(%partition, %error, "the live tail's position can't be checked; it is tried again");
+                    }
+                    waiting.push(partition);
                 }
-            } else {
-                misfits.push(partition);
             }
         }
+        drop(looks);
         if !misfits.is_empty() {
             sleep(SECOND_LOOK).await;
         }
         for partition in misfits {
-            if self.fits(partition).await? {
-                self.core.lock().rejoin(partition);
-            } else {
-                self.begin_anew(partition).await?;
+            match self.mend(partition, is_new).await {
+                Ok(true) => {}
+                Ok(false) => waiting.push(partition),
+                Err(error) => {
+                    warn!(%partition, %error, "the live tail can't begin anew; it is tried again");
+                    waiting.push(partition);
+                }
             }
         }
-        Ok(())
+        waiting
     }
 
-    async fn fits(&self, partition: TopicPartition) -> Result<bool, ReadError> {
+    /// Whether a lane's position lies in the log. One that is gone needs none.
+    async fn fits(&self, partition: TopicPartition) -> Result<bool, KafkaError> {
+        let next = || self.core.lock().lanes.get(&partition).map(|lane| lane.next);
+        if next().is_none() {
+            return Ok(true);
+        }
         let Watermarks { low, high } = self.seek.watermarks(partition).await?;
-        let next = self.core.lock().lanes.get(&partition).map(|lane| lane.next);
         // What came meanwhile lies beyond the end of a moment ago.
-        let Some(next) = next.filter(|next| !(low..=high).contains(next)) else { return Ok(true) };
+        let Some(next) = next().filter(|next| !(low..=high).contains(next)) else { return Ok(true) };
         let Watermarks { low, high } = self.seek.watermarks(partition).await?;
         Ok((low..=high).contains(&next))
     }
 
-    async fn begin_anew(&self, partition: TopicPartition) -> Result<(), ReadError> {
+    /// Has a partition read on if its position fits now, or else anew. False if there is nothing to be read yet.
+    async fn mend(&self, partition: TopicPartition, is_new: bool) -> Result<bool, ReadError> {
+        if self.fits(partition).await? {
+            self.core.lock().rejoin(partition);
+            return Ok(true);
+        }
         let scope = self.core.lock().scope_of(partition);
         let (epoch, next) = match scope {
             Some(scope) if partition.topic != Topic::RunEvents => {
                 let end = self.reader.end(&scope).await?;
                 match end.get(partition) {
                     Some(end) => end,
-                    None => return Ok(()),
+                    None => return Ok(true),
                 }
             }
             _ => (0, self.seek.watermarks(partition).await?.high),
         };
+        let mut core = self.core.lock();
+        let Some(lane) = core.lanes.get(&partition) else { return Ok(true) };
+        if (lane.epoch, lane.next) == (epoch, next) {
+            // Whoever watches has all that was taken. What came since would bear the same positions.
+            if is_new {
+                error!(%partition, epoch, next, "the log ends before what was taken of it; nothing is shown until it doesn't");
+            }
+            return Ok(false);
+        }
         error!(%partition, epoch, next, "the log does not go on where the hub was; the hub begins anew at its end");
-        self.core.lock().reset(partition, epoch, next);
-        Ok(())
+        core.reset(partition, epoch, next);
+        Ok(true)
     }
 }

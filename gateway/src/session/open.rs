@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, ReadItem, Scope};
-use agentworks_schemas::protocol::{Gap, RunSummary, ServerMessage};
+use agentworks_schemas::protocol::{ErrorCode, Gap, RunSummary, ServerMessage};
 use agentworks_schemas::{Cursor, LogEntry, TopicPartition};
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::start::Start;
 use crate::Gateway;
@@ -52,18 +53,17 @@ pub(super) struct Begun {
     pub(super) place: Place,
 }
 
-/// What there is before a stream's place in the log.
+/// A stream's place in the log.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    floor: Cursor,
     end: Cursor,
 }
 
 /// A stream that can be shown.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// Why it doesn't go on where it was to.
-    pub(super) complaint: Option<String>,
+    /// Why it doesn't go on where it was to, and why less is shown first than was to be.
+    pub(super) complaints: Vec<(ErrorCode, String)>,
     /// What is shown first.
     pub(super) history: Vec<ReadItem>,
     /// The run that goes on now.
@@ -75,24 +75,38 @@ pub(super) struct Opened {
 /// Settles where a stream begins.
 pub(super) async fn begin(source: Source) -> Result<Begun, ReadError> {
     let scope = source.scope();
-    let floor = source.reader.start(&scope).await?;
     let end = source.reader.end(&scope).await?;
     let watch = source.hub.watch(source.grant.workspace(), &source.card, &end, Arc::clone(&source.outbox)).await?;
-    Ok(Begun { watch, place: Place { floor, end } })
+    Ok(Begun { watch, place: Place { end } })
 }
 
 /// Finds out what a stream shows first, of what `filter` lets pass.
 pub(super) async fn open(source: Source, place: Place, start: Start, filter: ReadFilter) -> Result<Opened, ReadError> {
-    let Place { floor, end } = place;
-    let (resumed, complaint) = match start.position.map(|position| resume(&position, &floor, &end)) {
-        Some(Ok(cursor)) => (Some(cursor), None),
-        Some(Err(reason)) => (None, Some(format!("{reason}; the stream begins at its end instead"))),
-        None => (None, None),
-    };
-    let history = match (&resumed, start.history) {
-        (None, count @ 1..) => source.reader.newest(&source.scope(), &filter, &end, count).await?,
-        _ => Vec::new(),
-    };
+    let (Place { end }, scope) = (place, source.scope());
+    let (mut resumed, mut complaints) = (None, Vec::new());
+    if let Some(position) = start.position {
+        // Only who goes on elsewhere than in what is there now has what lies before looked up.
+        let is_present =
+            end.iter().all(|(partition, epoch, _)| position.get(partition).is_some_and(|of| of.0 == epoch));
+        let floor = if is_present { Cursor::new() } else { source.reader.start(&scope).await? };
+        match resume(&position, &floor, &end) {
+            Ok(cursor) => resumed = Some(cursor),
+            Err(reason) => {
+                complaints.push((ErrorCode::InvalidValue, format!("{reason}; the stream begins at its end instead")))
+            }
+        }
+    }
+    let mut history = Vec::new();
+    if resumed.is_none() && start.history > 0 {
+        let (items, fault) = source.reader.newest_at_hand(&scope, &filter, &end, start.history).await?;
+        history = items;
+        if let Some(error) = fault {
+            warn!(%error, "a stream begins without all that was to be shown first");
+            let message =
+                "older entries can't be read at the moment; the stream begins with those that can be".to_owned();
+            complaints.push((ErrorCode::Internal, message));
+        }
+    }
     let active = source.reader.active_run(source.grant.workspace(), &source.card);
     let active = match &resumed {
         // A client that comes back has been told, and is told of what changes: it is not made to wait. Where the sinks are
@@ -100,7 +114,7 @@ pub(super) async fn open(source: Source, place: Place, start: Start, filter: Rea
         Some(_) => timeout(ACTIVE, active).await.unwrap_or(Ok(None))?,
         None => active.await?,
     };
-    Ok(Opened { complaint, history, active, cursor: resumed.unwrap_or(end) })
+    Ok(Opened { complaints, history, active, cursor: resumed.unwrap_or(end) })
 }
 
 /// The cursor at which a stream goes on that a client wants to resume at `position`. Partitions that the client doesn't

@@ -10,8 +10,10 @@ fn sight(recorded: Option<&str>, there: Option<&str>) -> Sight {
 #[test]
 fn another_id_is_another_topic_and_no_id_says_nothing() {
     assert!(sight(Some("a"), Some("b")).is_remade());
+    assert_eq!(sight(Some("a"), Some("b")).epoch(), 4, "as which it will be adopted");
     for (recorded, there) in [(Some("a"), Some("a")), (Some("a"), None), (None, Some("a")), (None, None)] {
         assert!(!sight(recorded, there).is_remade());
+        assert_eq!(sight(recorded, there).epoch(), 3);
         assert_eq!(sight(recorded, there).problem(Topic::AgentLogs), None);
     }
     let problem = sight(Some("a"), Some("b")).problem(Topic::AgentLogs).unwrap();

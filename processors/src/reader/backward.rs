@@ -27,8 +27,10 @@ const TIER_ENTRIES: (usize, usize) = (64, 1024);
 pub(super) struct Found {
     /// In order, from some making of the chain on, up to the last; without an end.
     pub(super) pieces: Vec<Piece>,
-    /// Whether the search was ended by its budget, so that there may be more before.
+    /// Whether the search was ended by its budget or a fault, so that there may be more before.
     pub(super) is_cut: bool,
+    /// That of a cold tier that can't be reached.
+    pub(super) fault: Option<ReadError>,
 }
 
 /// Searches a partition.
@@ -50,6 +52,7 @@ pub(super) struct BackwardReader<'a> {
     budget: i64,
     found: VecDeque<Piece>,
     entries: usize,
+    fault: Option<ReadError>,
 }
 
 impl<'a> BackwardReader<'a> {
@@ -72,6 +75,7 @@ impl<'a> BackwardReader<'a> {
             budget,
             found,
             entries,
+            fault: None,
         }
     }
 
@@ -92,16 +96,23 @@ impl<'a> BackwardReader<'a> {
             self.found.push_front(Piece::Making(self.epoch, self.next));
         }
         let is_cut = self.next > self.floor && self.entries < self.count;
-        Ok(Found { pieces: self.found.into(), is_cut })
+        Ok(Found { pieces: self.found.into(), is_cut, fault: self.fault })
     }
 
     /// Searches a making.
     async fn search(&mut self) -> Result<(), ReadError> {
         let mut patience = Patience::default();
-        while self.next > self.floor && self.entries < self.count && self.budget > 0 {
+        // The budget is the log's: of what is over nothing lies there.
+        while self.next > self.floor && self.entries < self.count && (self.is_over || self.budget > 0) {
             let before = self.next;
             if let Err(error) = self.step().await {
-                patience.again(error, &self.reading.metrics).await?;
+                match patience.again(error, &self.reading.metrics).await {
+                    Err(error) if error.is_cold_away() => {
+                        self.fault = Some(error);
+                        return Ok(());
+                    }
+                    result => result?,
+                }
             }
             if self.next < before {
                 patience.progressed();
@@ -177,6 +188,9 @@ impl<'a> BackwardReader<'a> {
     /// Looks through a window of the log, which ends at `next` and does not reach below `limit`.
     async fn log(&mut self, limit: i64, window: i64) -> Result<(), ReadError> {
         let limit = limit.max(self.floor);
+        if self.reading.tiers.present(self.partition).await? > self.epoch {
+            return Err(ReadError::Epoch);
+        }
         let watermarks = self.reading.tiers.watermarks(self.partition).await?;
         if watermarks.low >= self.next {
             return self.cold(limit).await;

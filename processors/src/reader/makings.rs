@@ -46,7 +46,7 @@ impl From<Span> for Chain {
     }
 }
 
-/// A making of a partition's topic before the current one, of which the cold tier has something.
+/// A making of a partition's topic before the current one, which the cold tier has seen. It may have nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Making {
     pub(super) epoch: u32,
@@ -104,8 +104,8 @@ pub(super) fn start_of(lanes: &[ScopeLane]) -> Cursor {
 }
 
 impl StoredTiers {
-    /// What the cold tier holds of the makings of a partition's topic before `epoch`, from the first on, without those of
-    /// which it has nothing.
+    /// What the cold tier holds of the makings of a partition's topic before `epoch`, from the first on: those that it has
+    /// seen, also where it found nothing in them, or has nothing any more.
     pub(super) async fn earlier(
         &self,
         partition: TopicPartition,
@@ -113,11 +113,7 @@ impl StoredTiers {
         workspace: &str,
     ) -> Result<Vec<Held>, ReadError> {
         match &self.cold {
-            Some(cold) if epoch > 0 => {
-                let mut earlier = cold.earlier(partition, epoch, workspace).await?;
-                earlier.retain(|held| held.low < held.high);
-                Ok(earlier)
-            }
+            Some(cold) if epoch > 0 => cold.earlier(partition, epoch, workspace).await.map_err(ReadError::Cold),
             _ => Ok(Vec::new()),
         }
     }

@@ -214,6 +214,9 @@ impl PartitionReader {
 
     /// Reads the log from `next` up to `limit`, or some of it.
     async fn log(&mut self, limit: i64) -> Result<(), ReadError> {
+        if self.reading.tiers.present(self.partition).await? > self.epoch {
+            return Err(ReadError::Epoch);
+        }
         let until = self.to.min(limit).min(self.next.saturating_add(LOG_RANGE));
         let mut scan = self.reading.log(self.partition, self.epoch, self.next, until);
         while let Some(batch) = scan.next().await {

@@ -8,8 +8,9 @@ use agentworks_schemas::protocol::RunSummary;
 use agentworks_store::Store;
 use async_trait::async_trait;
 
-use super::lanes::{PartitionCount, ScopeLane};
+use super::lanes::{Located, PartitionCount, ScopeLane};
 use super::metrics::ReaderMetrics;
+use super::present::Present;
 use super::shared::Shared;
 use super::tiers::{LogScan, ScopeRange, Tier, Tiers};
 use super::{ColdRange, ColdTier, ReadError, Scope};
@@ -33,7 +34,11 @@ pub(super) struct StoredTiers {
     pub(super) hot: BlockReader,
     warm: WarmReader,
     pub(super) cold: Option<Arc<dyn ColdTier>>,
-    /// Where the entries of cards lie.
+    /// Which making of each topic its log is of.
+    pub(super) present: Present,
+    /// In which partitions the entries of cards lie.
+    pub(super) located: Shared<CardOf, Vec<Located>>,
+    /// The same with where each begins.
     pub(super) card_lanes: Shared<CardOf, Vec<ScopeLane>>,
     /// The runs of cards that go on.
     pub(super) active: Shared<CardOf, Option<RunSummary>>,
@@ -49,8 +54,23 @@ impl StoredTiers {
         let (count, metrics) = (PartitionCount::default(), ReaderMetrics::default());
         let hot = BlockReader::new(store.clone(), &HOT, metrics.skipped(Tier::Hot).clone());
         let warm = WarmReader::new(store.clone(), metrics.skipped(Tier::Warm).clone());
-        let (card_lanes, active) = (Shared::default(), Shared::default());
-        StoredTiers { store, seek, runs, count, erasures, metrics, hot, warm, cold, card_lanes, active }
+        let (located, card_lanes, active) = (Shared::default(), Shared::default(), Shared::default());
+        let present = Present::default();
+        StoredTiers {
+            store,
+            seek,
+            runs,
+            count,
+            erasures,
+            metrics,
+            hot,
+            warm,
+            cold,
+            present,
+            located,
+            card_lanes,
+            active,
+        }
     }
 }
 
@@ -67,7 +87,7 @@ impl Tiers for StoredTiers {
             Tier::Hot => self.hot.held(partition, workspace).await?,
             Tier::Warm => self.warm.held(partition, workspace).await?,
             Tier::Cold => match &self.cold {
-                Some(cold) => cold.held(partition, epoch, workspace).await?,
+                Some(cold) => cold.held(partition, epoch, workspace).await.map_err(ReadError::Cold)?,
                 None => None,
             },
         })
@@ -119,6 +139,10 @@ impl Tiers for StoredTiers {
         Ok(self.seek.watermarks(partition).await?)
     }
 
+    async fn present(&self, partition: TopicPartition) -> Result<u32, ReadError> {
+        self.present_of(partition.topic).await
+    }
+
     async fn floor(&self, scope: &Scope, partition: TopicPartition, epoch: u32) -> Result<i64, ReadError> {
         let lanes = self.lanes(scope).await?;
         let lane = lanes.iter().find(|lane| lane.partition == partition);
@@ -139,7 +163,7 @@ impl ScopeRange<'_> {
             SinkError::Corrupt(reason) => {
                 ReadError::Damaged { partition: self.partition, from: self.from, to: self.to, reason }
             }
-            error => error.into(),
+            error => ReadError::Cold(error),
         }
     }
 }

@@ -98,16 +98,18 @@ async fn forward(
     }
 }
 
-/// The last `count` entries of what `plan` comes to.
+/// The last `count` entries of what `plan` comes to. Where the cold tier can't be reached, those that were found without it, and
+/// the fault.
 pub(super) async fn newest(
     reading: &Reading,
     plan: Plan,
     before: &Cursor,
     count: usize,
-) -> Result<Vec<ReadItem>, ReadError> {
+) -> Result<(Vec<ReadItem>, Option<ReadError>), ReadError> {
     let searches =
         plan.lanes.iter().map(|(partition, chain)| BackwardReader::new(reading, *partition, chain, count).run());
-    let found = try_join_all(searches).await?;
+    let mut found = try_join_all(searches).await?;
+    let fault = found.iter_mut().find_map(|found| found.fault.take());
     let cut: Vec<_> = plan.lanes.iter().zip(&found).filter(|(_, found)| found.is_cut).map(|((at, _), _)| *at).collect();
 
     let mut merge =
@@ -120,7 +122,7 @@ pub(super) async fn newest(
         while let Some(index) = merge.wants() {
             match sources[index].next() {
                 Some(piece) => merge.feed(index, piece),
-                None => return Ok(items),
+                None => return Ok((items, fault)),
             }
         }
         match merge.next() {
@@ -129,7 +131,7 @@ pub(super) async fn newest(
         }
     }
     items.drain(..beginning(&items, &cut, count));
-    Ok(items)
+    Ok((items, fault))
 }
 
 /// Where the last `count` entries begin, without those that come before what was found in a partition whose search was

@@ -72,7 +72,13 @@ async fn settled(
     if !held.iter().all(is_past) {
         return Ok(None);
     }
-    let ends = held.into_iter().flatten().map(|held| (held.partition, held.epoch, held.high)).collect();
+    let mut ends = Cursor::new();
+    for held in held.into_iter().flatten() {
+        if held.epoch < tiers.present_of(held.partition.topic).await? {
+            return Ok(None);
+        }
+        ends.set(held.partition, held.epoch, held.high);
+    }
     let shares = shares(tiers, workspace, &ends, parts).await?;
     Ok(Some(KnownRun::new(workspace, summary, shares)))
 }
@@ -109,8 +115,7 @@ async fn shares(
         Topic::LOGS.contains(&partition.topic) && ends.get(*partition).is_some_and(|(present, _)| *epoch < present)
     };
     for &RunPart { partition, epoch, .. } in parts.iter().filter(is_earlier) {
-        let held = tiers.held(Tier::Cold, partition, epoch, workspace).await?;
-        if let Some(held) = held.filter(|held| held.low < held.high) {
+        if let Some(held) = tiers.held(Tier::Cold, partition, epoch, workspace).await? {
             shares.push(Share::new(partition, epoch, held.high, parts));
         }
     }
@@ -224,7 +229,10 @@ impl<'a> Fresh<'a> {
     /// The end of a partition, and what lies beyond the sink's position, if anything.
     async fn tail(&self, partition: TopicPartition, held: Option<Seen>) -> Result<Tail, ReadError> {
         let watermarks = self.tiers.watermarks(partition).await?;
-        let (epoch, high) = held.map_or((0, watermarks.low), |held| (held.epoch, held.high));
+        let present = self.tiers.present_of(partition.topic).await?;
+        // A sink that hasn't begun, or stands in a making before, has seen nothing of it.
+        let held = held.filter(|held| held.epoch >= present);
+        let (epoch, high) = held.map_or((present, watermarks.low), |held| (held.epoch, held.high));
         let (next, to) = (high.max(watermarks.low), watermarks.high);
         if next >= to {
             return Ok(Tail { end: (partition, epoch, next), is_cut: false, batches: None });

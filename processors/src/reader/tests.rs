@@ -57,7 +57,13 @@ async fn collect_in(
 }
 
 async fn last(reading: &Arc<Reading>, from: &Cursor, to: &Cursor, count: usize) -> Result<Vec<ReadItem>, ReadError> {
-    newest(reading, Plan::new(&reading.filter, from.clone(), to, &[])?, to, count).await
+    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, &[])?, to, count).await)
+}
+
+/// What was found, if there was no fault.
+fn found(newest: Result<(Vec<ReadItem>, Option<ReadError>), ReadError>) -> Result<Vec<ReadItem>, ReadError> {
+    let (items, fault) = newest?;
+    fault.map_or(Ok(items), Err)
 }
 
 fn cursor_of(item: &ReadItem) -> &Cursor {

@@ -69,6 +69,9 @@ pub(super) trait Tiers: fmt::Debug + Send + Sync + 'static {
     /// Where the log of a partition begins and ends right now.
     async fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, ReadError>;
 
+    /// Which making of its topic the log of a partition is of, as far as is known.
+    async fn present(&self, partition: TopicPartition) -> Result<u32, ReadError>;
+
     /// An offset below which the partition never held anything of the scope, in this making of its topic.
     async fn floor(&self, scope: &Scope, partition: TopicPartition, epoch: u32) -> Result<i64, ReadError>;
 }
@@ -175,21 +178,23 @@ impl Reading {
             Some(held) if held.epoch == epoch => Ok(Some(held).filter(|held| held.low < held.high)),
             // Where no such sink runs any more, its old position stays behind.
             Some(held) if tier != Tier::Hot && held.epoch < epoch => Ok(None),
+            // Nothing is taken of a topic that was made again before it is adopted.
+            Some(held) if held.epoch < epoch && epoch <= self.tiers.present(partition).await? => Ok(None),
             Some(_) => Err(ReadError::Epoch),
             None => Ok(None),
         }
     }
 
-    /// Whether a making of a partition's topic is over and the cold tier has something of it: the others have gone on with a
+    /// Whether a making of a partition's topic is over, and the cold tier has seen it: the others or the log have gone on with a
     /// later one.
     pub(super) async fn is_over(&self, partition: TopicPartition, epoch: u32) -> Result<bool, ReadError> {
+        let mut is_over = self.tiers.present(partition).await? > epoch;
         for tier in [Tier::Hot, Tier::Warm] {
             let held = self.tiers.held(tier, partition, epoch, self.scope.workspace()).await?;
-            if held.is_some_and(|held| held.epoch > epoch) {
-                return Ok(self.held(Tier::Cold, partition, epoch).await?.is_some());
-            }
+            is_over |= held.is_some_and(|held| held.epoch > epoch);
         }
-        Ok(false)
+        // It may have seen that nothing was there.
+        Ok(is_over && self.tiers.held(Tier::Cold, partition, epoch, self.scope.workspace()).await?.is_some())
     }
 }
 

@@ -75,8 +75,8 @@ fn config(kept: &Archive) -> StackConfig {
     StackConfig { kafka: vec![refresh], cold: Some(cold), elsewhere: vec![elsewhere], ..StackConfig::default() }
 }
 
-/// A run that agent-logs was made again under; of the making before, the archive has all but the last of the lines.
-async fn remade(folder: &Scratch, without: i64) -> Stack {
+/// A run that has begun, and an archive.
+async fn begun(folder: &Scratch) -> (Stack, Archive) {
     let kept = kept(folder).await;
     let config = config(&kept);
     let stack = Stack::start_with(&kafka().await.bootstrap(), &unique_prefix(), 1, config).await;
@@ -84,8 +84,11 @@ async fn remade(folder: &Scratch, without: i64) -> Stack {
     run.started().timestamp(Timestamp(BEGAN)).send().await.unwrap().await.unwrap();
     write(&stack, 0..BEFORE).await;
     counted(&stack, BEFORE).await;
-    archive(&stack, &kept, 0, without).await;
+    (stack, kept)
+}
 
+/// Deletes agent-logs and makes it again.
+async fn make_again(stack: &Stack) {
     delete_topic(&stack.settings.brokers, &stack.settings.topics.name(Topic::AgentLogs)).await;
     eventually(PATIENCE, async || {
         create_topics(&stack.settings, 1, 1).await.ok()?;
@@ -93,17 +96,29 @@ async fn remade(folder: &Scratch, without: i64) -> Stack {
         (topics.len() == 4 && topics[0].offsets == 0).then_some(())
     })
     .await;
+}
+
+async fn adopt(stack: &Stack) {
     let adopt = reqwest::Client::new().post(format!("{}/v1/admin/topics/agent-logs/adopt", stack.url));
     let adopted = adopt.bearer_auth(stack.token("acme", Role::Operator)).send().await.unwrap();
     assert_eq!(adopted.status().as_u16(), 200);
+}
+
+/// A run that agent-logs was made again under; of the making before, the archive has all but the last of the lines.
+async fn remade(folder: &Scratch, without: i64) -> Stack {
+    let (stack, kept) = begun(folder).await;
+    archive(&stack, &kept, 0, without).await;
+    make_again(&stack).await;
+    adopt(&stack).await;
     write(&stack, BEFORE..LINES).await;
+    let run = stack.producer.run("acme", "card", "run");
     run.completed().timestamp(Timestamp(BEGAN + LINES as i64 * STEP)).send().await.unwrap().await.unwrap();
     counted(&stack, LINES).await;
     let scope = Scope::Card { workspace: "acme".into(), card: "card".into() };
     let is_adopted = async || {
-        let present = stack.reader.start_of_present(&scope).await.ok()?.get(LANE)?;
+        let present = *stack.reader.partitions(&scope).await.ok()?.get(&LANE)?;
         let start = stack.reader.start(&scope).await.ok()?.get(LANE)?;
-        ((present.0, start.0) == (1, 0)).then_some(())
+        ((present, start.0) == (1, 0)).then_some(())
     };
     eventually(PATIENCE, is_adopted).await;
     stack
@@ -206,6 +221,55 @@ async fn what_a_topic_held_before_it_was_made_again_is_read_as_ever() {
     for terminal in [&mut watching, &mut back] {
         assert_eq!(terminal.lines(2).await, [LINES.to_string(), (LINES + 1).to_string()]);
     }
+    stack.stop().await;
+}
+
+/// Nobody has to hurry with adopting a topic: who watches goes on in it at once, and its positions stay what they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminal_that_is_open_when_a_topic_is_adopted_late_shows_every_line_once() {
+    /// How many lines there are when it is adopted.
+    const LATE: usize = 32;
+    let folder = Scratch::new("makings");
+    let (stack, kept) = begun(&folder).await;
+    let token = stack.token("acme", Role::Viewer);
+    let sorted = |lines: Vec<String>| {
+        let mut numbers: Vec<usize> = lines.iter().map(|line| line.parse().unwrap()).collect();
+        numbers.sort();
+        numbers
+    };
+    let mut open = Terminal::connect(&stack, &token, "card", "?history=100").await;
+    assert_eq!(sorted(open.lines(BEFORE).await), (0..BEFORE).collect::<Vec<_>>());
+    archive(&stack, &kept, 0, 0).await;
+    make_again(&stack).await;
+
+    write(&stack, BEFORE..LATE).await;
+    assert_eq!(sorted(open.lines(LATE - BEFORE).await), (BEFORE..LATE).collect::<Vec<_>>());
+    // Nobody else takes the two makings for one either.
+    for route in ["/v1/cards/card/entries?limit=1000", "/v1/runs/run/entries?card=card&limit=1000&after=start"] {
+        let (status, page) = get(&stack, &token, route).await;
+        assert_eq!((status, &page["gaps"]), (200, &json!([])), "{page}");
+        assert_eq!(numbers(&page), (0..LATE).collect::<Vec<_>>());
+    }
+    let mut late = Terminal::connect(&stack, &token, "card", "?history=100").await;
+    assert_eq!(late.lines(LATE).await, (0..LATE).map(|number| number.to_string()).collect::<Vec<_>>());
+    let position = late.position.clone().unwrap();
+
+    adopt(&stack).await;
+    // Longer than hub and sinks take to notice.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    write(&stack, LATE..LINES).await;
+    counted(&stack, LINES).await;
+    let mut back = Terminal::connect(&stack, &token, "card", &format!("?position={position}")).await;
+    for terminal in [&mut open, &mut late, &mut back] {
+        assert_eq!(sorted(terminal.lines(LINES - LATE).await), (LATE..LINES).collect::<Vec<_>>());
+        let told = terminal.settle().await;
+        assert!(
+            told.iter().all(|message| !["error", "gap", "log_entry"].contains(&message["type"].as_str().unwrap())),
+            "{told:?}"
+        );
+    }
+    let (_, page) = get(&stack, &token, "/v1/cards/card/entries?limit=1000&after=start").await;
+    assert_eq!(numbers(&page), all());
     stack.stop().await;
 }
 

@@ -65,11 +65,9 @@ impl Feed {
     fn opened(&mut self, opened: Opened) {
         let State::Opening { watch, .. } = replace(&mut self.state, State::Over) else { return };
         self.watch = Some(watch);
-        let Opened { complaint, history, active, cursor } = opened;
+        let Opened { complaints, history, active, cursor } = opened;
         self.failures = 0;
-        if let Some(message) = complaint {
-            self.queue.push_back(error_frame(ErrorCode::InvalidValue, message, None));
-        }
+        self.queue.extend(complaints.into_iter().map(|(code, message)| error_frame(code, message, None)));
         let mut batch = Batch::default();
         for item in history {
             self.show(item, &mut batch);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agentworks_kafka::{BatchBuilder, KafkaError, SeekRequest, Watermarks};
 use agentworks_schemas::codec::Schemas;
 use agentworks_schemas::{Cursor, Level, LogEntry, Position, Source, Timestamp, Topic, TopicPartition};
+use agentworks_store::StoreError;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use proptest::prelude::*;
@@ -30,6 +31,10 @@ pub(super) struct FakePartition {
     pub(super) log: (i64, i64),
     /// What hot holds.
     pub(super) hot: Option<(i64, i64)>,
+    /// What it held of the making before, which it hasn't left.
+    pub(super) behind: Option<(i64, i64)>,
+    /// Whether nobody answers for cold.
+    pub(super) is_cold_away: bool,
     /// What warm holds.
     pub(super) warm: Option<(i64, i64)>,
     /// What cold holds.
@@ -50,6 +55,8 @@ impl Default for FakePartition {
             records: Vec::new(),
             log: (0, 0),
             hot: None,
+            behind: None,
+            is_cold_away: false,
             warm: None,
             cold: None,
             floor: 0,
@@ -89,8 +96,7 @@ impl FakePartition {
 
     /// All that can be read, in order.
     pub(super) fn makings(&self) -> impl Iterator<Item = &FakePartition> {
-        let is_held = |making: &&FakePartition| making.cold.is_some_and(|(low, high)| low < high);
-        self.earlier.iter().filter(is_held).chain([self])
+        self.earlier.iter().filter(|making| making.cold.is_some()).chain([self])
     }
 
     /// The lane as a reading sees it.
@@ -259,6 +265,12 @@ impl Tiers for FakeTiers {
         _: &str,
     ) -> Result<Option<Held>, ReadError> {
         let state = self.at(partition)?;
+        if tier == Tier::Cold && state.is_cold_away {
+            return Err(ReadError::Cold(StoreError::Unavailable("away".into()).into()));
+        }
+        if let (Tier::Hot, Some((low, high))) = (tier, state.behind) {
+            return Ok(Some(Held { high, ..Held::new(partition, state.epoch - 1, low, None) }));
+        }
         let making = if tier == Tier::Cold { state.making(epoch) } else { Some(&state) };
         let held = making.and_then(|making| Some((making.epoch, making.holds(tier)?)));
         Ok(held.map(|(epoch, (low, high))| Held { high, ..Held::new(partition, epoch, low, None) }))
@@ -334,6 +346,11 @@ impl Tiers for FakeTiers {
     async fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, ReadError> {
         let (low, high) = self.at(partition)?.log;
         Ok(Watermarks { low, high })
+    }
+
+    async fn present(&self, partition: TopicPartition) -> Result<u32, ReadError> {
+        // Known already: no call.
+        Ok(self.state.lock().partitions[&partition].epoch)
     }
 
     async fn floor(&self, _: &Scope, partition: TopicPartition, epoch: u32) -> Result<i64, ReadError> {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::reader::makings::start_of;
+use crate::reader::tiers::LOG_BUDGET;
 
 /// Cases in which each partition comes after up to two makings of its topic.
 fn remade() -> impl Strategy<Value = Case> {
@@ -34,7 +35,7 @@ async fn last_in(
     (from, to): (&Cursor, &Cursor),
     count: usize,
 ) -> Result<Vec<ReadItem>, ReadError> {
-    newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, count).await
+    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, count).await)
 }
 
 proptest! {
@@ -152,6 +153,80 @@ fn a_range_of_a_making_that_is_over_is_read_by_its_cursors_alone() {
             assert_eq!(newest, items);
         }
     });
+}
+
+/// Another partition's position may lie in it: nothing may be lost because this one was empty.
+#[test]
+fn a_making_that_was_empty_is_passed_over() {
+    let first = FakePartition { cold: Some((0, 0)), ..FakePartition::default() };
+    let mut second = FakePartition { log: (0, 6), hot: Some((0, 6)), ..FakePartition::default() };
+    second.records = (0..6).map(|offset| fake::entry(&second, offset, "w", "c", "r")).collect();
+    let partition = second.after(vec![first], 100);
+    let tiers = Arc::new(FakeTiers::new(vec![partition]));
+    let (reading, lanes) = (reading(&tiers, scope(), ReadFilter::default()), tiers.lanes());
+    block_on(async {
+        let expected: Vec<_> = (0..6).map(|offset| (1, offset, offset + 1)).collect();
+        let items = collect_in(&reading, &lanes, &at(0, 0), &at(1, 6)).await.unwrap();
+        assert_eq!(places(&items), expected);
+        let newest = last_in(&reading, &lanes, (&at(0, 0), &at(1, 6)), 9).await.unwrap();
+        assert_eq!(newest, items);
+        // It may be found to be over only while it is read.
+        assert_eq!(collect(&reading, &at(0, 0), &at(0, 0)).await.unwrap(), []);
+        assert!(reading.is_over(twice().at, 0).await.unwrap());
+    });
+}
+
+/// Of a topic that was made again and isn't adopted yet, what hot holds is of the making before.
+#[test]
+fn what_is_not_adopted_yet_is_read_from_the_log() {
+    let mut partition = twice();
+    (partition.hot, partition.behind) = (None, Some((0, 6)));
+    let tiers = Arc::new(FakeTiers::new(vec![partition]));
+    let (reading, lanes) = (reading(&tiers, scope(), ReadFilter::default()), tiers.lanes());
+    block_on(async {
+        let items = collect_in(&reading, &lanes, &at(0, 4), &at(1, 2)).await.unwrap();
+        assert_eq!(places(&items), [(0, 4, 5), (0, 5, 6), (1, 0, 1), (1, 1, 2)]);
+        assert!(matches!(items[1], ReadItem::Gap { .. }), "cold lacks it");
+        // Its offsets are not looked for in the log of another making.
+        let read = collect(&reading, &at(0, 6), &at(0, 8)).await.unwrap();
+        assert_eq!(places(&read), [(0, 6, 8)]);
+        assert!(matches!(read[0], ReadItem::Gap { .. }));
+        for (from, to) in [(at(2, 0), at(2, 1)), (at(1, 0), at(2, 1))] {
+            assert!(matches!(collect_in(&reading, &lanes, &from, &to).await, Err(ReadError::Epoch)), "{from:?}");
+        }
+    });
+}
+
+/// Where the cold tier can't be reached, what others have is given all the same, and the fault.
+#[tokio::test(start_paused = true)]
+async fn what_is_at_hand_is_given_where_cold_is_away() {
+    use crate::sink::SinkError;
+    let away = |_: u64, partitions: &mut std::collections::BTreeMap<TopicPartition, FakePartition>| {
+        partitions.values_mut().for_each(|partition| partition.is_cold_away = true);
+        Ok(())
+    };
+    let tiers = Arc::new(FakeTiers::changing(vec![twice()], Box::new(away)));
+    let (reading, lanes) = (reading(&tiers, scope(), ReadFilter::default()), tiers.lanes());
+    let plan = |before: &Cursor| Plan::new(&reading.filter, start_of(&lanes), before, &lanes).unwrap();
+    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), 9).await.unwrap();
+    assert_eq!(places(&items), (0..6).map(|offset| (1, offset, offset + 1)).collect::<Vec<_>>());
+    assert!(matches!(fault, Some(ReadError::Cold(SinkError::Store(_)))), "{fault:?}");
+    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), 6).await.unwrap();
+    assert_eq!((items.len(), fault.is_none()), (6, true), "it isn't needed");
+}
+
+/// A card that has been silent for as long as the log is looked through may have more before it.
+#[test]
+fn a_budget_that_is_spent_at_the_floor_hides_no_making() {
+    let mut partition = twice();
+    let far = LOG_BUDGET;
+    partition.records.clear();
+    (partition.log, partition.hot) = ((0, far), None);
+    let tiers = Arc::new(FakeTiers::new(vec![partition]));
+    let (reading, lanes) = (reading(&tiers, scope(), ReadFilter::default()), tiers.lanes());
+    let newest = block_on(last_in(&reading, &lanes, (&start_of(&lanes), &at(1, far)), 3)).unwrap();
+    assert_eq!(places(&newest).last(), Some(&(0, 5, 6)), "a gap, for cold ends before");
+    assert_eq!(newest.iter().filter(is_entry).count(), 3);
 }
 
 #[test]
