@@ -32,9 +32,9 @@ async fn last_in(
     reading: &Arc<Reading>,
     lanes: &[ScopeLane],
     (from, to): (&Cursor, &Cursor),
-    count: usize,
+    wanted: (usize, usize),
 ) -> Result<Vec<ReadItem>, ReadError> {
-    newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, count).await
+    newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, wanted).await
 }
 
 proptest! {
@@ -58,7 +58,7 @@ proptest! {
             }
             let entries = items.iter().filter(is_entry).count();
             for count in (1..=entries + 1).filter(|_| case.is_monotone()) {
-                let newest = last_in(&reading, &lanes, (&start, &end), count).await.unwrap();
+                let newest = last_in(&reading, &lanes, (&start, &end), (count, usize::MAX)).await.unwrap();
                 let mut index = items.iter().enumerate().filter(|(_, item)| is_entry(item)).map(|(index, _)| index);
                 let first = if count > entries { 0 } else { index.nth(entries - count).unwrap() };
                 prop_assert_eq!(&newest, &items[first..], "the newest {}", count);
@@ -69,7 +69,11 @@ proptest! {
 
     /// Pages backward over all makings are together all that there is.
     #[test]
-    fn pages_backward_over_all_makings(case in remade(), count in 1..7usize) {
+    fn pages_backward_over_all_makings(
+        case in remade(),
+        count in 1..7usize,
+        room in prop_oneof![Just(usize::MAX), 1..6_000usize],
+    ) {
         let tiers = Arc::new(FakeTiers::new(case.partitions.clone()));
         let reading = reading(&tiers, case.scope.clone(), case.filter.clone());
         let lanes = tiers.lanes();
@@ -79,7 +83,7 @@ proptest! {
             let all = collect_in(&reading, &lanes, &start, &before).await.unwrap();
             let mut pages: Vec<ReadItem> = Vec::new();
             loop {
-                let page = last_in(&reading, &lanes, (&start, &before), count).await.unwrap();
+                let page = last_in(&reading, &lanes, (&start, &before), (count, room)).await.unwrap();
                 let Some(first) = page.first() else { break };
                 before = before_item(first);
                 pages.splice(0..0, page);
@@ -135,7 +139,7 @@ fn what_cold_lacks_of_a_making_that_is_over_is_a_gap() {
         assert_eq!(places(&items), expected);
         let cursors: Vec<_> = items.iter().map(|item| cursor_of(item).get(twice().at).unwrap()).collect();
         assert_eq!(cursors, [(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 1), (1, 2)]);
-        let newest = last_in(&reading, &lanes, (&start, &at(1, 2)), 4).await.unwrap();
+        let newest = last_in(&reading, &lanes, (&start, &at(1, 2)), (4, usize::MAX)).await.unwrap();
         assert_eq!(places(&newest), expected[2..]);
     });
 }
@@ -165,7 +169,7 @@ fn a_making_that_cold_lacks_is_refused() {
             for lanes in [&lanes[..], &[]] {
                 let read = collect_in(&reading, lanes, &from, &to).await;
                 assert!(matches!(read, Err(ReadError::Epoch)), "{from:?} to {to:?}");
-                let searched = last_in(&reading, lanes, (&from, &to), 5).await;
+                let searched = last_in(&reading, lanes, (&from, &to), (5, usize::MAX)).await;
                 assert!(matches!(searched, Err(ReadError::Epoch)), "{from:?} to {to:?}");
             }
         }
