@@ -29,6 +29,7 @@
 //! - `sharing`: frames as parts of blocks of both tiers.
 //! - `pending`: what has been taken of a partition and isn't written; `writer`: writing it.
 //! - `read`: the entries of an owner; `cover`: which of overlapping blocks to read.
+//! - `weight`: how much entries weigh, and so how many are read at once.
 //! - `erase`: deleting what was erased.
 //! - `names`, `varint`: names as keys of maps, numbers as bytes.
 
@@ -45,16 +46,19 @@ mod stats;
 pub(crate) mod table;
 mod tier;
 pub mod varint;
+mod weight;
 mod writer;
 
 pub use block::StoredEntry;
 pub(crate) use erase::Cleared;
-pub(crate) use read::{AHEAD, Place, few, within};
-pub use read::{BlockReader, BlockScan, Wanted};
+pub(crate) use read::{AHEAD, Place, few, put_back, within};
+pub use read::{BlockReader, BlockScan, Last, Wanted};
 pub use sharing::Sharing;
 pub use stats::{BlockStats, Detail, Names};
 pub(crate) use tier::Class;
 pub use tier::{RetentionError, Tier};
+pub use weight::CHUNK_BYTES;
+pub(crate) use weight::Weight;
 pub(crate) use writer::{BlockConfig, BlockWriter};
 
 /// How many bytes of canonical bodies one bucket takes of one partition of the log.

@@ -53,7 +53,7 @@ use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 use agentworks_store::{Key, Store, StoreError};
 use futures_util::future::try_join_all;
 
-pub use crate::blocks::StoredEntry;
+pub use crate::blocks::{CHUNK_BYTES, Last, StoredEntry};
 use crate::epochs::recorded;
 use crate::erasure::{Erasures, View};
 use crate::hot::{CardInfo, card_of, newest_cards};
@@ -71,6 +71,9 @@ pub use scope::{ReadFilter, Scope};
 use stored::StoredTiers;
 pub use text::{Needle, fold};
 use tiers::{Reading, Tiers};
+
+/// The newest entries are enough when they weigh so many bytes.
+const NEWEST_BYTES: usize = 4 << 20;
 
 /// A fault of reading.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -317,8 +320,8 @@ impl LogReader {
         ReadStream::new(items, self.tiers.erasures.clone())
     }
 
-    /// The last `count` entries before `before`, in order; fewer if there are no more, and then a gap where what may have
-    /// been before is gone. Where record timestamps go back within a partition, which entries are the last is only nearly
+    /// The last `count` entries before `before`, in order; fewer if they are large (about 4 MiB are enough), or if there are no
+    /// more, and then a gap where what may have been before is gone. None come only if no more are found. Where record timestamps go back within a partition, which entries are the last is only nearly
     /// right, and what is resumed from them is exact all the same.
     ///
     /// Where no tier holds anything, the log is looked through backward, up to 200,000 offsets per partition; what lies farther back in
@@ -334,7 +337,7 @@ impl LogReader {
         let lanes = self.tiers.lanes(scope).await?;
         let reading = self.reading(scope.clone(), filter.clone(), erased);
         let plan = stream::Plan::new(filter, start_of(&lanes), before, &lanes)?;
-        match stream::newest(&reading, plan, before, count).await? {
+        match stream::newest(&reading, plan, before, (count, NEWEST_BYTES)).await? {
             (_, Some(fault)) => Err(fault),
             (items, None) => Ok(items),
         }
@@ -355,7 +358,7 @@ impl LogReader {
         };
         let reading = self.reading(scope.clone(), filter.clone(), erased);
         let plan = stream::Plan::new(filter, start_of(&lanes), before, &lanes)?;
-        let (items, fault) = stream::newest(&reading, plan, before, count).await?;
+        let (items, fault) = stream::newest(&reading, plan, before, (count, NEWEST_BYTES)).await?;
         Ok((items, fault.or(away)))
     }
 

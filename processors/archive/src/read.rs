@@ -3,7 +3,8 @@
 //! Files are passed over by what the log knows of them (workspace, card, run, lane, offsets), then by the claims in their
 //! footers, their row groups by statistics and bloom filters. Of what remains the narrow columns are looked through once:
 //! they give the rows that are asked for, and which of them come first or last by offset. Only of those are the wide
-//! columns read, page by page. So a reading needs memory for as many entries as it gives, however they lie in the files.
+//! columns read, page by page, until they weigh enough. So a reading needs memory for about as much as it gives, however that
+//! lies in the files.
 //!
 //! - `find`: the rows of a file that are asked for; `answers`: those that were found lately.
 //! - `fetch`: rows as entries or events.
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use agentworks_processors::epochs::{SinkEpochs, SinkPositions};
 use agentworks_processors::lane::Held;
-use agentworks_processors::reader::{ColdRange, ColdTier, StoredEntry};
+use agentworks_processors::reader::{CHUNK_BYTES, ColdRange, ColdTier, Last, StoredEntry};
 use agentworks_processors::sink::SinkError;
 use agentworks_schemas::{Topic, TopicPartition};
 use async_trait::async_trait;
@@ -44,6 +45,8 @@ pub use lane::LaneRead;
 
 /// How many files are opened at a time.
 const OPENING: usize = 16;
+/// So many rows are read at once, if they are there, however large they may be.
+const FEW: usize = 16;
 
 /// Reads the archive's entries. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -96,17 +99,25 @@ impl ArchiveReader {
         Ok(self.entries.latest.seen().await?.earlier(partition, epoch, workspace))
     }
 
-    /// The first `limit` entries of a range, by offset; fewer only if there are no more. All of the range must be held.
+    /// The first `limit` entries of a range, by offset; fewer only if there are no more, or if they weigh [`CHUNK_BYTES`].
+    /// There are none only if the range has none. All of the range must be held.
     pub async fn forward(&self, range: &ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, ArchiveError> {
-        self.read_end(range, limit, End::First).await
+        Ok(self.read_end(range, limit, End::First).await?.0)
     }
 
-    /// The last `limit` entries of a range, by offset; fewer only if there are no more. All of the range must be held.
-    pub async fn backward(&self, range: &ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, ArchiveError> {
-        self.read_end(range, limit, End::Last).await
+    /// The last `limit` entries of a range, likewise.
+    pub async fn backward(&self, range: &ColdRange<'_>, limit: usize) -> Result<Last, ArchiveError> {
+        let (entries, is_cut) = self.read_end(range, limit, End::Last).await?;
+        Ok(Last { entries, is_cut })
     }
 
-    async fn read_end(&self, range: &ColdRange<'_>, limit: usize, end: End) -> Result<Vec<StoredEntry>, ArchiveError> {
+    /// The entries at one end of a range, and whether there may be more.
+    async fn read_end(
+        &self,
+        range: &ColdRange<'_>,
+        limit: usize,
+        end: End,
+    ) -> Result<(Vec<StoredEntry>, bool), ArchiveError> {
         let question = Question::new(range.scope, range.filter);
         let &ColdRange { scope, partition, epoch, from, to, .. } = range;
         let may_have = |bounds: &Bounds| {
@@ -141,7 +152,8 @@ impl ArchiveReader {
                 break;
             }
         }
-        self.entries.fetch(chosen).await
+        let (entries, is_all) = self.entries.fetch_first(&chosen, end).await?;
+        Ok((entries, !is_all || chosen.len() >= limit))
     }
 }
 
@@ -159,7 +171,7 @@ impl ColdTier for ArchiveReader {
         Ok(ArchiveReader::forward(self, &range, limit).await?)
     }
 
-    async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError> {
+    async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Last, SinkError> {
         Ok(ArchiveReader::backward(self, &range, limit).await?)
     }
 }
@@ -251,6 +263,56 @@ impl Shared {
         Ok((file, found))
     }
 
+    /// Reads the first of some rows, which are in the order in which they are wanted from one end of a range, until they weigh
+    /// [`CHUNK_BYTES`]; gives them by offset, and whether they are all.
+    async fn fetch_first(
+        &self,
+        chosen: &[(Found, Arc<ActiveFile>)],
+        end: End,
+    ) -> Result<(Vec<StoredEntry>, bool), ArchiveError> {
+        let (mut entries, mut weight, mut unread) = (Vec::<StoredEntry>::new(), 0, chosen);
+        while weight < CHUNK_BYTES && !unread.is_empty() {
+            let count = self.fitting(unread, CHUNK_BYTES - weight).await?.max(FEW).min(unread.len());
+            let (some, rest) = unread.split_at(count);
+            unread = rest;
+            let some = self.fetch::<StoredEntry>(some.to_vec()).await?;
+            weight += some.iter().map(StoredEntry::weight).sum::<usize>();
+            entries.extend(some);
+        }
+        entries.sort_by_key(|entry| entry.position.offset);
+        let count = entries.len();
+        let weights = entries.iter().map(StoredEntry::weight);
+        let kept = match end {
+            End::First => enough(weights),
+            End::Last => enough(weights.rev()),
+        };
+        match end {
+            End::First => entries.truncate(kept),
+            End::Last => drop(entries.drain(..count - kept)),
+        }
+        Ok((entries, unread.is_empty() && kept == count))
+    }
+
+    /// How many of some rows have about so many bytes, as far as the groups tell that they lie in.
+    async fn fitting(&self, rows: &[(Found, Arc<ActiveFile>)], bytes: usize) -> Result<usize, ArchiveError> {
+        let mut files: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
+        let mut sum = 0;
+        for (index, (row, file)) in rows.iter().enumerate() {
+            if !files.contains_key(file.path.as_str()) {
+                let footer = self.footers.footer(&self.table, file).await?;
+                files.insert(&file.path, fetch::row_bytes(&footer));
+            }
+            let groups = &files[file.path.as_str()];
+            let group = groups.get(groups.partition_point(|(end, _)| *end <= row.row));
+            let row_bytes = group.map_or(0, |(_, bytes)| *bytes);
+            sum = row_bytes.saturating_add(sum + size_of::<StoredEntry>());
+            if sum >= bytes {
+                return Ok(index + 1);
+            }
+        }
+        Ok(rows.len())
+    }
+
     /// Reads rows; gives them by offset.
     async fn fetch<T: FromRows>(&self, rows: Vec<(Found, Arc<ActiveFile>)>) -> Result<Vec<T>, ArchiveError> {
         let mut by_file: BTreeMap<String, (Arc<ActiveFile>, Vec<u64>)> = BTreeMap::new();
@@ -266,4 +328,15 @@ impl Shared {
         entries.sort_by_key(T::offset);
         Ok(entries)
     }
+}
+
+/// How many of these weigh [`CHUNK_BYTES`], or all.
+fn enough(weights: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0;
+    let is_missing = |weight: &usize| {
+        let is_missing = sum < CHUNK_BYTES;
+        sum += weight;
+        is_missing
+    };
+    weights.take_while(is_missing).count()
 }

@@ -14,6 +14,7 @@ use super::block::{self, BlockKey, SEGMENT, StoredEntry, segment_start};
 use super::cover::{cover, cover_backwards};
 use super::stats::BlockStats;
 use super::tier::Tier;
+use super::weight::Weight;
 use crate::lane::{self, Held, Span};
 use crate::mutation::keeps_duplicates;
 use crate::sink::SinkError;
@@ -54,6 +55,15 @@ pub struct BlockScan {
     pub from: i64,
     /// The offset after the last one wanted.
     pub to: i64,
+}
+
+/// The last entries of a range.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Last {
+    /// In ascending order.
+    pub entries: Vec<StoredEntry>,
+    /// Whether there may be more before them, of which there is at least one then.
+    pub is_cut: bool,
 }
 
 /// Whether a block may hold entries that are wanted. Others are not fetched.
@@ -109,8 +119,8 @@ impl BlockReader {
     }
 
     /// The next entries of a scan in ascending order, without those of blocks that are not wanted: at least one block's
-    /// worth unless there is none, about `limit` or a few more. The caller goes on from the last one's offset + 1; an
-    /// empty answer means that the range is exhausted.
+    /// worth unless there is none, about `limit` or a few more, or as many as weigh [`CHUNK_BYTES`](super::CHUNK_BYTES) or a
+    /// block more. The caller goes on from the last one's offset + 1; an empty answer means that the range is exhausted.
     ///
     /// `held` is what [`BlockReader::held`] gave, by whose buckets the search is narrowed; what lies outside of it is not
     /// returned. Whoever took long over it asks again afterwards: had `low` passed, entries might have expired meanwhile.
@@ -122,6 +132,7 @@ impl BlockReader {
         wanted: Wanted<'_>,
     ) -> Result<Vec<StoredEntry>, SinkError> {
         let (mut spans, mut ahead, mut entries) = (within(held, scan).into_iter(), 1, Vec::new());
+        let mut weight = Weight::default();
         loop {
             let pages = self.pages(scan, spans.by_ref().take(ahead), Order::Ascending, wanted).await?;
             if pages.is_empty() {
@@ -138,13 +149,18 @@ impl BlockReader {
                         cover(listed, offsets.start)
                     });
                     while !blocks.is_empty() {
-                        let few = few(&mut blocks, limit - entries.len(), |(.., stats)| stats);
+                        let few = few(&mut blocks, limit - entries.len(), &weight, |(.., stats)| stats);
                         let keys = few.iter().map(|(first, last, _)| place.key(*first, *last)).collect();
-                        for (_, last, block) in self.fetch(keys).await? {
-                            entries.extend(block.into_iter().filter(|entry| offsets.contains(&entry.position.offset)));
+                        let fetched = self.fetch(keys).await?;
+                        put_back(&mut blocks, few, fetched.len());
+                        for (_, last, block) in fetched {
+                            for entry in block.into_iter().filter(|entry| offsets.contains(&entry.position.offset)) {
+                                weight.add(&entry);
+                                entries.push(entry);
+                            }
                             offsets.start = if keeps_duplicates() { 0 } else { last + 1 };
                         }
-                        if entries.len() >= limit {
+                        if entries.len() >= limit || weight.is_chunk() {
                             return Ok(entries);
                         }
                     }
@@ -157,34 +173,40 @@ impl BlockReader {
         }
     }
 
-    /// The last `limit` entries of a scan, in ascending order, without those of blocks that are not wanted; fewer only if
-    /// there are no more.
+    /// The last `limit` entries of a scan, without those of blocks that are not wanted; fewer only if there are no more, or if
+    /// they weigh [`CHUNK_BYTES`](super::CHUNK_BYTES).
     pub async fn backward(
         &self,
         held: &Held,
         scan: &BlockScan,
         limit: usize,
         wanted: Wanted<'_>,
-    ) -> Result<Vec<StoredEntry>, SinkError> {
+    ) -> Result<Last, SinkError> {
         let (mut spans, mut ahead, mut newest) = (within(held, scan).into_iter().rev(), 1, Vec::new());
-        'enough: loop {
+        let mut weight = Weight::default();
+        loop {
             let pages = self.pages(scan, spans.by_ref().take(ahead), Order::Descending, wanted).await?;
             if pages.is_empty() {
-                break;
+                return Ok(Last::of(newest, limit, false));
             }
             ahead = AHEAD.min(2 * ahead);
             for Page { place, mut offsets, mut unlisted, mut listed } in pages {
                 loop {
                     let mut blocks = VecDeque::from(cover_backwards(listed, offsets.end - 1));
                     while !blocks.is_empty() {
-                        if newest.len() >= limit {
-                            break 'enough;
+                        if newest.len() >= limit || weight.is_chunk() {
+                            return Ok(Last::of(newest, limit, true));
                         }
-                        let few = few(&mut blocks, limit - newest.len(), |(.., stats)| stats);
+                        let few = few(&mut blocks, limit - newest.len(), &weight, |(.., stats)| stats);
                         let keys = few.iter().map(|(first, last, _)| place.key(*first, *last)).collect();
-                        for (first, _, block) in self.fetch(keys).await? {
+                        let fetched = self.fetch(keys).await?;
+                        put_back(&mut blocks, few, fetched.len());
+                        for (first, _, block) in fetched {
                             let wanted = block.into_iter().filter(|entry| offsets.contains(&entry.position.offset));
-                            newest.extend(wanted.rev());
+                            for entry in wanted.rev() {
+                                weight.add(&entry);
+                                newest.push(entry);
+                            }
                             offsets.end = first;
                         }
                     }
@@ -195,9 +217,6 @@ impl BlockReader {
                 }
             }
         }
-        newest.truncate(limit);
-        newest.reverse();
-        Ok(newest)
     }
 
     /// Lists the first blocks of spans, at the same time.
@@ -265,24 +284,55 @@ impl BlockReader {
         }
     }
 
-    /// Reads blocks that were listed.
+    /// Reads blocks that were listed: the first of them, until their entries weigh [`CHUNK_BYTES`](super::CHUNK_BYTES).
     ///
     /// # Errors
     /// A transient one if a block is gone: it was the leftover of a sink that kept entries for a shorter time, or all that
     /// was listed has expired meanwhile. Whoever lists again sees what is there.
     pub(crate) async fn fetch(&self, keys: Vec<BlockKey>) -> Result<Vec<Fetched>, SinkError> {
-        let rows = keys.into_iter().map(|key| async move {
-            match self.store.get(key.table, &key.key()).await? {
-                Some(row) => Ok((key, row)),
-                None => Err(StoreError::Unavailable(format!("{key} has gone since it was listed"))),
+        let (mut fetched, mut weight) = (Vec::new(), Weight::default());
+        for keys in keys.chunks(FETCHES) {
+            let rows = keys.iter().cloned().map(|key| async move {
+                match self.store.get(key.table, &key.key()).await? {
+                    Some(row) => Ok((key, row)),
+                    None => Err(StoreError::Unavailable(format!("{key} has gone since it was listed"))),
+                }
+            });
+            let rows: Vec<(BlockKey, Row)> = stream::iter(rows).buffered(FETCHES).try_collect().await?;
+            let decode = move || decode(rows, weight);
+            let decoded = tokio::task::spawn_blocking(decode).await;
+            let (some, grown) = decoded.map_err(|error| StoreError::Failed(error.to_string()))??;
+            fetched.extend(some);
+            weight = grown;
+            if weight.is_chunk() {
+                break;
             }
-        });
-        let rows: Vec<(BlockKey, Row)> = stream::iter(rows).buffered(FETCHES).try_collect().await?;
-        let decode = move || {
-            let decode = |(key, row): (BlockKey, Row)| Ok((key.first, key.last, block::entries(&key, &row.payload)?));
-            rows.into_iter().map(decode).collect()
-        };
-        tokio::task::spawn_blocking(decode).await.map_err(|error| StoreError::Failed(error.to_string()))?
+        }
+        Ok(fetched)
+    }
+}
+
+/// Decodes blocks until all of them that were decoded weigh a chunk.
+fn decode(rows: Vec<(BlockKey, Row)>, mut weight: Weight) -> Result<(Vec<Fetched>, Weight), SinkError> {
+    let mut fetched = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        if weight.is_chunk() {
+            break;
+        }
+        let entries = block::entries(&key, &row.payload)?;
+        entries.iter().for_each(|entry| weight.add(entry));
+        fetched.push((key.first, key.last, entries));
+    }
+    Ok((fetched, weight))
+}
+
+impl Last {
+    /// What was found, the newest entry first, of which `limit` are wanted.
+    pub(crate) fn of(mut newest: Vec<StoredEntry>, limit: usize, is_cut: bool) -> Self {
+        let is_cut = is_cut || newest.len() > limit;
+        newest.truncate(limit);
+        newest.reverse();
+        Last { entries: newest, is_cut }
     }
 }
 
@@ -294,12 +344,24 @@ pub(crate) fn within(held: &Held, scan: &BlockScan) -> Vec<Span> {
     held.spans(&scan.workspace, scan.from.max(held.low)..scan.to.min(held.high))
 }
 
-/// Takes as many blocks off the front as have about `wanted` entries, and at least one.
-pub(crate) fn few<T>(blocks: &mut VecDeque<T>, wanted: usize, stats: impl Fn(&T) -> &BlockStats) -> Vec<T> {
+/// Takes as many blocks off the front as have about `wanted` entries, and at least one; no more than make a chunk, if theirs
+/// are as large as those that have been read.
+pub(crate) fn few<T>(
+    blocks: &mut VecDeque<T>,
+    wanted: usize,
+    read: &Weight,
+    stats: impl Fn(&T) -> &BlockStats,
+) -> Vec<T> {
+    let wanted = read.per_chunk().map_or(wanted, |count| count.min(wanted));
     let mut entries = 0;
     let enough = blocks.iter().position(|block| {
         entries += stats(block).count as usize;
         entries >= wanted
     });
     blocks.drain(..enough.map_or(blocks.len(), |last| last + 1).min(FETCHED)).collect()
+}
+
+/// Puts blocks back to the front of which only the first `read` were read.
+pub(crate) fn put_back<T>(blocks: &mut VecDeque<T>, taken: Vec<T>, read: usize) {
+    taken.into_iter().skip(read).rev().for_each(|block| blocks.push_front(block));
 }

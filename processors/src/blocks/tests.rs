@@ -11,6 +11,7 @@ use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_event};
 use agentworks_schemas::{Level, LogEntry, Position, RunEvent, RunEventKind, Source, Timestamp, Topic, TopicPartition};
 use agentworks_store::{EmbeddedStore, Store};
 
+use super::block::MAX_RAW;
 use super::*;
 use crate::hot::HOT;
 use crate::lane::{HOUR, Held};
@@ -193,12 +194,7 @@ impl Reader {
         }
     }
 
-    pub(crate) async fn backward(
-        &self,
-        held: &Held,
-        scan: &BlockScan,
-        limit: usize,
-    ) -> Result<Vec<StoredEntry>, SinkError> {
+    pub(crate) async fn backward(&self, held: &Held, scan: &BlockScan, limit: usize) -> Result<Last, SinkError> {
         self.backward_of(held, scan, limit, &|_| true).await
     }
 
@@ -208,7 +204,7 @@ impl Reader {
         scan: &BlockScan,
         limit: usize,
         wanted: Wanted<'_>,
-    ) -> Result<Vec<StoredEntry>, SinkError> {
+    ) -> Result<Last, SinkError> {
         match self {
             Reader::Hot(reader) => reader.backward(held, scan, limit, wanted).await,
             Reader::Run(reader) => reader.runs().backward(held, scan, limit, wanted).await,
@@ -222,6 +218,7 @@ impl Reader {
         loop {
             let some = self.forward(held, &scan, limit).await.unwrap();
             let Some(last) = some.last() else { return entries };
+            assert_bounded(&some);
             scan.from = last.position.offset + 1;
             entries.extend(some);
         }
@@ -231,18 +228,24 @@ impl Reader {
     pub(crate) async fn all_backward(&self, held: &Held, mut scan: BlockScan, limit: usize) -> Vec<StoredEntry> {
         let mut entries = Vec::<StoredEntry>::new();
         loop {
-            let some = self.backward(held, &scan, limit).await.unwrap();
+            let Last { entries: some, is_cut } = self.backward(held, &scan, limit).await.unwrap();
             let Some(first) = some.first() else { return entries };
+            assert_bounded(&some);
             scan.to = first.position.offset;
-            let is_last = some.len() < limit;
-            assert!(some.len() <= limit);
+            let is_short = some.len() < limit && some.iter().collect::<Weight>().bytes() < CHUNK_BYTES;
+            assert!(some.len() <= limit && !(is_short && is_cut));
             entries.splice(0..0, some);
-            if is_last {
-                // Fewer only if there are no more.
-                assert_eq!(self.backward(held, &scan, limit).await.unwrap(), []);
+            if !is_cut {
+                assert_eq!(self.backward(held, &scan, limit).await.unwrap(), Last::default());
             }
         }
     }
+}
+
+/// An answer is a chunk of small entries at most, and one block more.
+fn assert_bounded(entries: &[StoredEntry]) {
+    let weight: Weight = entries.iter().collect();
+    assert!(weight.bytes() < CHUNK_BYTES + 2 * MAX_RAW, "{weight:?}");
 }
 
 pub(crate) fn scan(owner: &str, from: i64, to: i64) -> BlockScan {

@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::blocks::tests::{AT, Log, Reader, scan, store};
-use crate::blocks::{BlockReader, BlockScan, BlockStats};
+use crate::blocks::{BlockReader, BlockScan, BlockStats, CHUNK_BYTES, Last, StoredEntry, Weight};
 use crate::lane::{self, HOUR};
 use crate::sink::{Flush, Sink};
 

@@ -14,12 +14,12 @@ use super::ReadError;
 use super::makings::{Chain, Span};
 use super::merge::Piece;
 use super::tiers::{LOG_BUDGET, Patience, Reading, Tier, broke_off};
-use crate::blocks::StoredEntry;
+use crate::blocks::{Last, StoredEntry, Weight};
 use crate::lane::Held;
 
 /// How many offsets the first window has. Each next one has four times as many.
 const FIRST_WINDOW: i64 = 2_000;
-/// The least and most entries that a tier is asked for at once.
+/// The least and most entries that a tier is asked for at once; fewer where they are large.
 const TIER_ENTRIES: (usize, usize) = (64, 1024);
 
 /// What was found in one partition.
@@ -27,7 +27,7 @@ const TIER_ENTRIES: (usize, usize) = (64, 1024);
 pub(super) struct Found {
     /// In order, from some making of the chain on, up to the last; without an end.
     pub(super) pieces: Vec<Piece>,
-    /// Whether the search was ended by its budget or a fault, so that there may be more before.
+    /// Whether the search was ended by its budget, by how much was found or by a fault, so that there may be more before.
     pub(super) is_cut: bool,
     /// That of a cold tier that can't be reached.
     pub(super) fault: Option<ReadError>,
@@ -48,19 +48,30 @@ pub(super) struct BackwardReader<'a> {
     /// All from here on has been looked at.
     next: i64,
     count: usize,
+    /// The search ends when so many bytes of entries were found.
+    room: usize,
     window: i64,
     budget: i64,
     found: VecDeque<Piece>,
     entries: usize,
+    weight: Weight,
+    /// How many entries a tier is asked for at most, by how large they were.
+    tier_entries: usize,
     fault: Option<ReadError>,
 }
 
 impl<'a> BackwardReader<'a> {
-    /// Searches all of a chain in `partition`, from its end on, for the last `count` entries.
-    pub(super) fn new(reading: &'a Reading, partition: TopicPartition, chain: &'a Chain, count: usize) -> Self {
+    /// Searches all of a chain in `partition`, from its end on, for the last `count` entries, or for as many as weigh `room`
+    /// bytes.
+    pub(super) fn new(
+        reading: &'a Reading,
+        partition: TopicPartition,
+        chain: &'a Chain,
+        (count, room): (usize, usize),
+    ) -> Self {
         let Span { epoch, from: floor, to: next } = chain.last;
-        let (found, entries) = (VecDeque::new(), 0);
-        let (window, budget) = (FIRST_WINDOW, LOG_BUDGET);
+        let (found, entries, weight) = (VecDeque::new(), 0, Weight::default());
+        let (window, budget, tier_entries) = (FIRST_WINDOW, LOG_BUDGET, TIER_ENTRIES.1);
         let (before, is_over) = (&*chain.before, chain.is_over);
         BackwardReader {
             reading,
@@ -71,10 +82,13 @@ impl<'a> BackwardReader<'a> {
             floor,
             next,
             count,
+            room,
             window,
             budget,
             found,
             entries,
+            weight,
+            tier_entries,
             fault: None,
         }
     }
@@ -84,7 +98,7 @@ impl<'a> BackwardReader<'a> {
         self.search().await?;
         let last = self.epoch;
         while self.next <= self.floor
-            && self.entries < self.count
+            && self.has_room()
             && let Some((span, before)) = self.before.split_last()
         {
             self.found.push_front(Piece::Making(self.epoch, self.next));
@@ -95,7 +109,7 @@ impl<'a> BackwardReader<'a> {
         if self.epoch != last {
             self.found.push_front(Piece::Making(self.epoch, self.next));
         }
-        let is_cut = self.next > self.floor && self.entries < self.count;
+        let is_cut = self.entries < self.count && (self.next > self.floor || !self.before.is_empty());
         Ok(Found { pieces: self.found.into(), is_cut, fault: self.fault })
     }
 
@@ -103,7 +117,7 @@ impl<'a> BackwardReader<'a> {
     async fn search(&mut self) -> Result<(), ReadError> {
         let mut patience = Patience::default();
         // The budget is the log's: of what is over nothing lies there.
-        while self.next > self.floor && self.entries < self.count && (self.is_over || self.budget > 0) {
+        while self.next > self.floor && self.has_room() && (self.is_over || self.budget > 0) {
             let before = self.next;
             if let Err(error) = self.step().await {
                 match patience.again(error, &self.reading.metrics).await {
@@ -119,6 +133,11 @@ impl<'a> BackwardReader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether more is wanted.
+    fn has_room(&self) -> bool {
+        self.entries < self.count && self.weight.bytes() < self.room
     }
 
     async fn step(&mut self) -> Result<(), ReadError> {
@@ -162,13 +181,15 @@ impl<'a> BackwardReader<'a> {
     async fn stored(&mut self, tier: Tier, held: &Held, limit: i64) -> Result<(), ReadError> {
         let from = held.low.max(self.floor).max(limit);
         let range = self.reading.range(self.partition, self.epoch, from, self.next);
-        let limit = (self.count - self.entries).clamp(TIER_ENTRIES.0, TIER_ENTRIES.1);
-        let entries = self.reading.tiers.backward(tier, held, &range, limit).await?;
+        let limit = (self.count - self.entries).clamp(TIER_ENTRIES.0, TIER_ENTRIES.1).min(self.tier_entries);
+        let Last { entries, is_cut } = self.reading.tiers.backward(tier, held, &range, limit).await?;
+        let weight: Weight = entries.iter().collect();
+        self.tier_entries = weight.per_chunk().unwrap_or(self.tier_entries);
         // Had `low` passed while the scan went on, blocks might have expired under it.
         let now = self.reading.held(tier, self.partition, self.epoch).await?;
         let low = now.map_or(self.next, |now| now.low);
         let reached = match entries.first() {
-            Some(first) if entries.len() >= limit => first.position.offset,
+            Some(first) if is_cut => first.position.offset,
             _ => from,
         };
         for entry in entries.into_iter().rev() {
@@ -201,9 +222,9 @@ impl<'a> BackwardReader<'a> {
         }
         let from = (self.next - window).max(limit).max(watermarks.low);
         match self.last_of(from).await {
-            Ok(last) => {
+            Ok((last, reached)) => {
                 self.window = window.saturating_mul(4);
-                self.next = from;
+                self.next = reached;
                 self.reading.metrics.log.inc_by(last.len() as u64);
                 last.into_iter().rev().for_each(|entry| self.push_front(entry));
                 Ok(())
@@ -214,10 +235,11 @@ impl<'a> BackwardReader<'a> {
         }
     }
 
-    /// The last of the wanted entries in `from..next` of the log, no more than are still missing.
-    async fn last_of(&self, from: i64) -> Result<VecDeque<StoredEntry>, ReadError> {
-        let missing = self.count - self.entries;
-        let (mut last, mut reached) = (VecDeque::new(), from);
+    /// The last of the wanted entries in `from..next` of the log, no more than are still missing or than there is room for,
+    /// and the offset from which on they are all.
+    async fn last_of(&self, from: i64) -> Result<(VecDeque<StoredEntry>, i64), ReadError> {
+        let (missing, room) = (self.count - self.entries, self.room - self.weight.bytes());
+        let (mut last, mut reached, mut bytes, mut is_cut) = (VecDeque::<StoredEntry>::new(), from, 0, false);
         let mut scan = self.reading.log(self.partition, self.epoch, from, self.next);
         while let Some(batch) = scan.next().await {
             let batch = batch?;
@@ -227,16 +249,23 @@ impl<'a> BackwardReader<'a> {
             reached = batch.to;
             let records = batch.records().iter().filter(|record| (from..self.next).contains(&record.offset));
             for entry in records.filter_map(|record| self.reading.entry(record, self.partition, self.epoch)) {
-                if last.len() == missing {
-                    last.pop_front();
-                }
+                bytes += entry.weight();
                 last.push_back(entry);
+                // What is left fills the room, or is as many as are missing.
+                while let Some(first) = last.front().map(StoredEntry::weight)
+                    && (last.len() > missing || bytes - first >= room)
+                {
+                    bytes -= first;
+                    last.pop_front();
+                    is_cut = true;
+                }
             }
         }
         if reached < self.next {
             return Err(broke_off(self.partition, reached));
         }
-        Ok(last)
+        let reached = last.front().filter(|_| is_cut).map_or(from, |first| first.position.offset);
+        Ok((last, reached))
     }
 
     /// Neither the other tiers nor the log have what comes before `next`.
@@ -264,6 +293,7 @@ impl<'a> BackwardReader<'a> {
     fn push_front(&mut self, entry: StoredEntry) {
         if self.entries < self.count {
             self.entries += 1;
+            self.weight.add(&entry);
             self.found.push_front(Piece::Entry(Box::new(entry)));
         }
     }

@@ -6,7 +6,7 @@ use agentworks_schemas::TopicPartition;
 use async_trait::async_trait;
 
 use super::{ReadFilter, Scope};
-use crate::blocks::StoredEntry;
+use crate::blocks::{Last, StoredEntry};
 use crate::lane::Held;
 use crate::sink::SinkError;
 
@@ -38,9 +38,10 @@ pub trait ColdTier: fmt::Debug + Send + Sync + 'static {
     /// again.
     async fn earlier(&self, partition: TopicPartition, epoch: u32, workspace: &str) -> Result<Vec<Held>, SinkError>;
 
-    /// The first `limit` entries of a range that is held, by offset; fewer only if there are no more.
+    /// The first `limit` entries of a range that is held, by offset; fewer only if there are no more, or if they weigh
+    /// [`CHUNK_BYTES`](super::CHUNK_BYTES). There are none only if the range has none.
     async fn forward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError>;
 
-    /// The last `limit` entries of a range that is held, by offset; fewer only if there are no more.
-    async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Vec<StoredEntry>, SinkError>;
+    /// The last `limit` entries of a range that is held, likewise.
+    async fn backward(&self, range: ColdRange<'_>, limit: usize) -> Result<Last, SinkError>;
 }

@@ -5,6 +5,9 @@
 //! every chunk, so that a `low` that passes, a log that is cut and a sink that catches up are all noticed, and the tiers
 //! meet at exact offsets.
 //!
+//! It sends chunks of about [`CHUNK_BYTES`], of which up to four exist at a time: what a tier gave, what is being made of it,
+//! what waits, and what is being merged.
+//!
 //! Makings of its topic that are over come before the last: of these only the cold tier has something, or nobody.
 
 use std::mem::take;
@@ -18,12 +21,10 @@ use super::ReadError;
 use super::makings::{Chain, Span};
 use super::merge::Piece;
 use super::tiers::{Patience, Reading, Tier, broke_off};
-use crate::blocks::StoredEntry;
+use crate::blocks::{CHUNK_BYTES, StoredEntry, Weight};
 use crate::lane::Held;
 use crate::mutation::keeps_duplicates;
 
-/// A partition's reader sends chunks of about so many bytes. Up to four of them exist at a time.
-const CHUNK_BYTES: usize = 256 * 1024;
 /// How many offsets of the log are asked for at once, before the tiers are asked again whether they have them by now.
 const LOG_RANGE: i64 = 100_000;
 /// How many entries a tier is asked for at first; after that as many as make a chunk.
@@ -188,10 +189,9 @@ impl PartitionReader {
         if !is_whole {
             return Ok(());
         }
-        let (count, mut bytes) = (entries.len(), 0);
+        let weight: Weight = entries.iter().collect();
         for entry in entries {
             let offset = entry.position.offset;
-            bytes += weight(&entry);
             // Blocks may overlap, and hold entries beyond the range.
             let next = if keeps_duplicates() { 0 } else { self.next };
             if (next..to).contains(&offset) {
@@ -202,8 +202,8 @@ impl PartitionReader {
                 }
             }
         }
-        if let Some(entries) = (CHUNK_BYTES * count).checked_div(bytes) {
-            self.tier_entries = entries.clamp(1, MAX_ENTRIES);
+        if let Some(entries) = weight.per_chunk() {
+            self.tier_entries = entries.min(MAX_ENTRIES);
         }
         if self.next == from {
             // There were none.
@@ -277,7 +277,7 @@ impl PartitionReader {
     }
 
     async fn push(&mut self, entry: StoredEntry) {
-        self.chunk_bytes += weight(&entry);
+        self.chunk_bytes += entry.weight();
         self.chunk.push(Piece::Entry(Box::new(entry)));
         if self.chunk_bytes >= CHUNK_BYTES {
             self.flush().await;
@@ -291,10 +291,4 @@ impl PartitionReader {
             let _ = self.out.send(Ok(take(&mut self.chunk))).await;
         }
     }
-}
-
-/// About how much memory an entry takes.
-fn weight(entry: &StoredEntry) -> usize {
-    let data = entry.entry.data.as_ref().map_or(0, |data| data.as_str().len());
-    size_of::<StoredEntry>() + entry.entry.message.len() + data
 }

@@ -14,7 +14,7 @@ use super::present::Present;
 use super::shared::Shared;
 use super::tiers::{LogScan, ScopeRange, Tier, Tiers};
 use super::{ColdRange, ColdTier, ReadError, Scope};
-use crate::blocks::{BlockReader, BlockScan, BlockStats, StoredEntry};
+use crate::blocks::{BlockReader, BlockScan, BlockStats, Last, StoredEntry};
 use crate::erasure::Erasures;
 use crate::hot::HOT;
 use crate::lane::Held;
@@ -112,18 +112,12 @@ impl Tiers for StoredTiers {
         })
     }
 
-    async fn backward(
-        &self,
-        tier: Tier,
-        held: &Held,
-        range: &ScopeRange<'_>,
-        limit: usize,
-    ) -> Result<Vec<StoredEntry>, ReadError> {
+    async fn backward(&self, tier: Tier, held: &Held, range: &ScopeRange<'_>, limit: usize) -> Result<Last, ReadError> {
         let (scan, wanted) = (scan(tier, range), |stats: &BlockStats| range.may_be_in(stats));
         Ok(match (tier, range.scope) {
             (Tier::Cold, _) => match &self.cold {
                 Some(cold) => cold.backward(range.cold(), limit).await.map_err(|error| range.failed(error))?,
-                None => Vec::new(),
+                None => Last::default(),
             },
             (Tier::Hot, _) => self.hot.backward(held, &scan, limit, &wanted).await?,
             (Tier::Warm, Scope::Run { .. }) => self.warm.runs().backward(held, &scan, limit, &wanted).await?,

@@ -57,7 +57,17 @@ async fn collect_in(
 }
 
 async fn last(reading: &Arc<Reading>, from: &Cursor, to: &Cursor, count: usize) -> Result<Vec<ReadItem>, ReadError> {
-    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, &[])?, to, count).await)
+    last_in(reading, from, to, (count, usize::MAX)).await
+}
+
+/// The same, or as many as there is room for.
+async fn last_in(
+    reading: &Arc<Reading>,
+    from: &Cursor,
+    to: &Cursor,
+    wanted: (usize, usize),
+) -> Result<Vec<ReadItem>, ReadError> {
+    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, &[])?, to, wanted).await)
 }
 
 /// What was found, if there was no fault.
@@ -165,9 +175,9 @@ proptest! {
         })?;
     }
 
-    /// Each page before the first item of the one after it: together, all.
+    /// Each page before the first item of the one after it: together, all, however little there is room for.
     #[test]
-    fn pages_backward(case in case(), count in 1..7usize) {
+    fn pages_backward(case in case(), count in 1..7usize, room in prop_oneof![Just(usize::MAX), 1..6_000usize]) {
         let tiers = Arc::new(FakeTiers::new(case.partitions.clone()));
         let reading = reading(&tiers, case.scope.clone(), case.filter.clone());
         let start = tiers.cursor(|partition| partition.floor);
@@ -176,7 +186,7 @@ proptest! {
             let all = collect(&reading, &start, &before).await.unwrap();
             let mut pages: Vec<ReadItem> = Vec::new();
             loop {
-                let page = last(&reading, &start, &before, count).await.unwrap();
+                let page = last_in(&reading, &start, &before, (count, room)).await.unwrap();
                 let Some(first) = page.first() else { break };
                 before = before_item(first);
                 pages.splice(0..0, page);

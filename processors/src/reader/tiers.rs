@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::metrics::ReaderMetrics;
 use super::{ReadError, ReadFilter, Scope};
-use crate::blocks::{BlockStats, StoredEntry};
+use crate::blocks::{BlockStats, Last, StoredEntry};
 use crate::erasure::View;
 use crate::lane::Held;
 
@@ -55,13 +55,7 @@ pub(super) trait Tiers: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<StoredEntry>, ReadError>;
 
     /// As [`BlockReader::backward`](crate::blocks::BlockReader::backward).
-    async fn backward(
-        &self,
-        tier: Tier,
-        held: &Held,
-        range: &ScopeRange<'_>,
-        limit: usize,
-    ) -> Result<Vec<StoredEntry>, ReadError>;
+    async fn backward(&self, tier: Tier, held: &Held, range: &ScopeRange<'_>, limit: usize) -> Result<Last, ReadError>;
 
     /// As [`SeekPool::read`](agentworks_kafka::SeekPool::read).
     fn log(&self, request: SeekRequest) -> LogScan;

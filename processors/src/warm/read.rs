@@ -14,7 +14,9 @@ use prometheus_client::metrics::counter::Counter;
 use super::{WARM, index};
 use crate::blocks::block::BlockKey;
 use crate::blocks::cover::{cover, cover_backwards};
-use crate::blocks::{AHEAD, BlockReader, BlockScan, BlockStats, Place, StoredEntry, Wanted, few, within};
+use crate::blocks::{
+    AHEAD, BlockReader, BlockScan, BlockStats, Last, Place, StoredEntry, Wanted, Weight, few, put_back, within,
+};
 use crate::lane::{Held, Span};
 use crate::sink::SinkError;
 
@@ -58,6 +60,7 @@ impl WarmReader {
         wanted: Wanted<'_>,
     ) -> Result<Vec<StoredEntry>, SinkError> {
         let (mut spans, mut ahead, mut entries) = (within(held, scan).into_iter(), 1, Vec::new());
+        let (mut read, mut weight) = (Weight::default(), Weight::default());
         loop {
             let found = self.places(scan, spans.by_ref().take(ahead)).await?;
             if found.is_empty() {
@@ -71,13 +74,16 @@ impl WarmReader {
                     blocks.make_contiguous().sort_by_key(|(key, _)| (key.first, key.last));
                     let mut ready = BTreeMap::new();
                     while !blocks.is_empty() {
-                        let few = few(&mut blocks, limit - entries.len(), |(_, stats)| stats);
-                        // Whatever lies before the first block that hasn't been fetched is there then.
+                        let few = few(&mut blocks, limit - entries.len(), &read, |(_, stats)| stats);
+                        self.fetch(scan, few, (&mut blocks, &window), &mut read, &mut ready).await?;
+                        // Whatever lies before the first block that hasn't been fetched is there now.
                         let complete = blocks.front().map_or(window.end, |(key, _)| key.first.min(window.end));
-                        self.fetch(scan, few, &window, &mut ready).await?;
                         let rest = ready.split_off(&complete);
-                        entries.extend(std::mem::replace(&mut ready, rest).into_values());
-                        if entries.len() >= limit {
+                        for entry in std::mem::replace(&mut ready, rest).into_values() {
+                            weight.add(&entry);
+                            entries.push(entry);
+                        }
+                        if entries.len() >= limit || weight.is_chunk() {
                             return Ok(entries);
                         }
                     }
@@ -94,12 +100,13 @@ impl WarmReader {
         scan: &BlockScan,
         limit: usize,
         wanted: Wanted<'_>,
-    ) -> Result<Vec<StoredEntry>, SinkError> {
+    ) -> Result<Last, SinkError> {
         let (mut spans, mut ahead, mut newest) = (within(held, scan).into_iter().rev(), 1, Vec::new());
-        'enough: loop {
+        let (mut read, mut weight) = (Weight::default(), Weight::default());
+        loop {
             let found = self.places(scan, spans.by_ref().take(ahead)).await?;
             if found.is_empty() {
-                break;
+                return Ok(Last::of(newest, limit, false));
             }
             ahead = AHEAD.min(2 * ahead);
             for (places, mut offsets) in found {
@@ -109,22 +116,22 @@ impl WarmReader {
                     blocks.make_contiguous().sort_by_key(|(key, _)| Reverse((key.last, key.first)));
                     let mut ready = BTreeMap::new();
                     while !blocks.is_empty() {
-                        if newest.len() >= limit {
-                            break 'enough;
+                        if newest.len() >= limit || weight.is_chunk() {
+                            return Ok(Last::of(newest, limit, true));
                         }
-                        let few = few(&mut blocks, limit - newest.len(), |(_, stats)| stats);
-                        // Whatever lies after the last block that hasn't been fetched is there then.
+                        let few = few(&mut blocks, limit - newest.len(), &read, |(_, stats)| stats);
+                        self.fetch(scan, few, (&mut blocks, &window), &mut read, &mut ready).await?;
+                        // Whatever lies after the last block that hasn't been fetched is there now.
                         let complete = blocks.front().map_or(window.start, |(key, _)| (key.last + 1).max(window.start));
-                        self.fetch(scan, few, &window, &mut ready).await?;
-                        newest.extend(ready.split_off(&complete).into_values().rev());
+                        for entry in ready.split_off(&complete).into_values().rev() {
+                            weight.add(&entry);
+                            newest.push(entry);
+                        }
                     }
                     offsets.end = window.start;
                 }
             }
         }
-        newest.truncate(limit);
-        newest.reverse();
-        Ok(newest)
     }
 
     /// Where the runs of a card have their blocks in spans, and of which offsets that is.
@@ -180,16 +187,21 @@ impl WarmReader {
         Ok(Window { blocks, offsets: window })
     }
 
-    /// Fetches blocks, and adds the card's entries in them to `ready`, by offset.
+    /// Fetches the first of the blocks that were taken of a window, puts the others back, and adds the card's entries in them
+    /// to `ready`, by offset.
     async fn fetch(
         &self,
         scan: &BlockScan,
-        blocks: Vec<(BlockKey, BlockStats)>,
-        window: &Range<i64>,
+        taken: Vec<(BlockKey, BlockStats)>,
+        (blocks, window): (&mut VecDeque<(BlockKey, BlockStats)>, &Range<i64>),
+        read: &mut Weight,
         ready: &mut BTreeMap<i64, StoredEntry>,
     ) -> Result<(), SinkError> {
-        let keys = blocks.into_iter().map(|(key, _)| key).collect();
-        for entry in self.blocks.fetch(keys).await?.into_iter().flat_map(|(.., entries)| entries) {
+        let keys = taken.iter().map(|(key, _)| key.clone()).collect();
+        let fetched = self.blocks.fetch(keys).await?;
+        put_back(blocks, taken, fetched.len());
+        for entry in fetched.into_iter().flat_map(|(.., entries)| entries) {
+            read.add(&entry);
             if window.contains(&entry.position.offset) && entry.entry.card_id == scan.owner.as_str() {
                 ready.insert(entry.position.offset, entry);
             }

@@ -38,6 +38,28 @@ async fn blocks(store: &Arc<dyn Store>, log: &Log, run: &str) -> usize {
 }
 
 #[tokio::test]
+async fn large_lines_of_runs_that_go_on_together_are_read_a_few_at_a_time() {
+    let (_folder, store) = store();
+    let mut log = Log::of_cards(&["a", "b"], 300);
+    for line in &mut log.lines {
+        line.run = format!("{}-{}", line.card, line.offset % 5);
+        line.length = if line.offset % 4 < 2 { 200_000 } else { 100 };
+    }
+    let mut sink = sink(&store, always());
+    sink.open(AT, 0, 0).await.unwrap();
+    sink.take(&log.batch(0..300)).await.unwrap();
+    let held = sink.flush(Flush::Due).await.unwrap().remove(0);
+    for limit in [1, 64, 5_000] {
+        let (run, wanted) = (Reader::run(&store), log.entries_where(0..300, |line| line.run == "a-3"));
+        assert_eq!(run.all_forward(&held, scan("a-3", 0, 300), limit).await, wanted);
+        assert_eq!(run.all_backward(&held, scan("a-3", 0, 300), limit).await, wanted);
+        let (card, wanted) = (Reader::card(&store), log.entries("a", 0..300));
+        assert_eq!(card.all_forward(&held, scan("a", 0, 300), limit).await, wanted);
+        assert_eq!(card.all_backward(&held, scan("a", 0, 300), limit).await, wanted);
+    }
+}
+
+#[tokio::test]
 async fn runs_and_cards_are_read() {
     let (_folder, store) = store();
     let log = log(&["a", "b", "c"], 900);

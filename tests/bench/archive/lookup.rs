@@ -65,9 +65,14 @@ async fn read(reader: &ArchiveReader, days: &Days, run: &Run) -> Read {
     let filter = ReadFilter::default();
     let (before, began, mut lines) = (bytes(), Instant::now(), 0);
     for partition in run.lanes {
-        let range =
+        let mut range =
             ColdRange { scope: &scope, filter: &filter, partition, epoch: 0, from: 0, to: days.ends[&partition] };
-        lines += reader.forward(&range, usize::MAX / 2).await.unwrap().len();
+        loop {
+            let some = reader.forward(&range, 1000).await.unwrap();
+            let Some(last) = some.last() else { break };
+            range.from = last.position.offset + 1;
+            lines += some.len();
+        }
     }
     Read { bytes: bytes() - before, took: began.elapsed(), lines }
 }

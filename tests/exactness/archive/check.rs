@@ -143,8 +143,13 @@ async fn read(reader: &ArchiveReader, scope: &Scope, ends: &BTreeMap<TopicPartit
     let filter = ReadFilter::default();
     let mut found = Vec::new();
     for (partition, (_, to)) in ends.iter().filter(|(partition, _)| Topic::LOGS.contains(&partition.topic)) {
-        let range = ColdRange { scope, filter: &filter, partition: *partition, epoch: 0, from: 0, to: *to };
-        found.extend(reader.forward(&range, usize::MAX / 2).await.unwrap());
+        let mut range = ColdRange { scope, filter: &filter, partition: *partition, epoch: 0, from: 0, to: *to };
+        loop {
+            let some = reader.forward(&range, 1000).await.unwrap();
+            let Some(last) = some.last() else { break };
+            range.from = last.position.offset + 1;
+            found.extend(some);
+        }
     }
     found
 }

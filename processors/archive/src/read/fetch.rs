@@ -7,6 +7,7 @@ use agentworks_processors::reader::StoredEntry;
 use arrow_array::RecordBatch;
 use futures_util::TryStreamExt;
 use parquet::arrow::arrow_reader::RowSelection;
+use parquet::file::metadata::RowGroupMetaData;
 
 use crate::decode::{Entries, Events, StoredEvent, complete};
 use crate::error::ArchiveError;
@@ -41,6 +42,18 @@ impl FromRows for StoredEvent {
     fn offset(&self) -> i64 {
         self.position.offset
     }
+}
+
+/// The row groups of a file: the row after the last of each, and how many bytes its rows have on average, decompressed.
+pub(super) fn row_bytes(footer: &Footer) -> Vec<(u64, usize)> {
+    let mut end = 0;
+    let of_group = |group: &RowGroupMetaData| {
+        let rows = u64::try_from(group.num_rows()).unwrap_or_default();
+        end = rows.saturating_add(end);
+        let bytes = u64::try_from(group.total_byte_size()).unwrap_or_default();
+        (end, usize::try_from(bytes.checked_div(rows).unwrap_or_default()).unwrap_or(usize::MAX))
+    };
+    footer.meta.metadata().row_groups().iter().map(of_group).collect()
 }
 
 /// Reads rows by their numbers, which ascend.

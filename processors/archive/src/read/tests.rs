@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use agentworks_kafka::Content;
+use agentworks_kafka::{BatchBuilder, Content};
 use agentworks_processors::reader::{ReadFilter, Scope};
-use agentworks_schemas::{Level, Topic};
+use agentworks_processors::sink::{Flush, Sink};
+use agentworks_schemas::codec::{Framing, Schemas, encode_entry};
+use agentworks_schemas::{Level, LogEntry, Timestamp, Topic};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -12,7 +14,7 @@ use crate::maintain::{MaintainConfig, Maintenance};
 use crate::rows::{Place, RowBuilder};
 use crate::schema::{ENTRIES, TableSpec};
 use crate::table::{Change, Move, Operation};
-use crate::testing::{DAY, NOON, entry, fill, fill_in, folder, lane};
+use crate::testing::{DAY, NOON, entry, fill, fill_in, folder, lane, sink};
 
 fn card(workspace: &str, card: &str) -> Scope {
     Scope::Card { workspace: workspace.into(), card: card.into() }
@@ -61,7 +63,8 @@ async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
                 let forward = reader.forward(&range, limit).await.unwrap();
                 assert_eq!(offsets(&forward), expected[..first], "{scope:?} {from}..{to} by {limit}");
                 let backward = reader.backward(&range, limit).await.unwrap();
-                assert_eq!(offsets(&backward), expected[last..], "{scope:?} {from}..{to} by {limit}");
+                assert_eq!(offsets(&backward.entries), expected[last..], "{scope:?} {from}..{to} by {limit}");
+                assert_eq!(backward.is_cut, expected.len() >= limit, "{scope:?} {from}..{to} by {limit}");
                 for stored in forward {
                     assert_eq!(stored.entry, entry(lane(0), stored.position.offset));
                     let day = if stored.position.offset < 350 { 0 } else { DAY };
@@ -72,6 +75,59 @@ async fn a_card_and_a_run_are_read_from_both_ends_however_they_lie() {
     }
     let nobody = card("ws-7", "card-1");
     assert!(reader.forward(&range(&nobody, &all, 0, 500), 10).await.unwrap().is_empty());
+}
+
+/// An archive of one card with messages of these lengths.
+async fn of_lengths(lengths: &[usize]) -> (tempfile::TempDir, ArchiveReader) {
+    let (folder, objects) = folder();
+    let archive = Archive::open(&objects).await.unwrap();
+    let mut builder = BatchBuilder::new(lane(0), 0, 0);
+    for (offset, length) in lengths.iter().enumerate() {
+        let mut payload = Vec::new();
+        let message = "x".repeat(*length).into();
+        encode_entry(&LogEntry { message, ..entry(lane(0), 0) }, Framing::Avro, &mut payload);
+        builder.push_raw(offset as i64, Timestamp(NOON), Some(b"card-0"), Some(&payload), Vec::new());
+    }
+    let mut sink = sink(&archive);
+    sink.open(lane(0), 0, 0).await.unwrap();
+    sink.take(&builder.build(Schemas::builtin())).await.unwrap();
+    sink.flush(Flush::Free(1)).await.unwrap();
+    (folder, ArchiveReader::new(&archive))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_bounded_by_what_it_weighs_and_the_next_goes_on() {
+    // Small ones, large ones that make a row group, and small ones in their midst.
+    let length = |at: usize| if (400..520).contains(&at) && !at.is_multiple_of(10) { 200_000 } else { at };
+    let lengths: Vec<_> = (0..900).map(length).collect();
+    let (_folder, reader) = of_lengths(&lengths).await;
+    let (scope, all) = (card("ws-0", "card-0"), ReadFilter::default());
+    let count = lengths.len() as i64;
+    let is_bounded = |but_one: &[StoredEntry]| but_one.iter().map(StoredEntry::weight).sum::<usize>() < CHUNK_BYTES;
+    for limit in [50, 10_000] {
+        let (mut range, mut found) = (range(&scope, &all, 0, count), Vec::new());
+        loop {
+            let some = reader.forward(&range, limit).await.unwrap();
+            let Some((last, others)) = some.split_last() else { break };
+            assert!(is_bounded(others) && some.len() <= limit);
+            range.from = last.position.offset + 1;
+            found.extend(offsets(&some));
+        }
+        assert_eq!(found, (0..count).collect::<Vec<_>>(), "forward by {limit}");
+
+        let (mut range, mut found) = (self::range(&scope, &all, 0, count), Vec::new());
+        loop {
+            let Last { entries: some, is_cut } = reader.backward(&range, limit).await.unwrap();
+            let Some((first, others)) = some.split_first() else { break };
+            assert!(is_bounded(others) && some.len() <= limit);
+            range.to = first.position.offset;
+            found.splice(0..0, offsets(&some));
+            if !is_cut {
+                assert_eq!(range.to, 0);
+            }
+        }
+        assert_eq!(found, (0..count).collect::<Vec<_>>(), "backward by {limit}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use agentworks_bootstrap::create;
@@ -12,13 +13,17 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use tracing::debug;
 
+use super::end::{EndOfLog, Met};
 use super::passed::{Passed, STRETCH};
 use super::queue::{Job, LogEnds, Queue};
 use super::read::{Read, Sent};
 use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
-use crate::topics::{Watermarks, query_ends, query_watermarks};
+use crate::topics::{Watermarks, last_known_end, query_ends, query_watermarks};
 use crate::trace::{Traced, hear};
+
+#[cfg(test)]
+mod tests;
 
 /// How often a worker looks after its consumer, whose log lines wait to be fetched.
 const IDLE: Duration = Duration::from_secs(5);
@@ -26,6 +31,11 @@ const IDLE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 /// A read fails if nothing at all comes for so long. librdkafka mends what it can within that time.
 const STALL: Duration = Duration::from_secs(15);
+/// How long a log may end before what it was known to reach. A leader that was just elected tells of all that it has as soon
+/// as its followers have fetched from it, which takes them about half a second.
+const BEHIND: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 5 });
+/// How soon it is asked again whether it still does.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How long a worker waits for a slow reader while nobody else needs it.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// After so many batches others have their turn.
@@ -125,30 +135,39 @@ impl Worker {
 
         let (mut sent, mut attempts) = (0, 0);
         let mut silent = None;
+        let mut log_end = EndOfLog::default();
         while !read.is_cancelled() {
             // What has come is sent before waiting for more.
             let timeout = if read.has_records() { Duration::ZERO } else { POLL };
+            let mut is_short = false;
             let flush = match self.consumer.poll(timeout) {
                 Some(Ok(message)) => {
                     silent = None;
+                    log_end.went_on();
                     if is_next(&message, read, &name) {
                         if message.offset() < end { read.take(&message) } else { read.cover(end) }
                     }
                     read.is_full()
                 }
-                // The end of the log, which isn't before `end`.
-                Some(Err(ClientError::PartitionEOF(number))) => {
-                    let ours = number == read.request.partition.partition;
-                    if ours {
-                        read.cover(end);
+                Some(Err(ClientError::PartitionEOF(number))) if number == read.request.partition.partition => {
+                    match log_end.met(self.known_end(read), end) {
+                        Met::Nothing => {
+                            read.cover(end);
+                            true
+                        }
+                        Met::Short => {
+                            is_short = true;
+                            read.has_records()
+                        }
                     }
-                    ours
                 }
+                Some(Err(ClientError::PartitionEOF(_))) => false,
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
                     // Of an earlier assignment perhaps: librdkafka doesn't say.
                     self.in_range(read, attempts)?;
                     attempts += 1;
                     self.assign(&name, read)?;
+                    log_end.went_on();
                     false
                 }
                 Some(Err(error)) => match KafkaError::from_client(&error, &name) {
@@ -177,7 +196,13 @@ impl Worker {
                         return Ok(self.send(read).unwrap_or(Left::Done));
                     }
                     self.assign(&name, read)?;
+                    log_end.went_on();
+                    is_short = false;
                 }
+            }
+            if is_short {
+                self.meet_again(read, end, &mut log_end)?;
+                self.assign(&name, read)?;
             }
         }
         Ok(Left::Done)
@@ -200,6 +225,31 @@ impl Worker {
         };
         read.end = Some(end);
         Ok(end)
+    }
+
+    /// Where the log ends as of the last answer to a fetch.
+    fn known_end(&self, read: &Read) -> Option<i64> {
+        last_known_end(&self.consumer, &self.settings, read.request.partition)
+    }
+
+    /// Gets ready to be told again of a log's end that lies before `end`, or seems to.
+    fn meet_again(&self, read: &Read, end: i64, log_end: &mut EndOfLog) -> Result<(), KafkaError> {
+        let partition = read.request.partition;
+        let is_there = self.known_end(read).is_some_and(|known| known >= end)
+            && match self.in_range(read, 0) {
+                Ok(marks) => marks.high >= end,
+                // A leader that doesn't know yet how far its log may be read says so.
+                Err(error) if error.is_transient() => false,
+                Err(error) => return Err(error),
+            };
+        if log_end.again(is_there) > BEHIND {
+            let next = read.next();
+            return Err(KafkaError::Unavailable(format!("{partition} ends at {next}, and was known to reach {end}")));
+        }
+        if !is_there {
+            thread::sleep(AGAIN);
+        }
+        Ok(())
     }
 
     fn watermarks(&self, partition: TopicPartition) -> Result<Watermarks, KafkaError> {

@@ -180,7 +180,7 @@ async fn check(store: &Arc<dyn Store>, tested: Tested, log: &Log, limit: usize) 
             if let Some(middle) = wanted.get(wanted.len() / 2).map(|entry| entry.position.offset) {
                 let got = reader.forward(&held, &scan(owner, middle, end), 1).await.unwrap();
                 assert_eq!(got[0].position.offset, middle);
-                let got = reader.backward(&held, &scan(owner, 0, middle + 1), 1).await.unwrap();
+                let got = reader.backward(&held, &scan(owner, 0, middle + 1), 1).await.unwrap().entries;
                 assert_eq!(got[0].position.offset, middle);
             }
             // Of what passes by the blocks' statistics, nothing is missing.
@@ -192,7 +192,8 @@ async fn check(store: &Arc<dyn Store>, tested: Tested, log: &Log, limit: usize) 
             assert_eq!(got, errors, "{owner} errors");
             let got =
                 reader.backward_of(&held, &scan(owner, 0, end), 1_000, &|stats| stats.has_level(Level::Error)).await;
-            let got: Vec<_> = got.unwrap().into_iter().filter(|entry| entry.entry.level == Level::Error).collect();
+            let got = got.unwrap().entries.into_iter().filter(|entry| entry.entry.level == Level::Error);
+            let got: Vec<_> = got.collect();
             assert_eq!(got, errors, "{owner} errors backward");
             let first = wanted.first().map(|entry| entry.position.offset);
             if let (Some(first), Tested::Hot) = (first, tested) {

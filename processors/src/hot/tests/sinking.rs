@@ -68,7 +68,29 @@ async fn a_page_does_not_read_everything() {
     let none = by_blocks.forward(&held, &scan("a", 0, 500), 10, &|_| false).await.unwrap();
     assert_eq!((none.len(), skipped.get()), (0, count as u64));
     assert!((10..60).contains(&page.len()), "{} entries", page.len());
-    assert_eq!(reader.backward(&held, &scan("a", 0, 500), 10).await.unwrap(), log.entries("a", 490..500));
+    let last = reader.backward(&held, &scan("a", 0, 500), 10).await.unwrap();
+    assert_eq!(last, Last { entries: log.entries("a", 490..500), is_cut: true });
+}
+
+#[tokio::test]
+async fn a_page_of_large_lines_is_short_and_the_next_goes_on() {
+    let (_folder, store) = store();
+    let mut log = Log::of_cards(&["a", "b"], 200);
+    log.lines.iter_mut().filter(|line| line.offset % 3 == 0).for_each(|line| line.length = 200_000);
+    let mut sink = sink(&store, never());
+    sink.open(AT, 0, 0).await.unwrap();
+    sink.take(&log.batch(0..200)).await.unwrap();
+    let held = sink.flush(Flush::Partition(AT)).await.unwrap().remove(0);
+    let reader = Reader::hot(&store);
+    for limit in [1, 64, 1000] {
+        assert_eq!(reader.all_forward(&held, scan("a", 0, 200), limit).await, log.entries("a", 0..200));
+        assert_eq!(reader.all_backward(&held, scan("a", 0, 200), limit).await, log.entries("a", 0..200));
+    }
+    let is_page =
+        |entries: &[StoredEntry]| (CHUNK_BYTES..3 * CHUNK_BYTES).contains(&entries.iter().collect::<Weight>().bytes());
+    assert!(is_page(&reader.forward(&held, &scan("a", 0, 200), 1000).await.unwrap()));
+    let last = reader.backward(&held, &scan("a", 0, 200), 1000).await.unwrap();
+    assert!(last.is_cut && is_page(&last.entries));
 }
 
 #[tokio::test]

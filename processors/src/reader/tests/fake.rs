@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use crate::blocks::StoredEntry;
+use crate::blocks::{Last, StoredEntry};
 use crate::lane::Held;
 use crate::reader::lanes::ScopeLane;
 use crate::reader::makings::Making;
@@ -43,6 +43,8 @@ pub(super) struct FakePartition {
     pub(super) floor: i64,
     /// How many records a block or a batch of the log has.
     pub(super) chunk: usize,
+    /// The most entries that a tier gives at once, whatever is asked for.
+    pub(super) most: Option<usize>,
 }
 
 impl Default for FakePartition {
@@ -61,6 +63,7 @@ impl Default for FakePartition {
             cold: None,
             floor: 0,
             chunk: 2,
+            most: None,
         }
     }
 }
@@ -158,9 +161,10 @@ pub(super) fn partition() -> impl Strategy<Value = FakePartition> {
     let time = prop_oneof![2 => Just(0..4i64), 1 => Just(-6..6i64)];
     let records = time.prop_flat_map(move |time| prop::collection::vec((step.clone(), time, owner.clone()), 0..30));
     let bounds = prop::collection::vec(0..=100i64, 8);
-    (records, bounds, any::<(bool, bool, bool)>(), 1..5usize).prop_map(|(steps, bounds, has, chunk)| {
+    let most = prop_oneof![2 => Just(None), 1 => (1..4usize).prop_map(Some)];
+    (records, bounds, any::<(bool, bool, bool)>(), 1..5usize, most).prop_map(|(steps, bounds, has, chunk, most)| {
         let (has_hot, has_warm, has_cold) = has;
-        let mut partition = FakePartition { chunk, ..FakePartition::default() };
+        let mut partition = FakePartition { chunk, most, ..FakePartition::default() };
         let (mut offset, mut time) = (0, 20);
         for (step, later, (workspace, card, run)) in steps {
             (offset, time) = (offset + step, time + later);
@@ -291,21 +295,22 @@ impl Tiers for FakeTiers {
                 break;
             }
         }
+        if let Some(most) = partition.most {
+            entries.retain(|entry| (range.from..range.to).contains(&entry.position.offset));
+            entries.truncate(most);
+        }
         Ok(entries)
     }
 
-    async fn backward(
-        &self,
-        tier: Tier,
-        held: &Held,
-        range: &ScopeRange<'_>,
-        limit: usize,
-    ) -> Result<Vec<StoredEntry>, ReadError> {
+    async fn backward(&self, tier: Tier, held: &Held, range: &ScopeRange<'_>, limit: usize) -> Result<Last, ReadError> {
         let partition = self.at(held.partition)?;
+        let limit = partition.most.map_or(limit, |most| most.min(limit));
         let making = partition.making(range.epoch).into_iter();
         let entries = making.flat_map(|making| blocks(making, tier, range)).flatten();
-        let entries: Vec<_> = entries.filter(|entry| (range.from..range.to).contains(&entry.position.offset)).collect();
-        Ok(entries[entries.len().saturating_sub(limit)..].to_vec())
+        let mut entries: Vec<_> =
+            entries.filter(|entry| (range.from..range.to).contains(&entry.position.offset)).collect();
+        entries.reverse();
+        Ok(Last::of(entries, limit, false))
     }
 
     fn log(&self, request: SeekRequest) -> LogScan {

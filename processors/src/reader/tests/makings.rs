@@ -33,9 +33,9 @@ async fn last_in(
     reading: &Arc<Reading>,
     lanes: &[ScopeLane],
     (from, to): (&Cursor, &Cursor),
-    count: usize,
+    wanted: (usize, usize),
 ) -> Result<Vec<ReadItem>, ReadError> {
-    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, count).await)
+    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, wanted).await)
 }
 
 proptest! {
@@ -59,7 +59,7 @@ proptest! {
             }
             let entries = items.iter().filter(is_entry).count();
             for count in (1..=entries + 1).filter(|_| case.is_monotone()) {
-                let newest = last_in(&reading, &lanes, (&start, &end), count).await.unwrap();
+                let newest = last_in(&reading, &lanes, (&start, &end), (count, usize::MAX)).await.unwrap();
                 let mut index = items.iter().enumerate().filter(|(_, item)| is_entry(item)).map(|(index, _)| index);
                 let first = if count > entries { 0 } else { index.nth(entries - count).unwrap() };
                 prop_assert_eq!(&newest, &items[first..], "the newest {}", count);
@@ -70,7 +70,11 @@ proptest! {
 
     /// Pages backward over all makings are together all that there is.
     #[test]
-    fn pages_backward_over_all_makings(case in remade(), count in 1..7usize) {
+    fn pages_backward_over_all_makings(
+        case in remade(),
+        count in 1..7usize,
+        room in prop_oneof![Just(usize::MAX), 1..6_000usize],
+    ) {
         let tiers = Arc::new(FakeTiers::new(case.partitions.clone()));
         let reading = reading(&tiers, case.scope.clone(), case.filter.clone());
         let lanes = tiers.lanes();
@@ -80,7 +84,7 @@ proptest! {
             let all = collect_in(&reading, &lanes, &start, &before).await.unwrap();
             let mut pages: Vec<ReadItem> = Vec::new();
             loop {
-                let page = last_in(&reading, &lanes, (&start, &before), count).await.unwrap();
+                let page = last_in(&reading, &lanes, (&start, &before), (count, room)).await.unwrap();
                 let Some(first) = page.first() else { break };
                 before = before_item(first);
                 pages.splice(0..0, page);
@@ -136,7 +140,7 @@ fn what_cold_lacks_of_a_making_that_is_over_is_a_gap() {
         assert_eq!(places(&items), expected);
         let cursors: Vec<_> = items.iter().map(|item| cursor_of(item).get(twice().at).unwrap()).collect();
         assert_eq!(cursors, [(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 1), (1, 2)]);
-        let newest = last_in(&reading, &lanes, (&start, &at(1, 2)), 4).await.unwrap();
+        let newest = last_in(&reading, &lanes, (&start, &at(1, 2)), (4, usize::MAX)).await.unwrap();
         assert_eq!(places(&newest), expected[2..]);
     });
 }
@@ -168,7 +172,7 @@ fn a_making_that_was_empty_is_passed_over() {
         let expected: Vec<_> = (0..6).map(|offset| (1, offset, offset + 1)).collect();
         let items = collect_in(&reading, &lanes, &at(0, 0), &at(1, 6)).await.unwrap();
         assert_eq!(places(&items), expected);
-        let newest = last_in(&reading, &lanes, (&at(0, 0), &at(1, 6)), 9).await.unwrap();
+        let newest = last_in(&reading, &lanes, (&at(0, 0), &at(1, 6)), (9, usize::MAX)).await.unwrap();
         assert_eq!(newest, items);
         // It may be found to be over only while it is read.
         assert_eq!(collect(&reading, &at(0, 0), &at(0, 0)).await.unwrap(), []);
@@ -208,10 +212,10 @@ async fn what_is_at_hand_is_given_where_cold_is_away() {
     let tiers = Arc::new(FakeTiers::changing(vec![twice()], Box::new(away)));
     let (reading, lanes) = (reading(&tiers, scope(), ReadFilter::default()), tiers.lanes());
     let plan = |before: &Cursor| Plan::new(&reading.filter, start_of(&lanes), before, &lanes).unwrap();
-    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), 9).await.unwrap();
+    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), (9, usize::MAX)).await.unwrap();
     assert_eq!(places(&items), (0..6).map(|offset| (1, offset, offset + 1)).collect::<Vec<_>>());
     assert!(matches!(fault, Some(ReadError::Cold(SinkError::Store(_)))), "{fault:?}");
-    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), 6).await.unwrap();
+    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), (6, usize::MAX)).await.unwrap();
     assert_eq!((items.len(), fault.is_none()), (6, true), "it isn't needed");
 }
 
@@ -224,7 +228,7 @@ fn a_budget_that_is_spent_at_the_floor_hides_no_making() {
     (partition.log, partition.hot) = ((0, far), None);
     let tiers = Arc::new(FakeTiers::new(vec![partition]));
     let (reading, lanes) = (reading(&tiers, scope(), ReadFilter::default()), tiers.lanes());
-    let newest = block_on(last_in(&reading, &lanes, (&start_of(&lanes), &at(1, far)), 3)).unwrap();
+    let newest = block_on(last_in(&reading, &lanes, (&start_of(&lanes), &at(1, far)), (3, usize::MAX))).unwrap();
     assert_eq!(places(&newest).last(), Some(&(0, 5, 6)), "a gap, for cold ends before");
     assert_eq!(newest.iter().filter(is_entry).count(), 3);
 }
@@ -240,7 +244,7 @@ fn a_making_that_cold_lacks_is_refused() {
             for lanes in [&lanes[..], &[]] {
                 let read = collect_in(&reading, lanes, &from, &to).await;
                 assert!(matches!(read, Err(ReadError::Epoch)), "{from:?} to {to:?}");
-                let searched = last_in(&reading, lanes, (&from, &to), 5).await;
+                let searched = last_in(&reading, lanes, (&from, &to), (5, usize::MAX)).await;
                 assert!(matches!(searched, Err(ReadError::Epoch)), "{from:?} to {to:?}");
             }
         }
