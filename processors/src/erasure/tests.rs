@@ -81,6 +81,9 @@ fn an_erasure_hides_what_was_there_when_it_was_made() {
         ("w", "other", at(1, 0), false),
         ("v", "r", at(1, 0), false),
         ("w", "r", Position { partition: TopicPartition::new(Topic::AgentLogs, 7), ..at(1, 0) }, false),
+        // Of the making before the topic had more partitions.
+        ("w", "r", Position { partition: TopicPartition::new(Topic::AgentLogs, 7), ..at(0, 5_000) }, true),
+        ("w", "other", Position { partition: TopicPartition::new(Topic::AgentLogs, 7), ..at(0, 0) }, false),
     ] {
         assert_eq!(run.hides(workspace, name, position), hidden, "{workspace} {name} {position}");
     }
