@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
-use agentworks_kafka::{Content, SeekRequest};
-use agentworks_schemas::Position;
+use agentworks_kafka::{Content, SeekRequest, Watermarks};
+use agentworks_schemas::{Position, TopicPartition};
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
 
+use super::end;
 use super::eraser::EraseError;
 use super::journal::{Erasure, any_covers};
 use crate::hot::{self, Seen};
@@ -23,12 +24,12 @@ const AT_ONCE: usize = 4;
 
 /// Lists the cards anew that have records soon after an erasure. Call it when all processes know of the erasure.
 pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(), EraseError> {
-    let (end, view) = (reader.end_of_log().await?, reader.erasures().view().await?);
-    let looks = erasure.upto.iter().filter_map(|(partition, epoch, upto)| {
-        // Of another making of the topic, all that there is has come since, or nothing is read any more.
-        let (_, to) = end.get(partition).filter(|(now, _)| *now == epoch)?;
-        Some(look(reader, &erasure.workspace, SeekRequest { partition, epoch, from: upto, to, key: None }).boxed())
-    });
+    let (sights, view) = (end::sights(reader).await?, reader.erasures().view().await?);
+    // Of another making of the topic, all that there is has come since, or nothing is read any more.
+    let is_there = |(partition, epoch, _): &(TopicPartition, u32, i64)| {
+        sights.get(&partition.topic).is_some_and(|sight| sight.recorded.epoch == *epoch && !sight.is_remade())
+    };
+    let looks = erasure.upto.iter().filter(is_there).map(|upto| look(reader, &erasure.workspace, upto).boxed());
     let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
     let mut cards = HashMap::<String, Seen>::new();
     while let Some(seen) = looks.next().await {
@@ -40,15 +41,19 @@ pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(
     Ok(())
 }
 
-/// The first record of each card of a workspace in the beginning of a range.
-async fn look(reader: &LogReader, workspace: &str, range: SeekRequest) -> Result<HashMap<String, Seen>, EraseError> {
+/// The first record of each card of a workspace in the beginning of what lies beyond a place.
+async fn look(
+    reader: &LogReader,
+    workspace: &str,
+    (partition, epoch, upto): (TopicPartition, u32, i64),
+) -> Result<HashMap<String, Seen>, EraseError> {
     let ((_, log), mut cards) = (reader.parts(), HashMap::new());
-    let SeekRequest { partition, epoch, to, .. } = range;
-    let from = range.from.max(log.watermarks(partition).await?.low);
+    let Watermarks { low, high: to } = log.watermarks(partition).await?;
+    let from = upto.max(low);
     if from >= to {
         return Ok(cards);
     }
-    let (mut batches, mut until) = (log.read(SeekRequest { from, ..range }), None);
+    let (mut batches, mut until) = (log.read(SeekRequest { partition, epoch, from, to, key: None }), None);
     while let Some(batch) = batches.recv().await {
         let batch = batch?;
         for record in batch.records() {
