@@ -7,7 +7,7 @@ use agentworks_store::{Intercept, Key, Part, Scan, StoreError, Table, Write};
 use async_trait::async_trait;
 
 use super::*;
-use crate::erasure::{ERASURES, Erasure, Target};
+use crate::erasure::{ERASURES, Erasure, Erasures, Target};
 use crate::runs::{BY_CARD, BY_DAY, MARKS, PARTS, erase};
 
 /// A store that takes so many deletions, and then no more.
@@ -112,4 +112,43 @@ async fn what_goes_on_stays_listed_and_has_marks_of_its_own_alone() {
     let reader = RunReader::new(store.clone());
     assert_eq!(reader.mark_before("w", "run-0", LOGS, 0, 5_000).await.unwrap(), None);
     assert_eq!(reader.parts("w", "run-0").await.unwrap().len(), 2);
+}
+
+/// What a sink holds in memory when something is erased, in a store from which that has been deleted by the time when it
+/// writes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_was_erased_since_it_was_counted_is_not_written_again() {
+    for restores in [false, true] {
+        let (_folder, store) = store();
+        let erasures = Erasures::follow(store.clone());
+        let mut sink = RunsSink::new(store.clone(), RunsConfig::default()).erasures(erasures.clone());
+        if restores {
+            sink = sink.restoring();
+        }
+        let logs: Vec<_> = lines(0, 30).chain(lines(1, 10)).collect();
+        sink.open(LOGS, 0, 0).await.unwrap();
+        sink.take(&batch(LOGS, &logs, 0, 20)).await.unwrap();
+        sink.flush(Flush::Partition(LOGS)).await.unwrap();
+        sink.take(&batch(LOGS, &logs, 20, 35)).await.unwrap();
+        assert_eq!(rows(&store, "run-0").await, (1, 2));
+        let erasure = erasure(Target::Workspace, 32, 0);
+        crate::erasure::write(&*store, &erasure).await.unwrap();
+        while erasures.view().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        erase(&store, &erasure).await.unwrap();
+        sink.flush(Flush::Partition(LOGS)).await.unwrap();
+        // What was never written is what tells who clears warm that there is something.
+        let expected = if restores { (0, 0) } else { (1, 2) };
+        assert_eq!((rows(&store, "run-0").await.0, rows(&store, "run-1").await), (0, expected));
+
+        // It is begun anew, and of the part before nothing is left.
+        sink.take(&batch(LOGS, &logs, 35, 40)).await.unwrap();
+        sink.flush(Flush::Partition(LOGS)).await.unwrap();
+        assert_eq!(rows(&store, "run-1").await, (1, expected.1 + 2));
+        erase(&store, &erasure).await.unwrap();
+        assert_eq!(rows(&store, "run-1").await, (1, 2));
+        let parts = RunReader::new(store.clone()).parts("w", "run-1").await.unwrap();
+        assert_eq!((parts.len(), parts[0].first, parts[0].entries()), (1, 35, 5));
+    }
 }
