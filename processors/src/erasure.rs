@@ -13,12 +13,15 @@
 //!
 //! - `journal`: the rows; `view`: what they hide, and following them; `begun`: what is being deleted.
 //! - `eraser`: making erasures, and clearing the tiers; `receipt`: what is told of it.
+//! - `end`: up to where something is erased; `expiry`: when what is left goes of itself.
 //! - `going_on`: which cards are written to after an erasure of their workspace.
 
 pub(crate) mod begun;
+mod end;
 mod eraser;
+mod expiry;
 mod going_on;
-pub(crate) mod journal;
+mod journal;
 mod receipt;
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,7 @@ mod tests;
 mod text;
 mod tiers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -258,21 +258,6 @@ impl LogReader {
     /// Where Kafka is.
     pub fn kafka(&self) -> &KafkaSettings {
         self.tiers.seek.settings()
-    }
-
-    /// The end of the log right now, in every partition of every topic.
-    pub async fn end_of_log(&self) -> Result<Cursor, ReadError> {
-        let count = self.tiers.partition_count().await?;
-        let partitions: BTreeSet<_> =
-            Topic::ALL.into_iter().flat_map(|topic| (0..count).map(move |n| TopicPartition::new(topic, n))).collect();
-        let held = self.tiers.runs_held(&partitions).await?;
-        let ends = partitions.into_iter().map(async |partition| {
-            // Of a topic that was made again and isn't adopted yet, what was taken before may reach further than its log.
-            let (epoch, taken) = held.get(&partition).map_or((0, 0), |held| (held.epoch, held.high));
-            let high = self.tiers.watermarks(partition).await?.high;
-            Ok::<_, ReadError>((partition, epoch, high.max(taken)))
-        });
-        Ok(try_join_all(ends).await?.into_iter().collect())
     }
 
     /// The partitions in which a scope's entries may lie: the computed ones and those where some were seen. The cursor

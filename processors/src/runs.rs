@@ -19,7 +19,7 @@ mod tracked;
 pub(crate) use anew::Anew;
 pub(crate) use erase::{erase, of_workspace};
 pub use marks::Mark;
-pub use part::{CUT, Inference, Lifecycle, LifecycleKind, MAX_REASON, RunPart, fold_parts};
+pub use part::{CUT, Inference, Lifecycle, LifecycleKind, Listed, MAX_REASON, RunPart, fold_parts};
 pub(crate) use read::parts_of;
 pub use read::{PageToken, ParsePageTokenError, RunListing, RunPage, RunReader, SILENCE};
 pub use sink::{RunsConfig, RunsSink};

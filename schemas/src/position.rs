@@ -68,6 +68,8 @@ pub struct ParseCursorError(&'static str);
 const VERSION: u8 = 1;
 /// More partitions than any card's records lie in; a longer cursor is not ours.
 const MAX_PARTITIONS: usize = 256;
+/// More partitions than all topics together have.
+const MAX_OF_LOG: usize = 1 << 18;
 
 impl Cursor {
     /// A cursor that has read nothing.
@@ -102,6 +104,18 @@ impl Cursor {
         self.get(position.partition).is_some_and(|next| (position.epoch, position.offset) < next)
     }
 
+    /// Whether the record at `position` was there when the log, whose end this cursor was, had these partitions alone: it
+    /// lies before the cursor, or in a partition that the topic had in an earlier making, and in this one has no more. One
+    /// that was added later is of the same making.
+    pub fn covers(&self, position: Position) -> bool {
+        if self.find(position.partition).is_ok() {
+            return self.has_passed(position);
+        }
+        let of_topic = self.next.partition_point(|(at, ..)| at.topic < position.partition.topic);
+        let mut of_topic = self.next[of_topic..].iter().take_while(|(at, ..)| at.topic == position.partition.topic);
+        of_topic.any(|(_, epoch, _)| position.epoch < *epoch)
+    }
+
     /// Drops a partition.
     pub fn remove(&mut self, partition: TopicPartition) {
         self.next.retain(|(tp, ..)| *tp != partition);
@@ -115,6 +129,40 @@ impl Cursor {
     /// Whether nothing has been read.
     pub fn is_empty(&self) -> bool {
         self.next.is_empty()
+    }
+
+    /// Deserialises the end of a log, which may have more partitions than a cursor that clients give.
+    ///
+    /// # Errors
+    /// If it is not a cursor.
+    pub fn deserialize_end<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?, MAX_OF_LOG).map_err(serde::de::Error::custom)
+    }
+
+    /// Reads one of at most so many partitions.
+    fn parse(text: &str, most: usize) -> Result<Self, ParseCursorError> {
+        if text.len() > most * 32 {
+            return Err(ParseCursorError("too long"));
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseCursorError("not base64"))?;
+        let mut rest = match bytes.split_first() {
+            Some((&VERSION, rest)) => rest,
+            Some(_) => return Err(ParseCursorError("of another version")),
+            None => return Err(ParseCursorError("empty")),
+        };
+        let mut cursor = Cursor::new();
+        while let Some((&topic, after)) = rest.split_first() {
+            rest = after;
+            let topic = Topic::from_u8(topic).ok_or(ParseCursorError("unknown topic"))?;
+            let partition = i32::try_from(take_varint(&mut rest)?).map_err(|_| ParseCursorError("partition"))?;
+            let epoch = u32::try_from(take_varint(&mut rest)?).map_err(|_| ParseCursorError("epoch"))?;
+            let next = i64::try_from(take_varint(&mut rest)?).map_err(|_| ParseCursorError("offset"))?;
+            cursor.set(TopicPartition { topic, partition }, epoch, next);
+            if cursor.next.len() > most {
+                return Err(ParseCursorError("too many partitions"));
+            }
+        }
+        Ok(cursor)
     }
 
     fn find(&self, partition: TopicPartition) -> Result<usize, usize> {
@@ -149,28 +197,7 @@ impl FromStr for Cursor {
     type Err = ParseCursorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > MAX_PARTITIONS * 32 {
-            return Err(ParseCursorError("too long"));
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseCursorError("not base64"))?;
-        let mut rest = match bytes.split_first() {
-            Some((&VERSION, rest)) => rest,
-            Some(_) => return Err(ParseCursorError("of another version")),
-            None => return Err(ParseCursorError("empty")),
-        };
-        let mut cursor = Cursor::new();
-        while let Some((&topic, after)) = rest.split_first() {
-            rest = after;
-            let topic = Topic::from_u8(topic).ok_or(ParseCursorError("unknown topic"))?;
-            let partition = i32::try_from(take_varint(&mut rest)?).map_err(|_| ParseCursorError("partition"))?;
-            let epoch = u32::try_from(take_varint(&mut rest)?).map_err(|_| ParseCursorError("epoch"))?;
-            let next = i64::try_from(take_varint(&mut rest)?).map_err(|_| ParseCursorError("offset"))?;
-            cursor.set(TopicPartition { topic, partition }, epoch, next);
-            if cursor.next.len() > MAX_PARTITIONS {
-                return Err(ParseCursorError("too many partitions"));
-            }
-        }
-        Ok(cursor)
+        Self::parse(text, MAX_PARTITIONS)
     }
 }
 
@@ -293,6 +320,32 @@ mod tests {
     }
 
     #[test]
+    fn partitions_that_a_topic_has_lost_are_covered_and_those_it_gets_later_are_not() {
+        let system = |partition, epoch| Position {
+            partition: TopicPartition::new(Topic::SystemLogs, partition),
+            epoch,
+            offset: 0,
+        };
+        // agent-logs was made again with two partitions, and system-logs never was.
+        let ends = [(at(0, 1, 0).partition, 1, 5), (at(1, 1, 0).partition, 1, 0), (system(0, 0).partition, 0, 7)];
+        let end: Cursor = ends.into_iter().collect();
+        for (position, covered) in [
+            (at(0, 1, 4), true),
+            (at(0, 1, 5), false),
+            (at(1, 0, 1_000), true),
+            (at(9, 0, 1_000), true),
+            (at(9, 1, 0), false),
+            (at(9, 2, 0), false),
+            (system(0, 0), true),
+            (system(9, 0), false),
+            (Position { partition: TopicPartition::new(Topic::RunEvents, 0), ..at(0, 0, 0) }, false),
+        ] {
+            assert_eq!(end.covers(position), covered, "{position}");
+        }
+        assert!(!end.has_passed(at(9, 0, 0)), "nobody has read it");
+    }
+
+    #[test]
     fn errors_say_why() {
         let error = |text: &str| text.parse::<Cursor>().unwrap_err().to_string();
         let encoded = |bytes: &[u8]| error(&URL_SAFE_NO_PAD.encode(bytes));
@@ -309,6 +362,9 @@ mod tests {
         let many: Cursor =
             (0..=MAX_PARTITIONS as i32).map(|p| (TopicPartition::new(Topic::AgentLogs, p), 0, 0)).collect();
         assert!(error(&many.to_string()).ends_with("too many partitions"));
+        let json = serde_json::to_value(&many).unwrap();
+        assert!(serde_json::from_value::<Cursor>(json.clone()).is_err());
+        assert_eq!(Cursor::deserialize_end(json).unwrap(), many, "the end of a log has as many as there are");
     }
 
     #[test]

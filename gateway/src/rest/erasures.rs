@@ -78,6 +78,8 @@ impl From<EraseError> for ApiError {
     fn from(error: EraseError) -> Self {
         match error {
             EraseError::UnknownRun(_) => ApiError::NotFound(error.to_string()),
+            EraseError::OtherLog(_) => ApiError::Conflict(error.to_string()),
+            EraseError::Epoch(error) => error.into(),
             EraseError::Store(error) => error.into(),
             EraseError::Sink(error) => error.into(),
             EraseError::Read(error) => error.into(),

@@ -23,11 +23,12 @@ mod tests;
 mod vacuum;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_schemas::Timestamp;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
@@ -79,6 +80,8 @@ pub struct Maintenance {
     archive: Archive,
     config: Arc<MaintainConfig>,
     footers: Arc<[Footers; 2]>,
+    /// The ids of erasures that are being done, and of which whoever restores something has been told.
+    erasing: Arc<Mutex<BTreeSet<String>>>,
     /// How often something was passed over because a file is damaged.
     damaged: Counter,
 }
@@ -117,7 +120,8 @@ impl Maintenance {
             let reason = format!("the archive's zstd_level is {} and must be from 1 to 22", config.zstd_level);
             return Err(ArchiveError::Refused(reason));
         }
-        Ok(Maintenance { archive, config: Arc::new(config), footers: Arc::default(), damaged: Counter::default() })
+        let (config, footers, erasing) = (Arc::new(config), Arc::default(), Arc::default());
+        Ok(Maintenance { archive, config, footers, erasing, damaged: Counter::default() })
     }
 
     /// Shows what it counts in `registry`, each as `agentworks_archive_…`.

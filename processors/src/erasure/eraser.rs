@@ -9,19 +9,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentworks_kafka::KafkaError;
 use agentworks_kafka::dead_letter::erased;
-use agentworks_kafka::{KafkaError, describe_topics};
-use agentworks_schemas::{Cursor, Timestamp, Topic};
+use agentworks_schemas::{Cursor, Timestamp};
 use agentworks_store::StoreError;
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::going_on;
 use super::journal::{self, Erasure, Target};
 use super::receipt::{self, Clearing, Receipt, Tier, TierState};
 use super::view::{Erasures, LEASE};
+use super::{end, going_on};
 use crate::blocks::Cleared;
+use crate::epochs::EpochError;
 use crate::lane;
 use crate::reader::{LogReader, ReadError};
 use crate::sink::SinkError;
@@ -45,6 +46,11 @@ pub enum EraseError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    /// A topic isn't the one whose records were taken, so that nobody can say up to where to erase.
+    #[error("nothing was erased: {0}; then erase")]
+    OtherLog(String),
     /// The workspace has no such run.
     #[error("there is no run {0:?} in this workspace")]
     UnknownRun(String),
@@ -126,14 +132,16 @@ impl Eraser {
     /// Erases all that a workspace or one of its runs has on the log and in the tiers up to now. When this returns,
     /// nobody can read it any more; clearing the tiers is left to [`Eraser::work`]. Takes some seconds: see [`LEASE`].
     ///
-    /// After an error it may have been made all the same; making it again does no harm.
+    /// After an error it may have been made all the same; making it again does no harm, also where nothing of it is there
+    /// any more.
     pub async fn erase(&self, workspace: &str, target: Target, by: &str) -> Result<Receipt, EraseError> {
         if let Target::Run(run) = &target
             && self.reader.run_summary(workspace, run, None).await?.is_none()
+            && !self.is_erased(workspace, &target).await?
         {
             return Err(EraseError::UnknownRun(run.clone()));
         }
-        let upto = self.reader.end_of_log().await?;
+        let upto = end::end_of_log(&self.reader).await?;
         let erasure = Erasure::new(workspace, target, upto, by);
         let store = self.erasures().store();
         journal::write(&**store, &erasure).await?;
@@ -144,6 +152,12 @@ impl Eraser {
         sleep(LEASE + GRACE).await;
         self.promise(&erasure, Timestamp::now()).await?;
         Ok(receipt::read(&**store, &erasure).await?)
+    }
+
+    /// Whether the same was erased before. Whoever asked may not have been told, or may have died before all was done.
+    async fn is_erased(&self, workspace: &str, target: &Target) -> Result<bool, EraseError> {
+        let view = self.erasures().view().await?;
+        Ok(view.of(workspace).iter().any(|erasure| erasure.target == *target))
     }
 
     /// The receipts of a workspace's erasures, by age.
@@ -289,7 +303,7 @@ impl Eraser {
             Tier::Runs => {
                 let end = match progress.ends.entry(erasure.id.clone()) {
                     Entry::Occupied(end) => end.into_mut(),
-                    Entry::Vacant(none) => none.insert(self.reader.end_of_log().await?),
+                    Entry::Vacant(none) => none.insert(end::end_of_log(&self.reader).await?),
                 };
                 // What the sink takes from now on it counts anew by itself.
                 if !self.is_past(Tier::Runs, end).await? {
@@ -301,12 +315,14 @@ impl Eraser {
             // By others, if at all.
             Tier::Log | Tier::DeadLetters | Tier::Search | Tier::Archive => Cleared::default(),
         };
+        let until = until.max(self.left(state.tier, erasure).await?);
         let now = Timestamp::now();
         let (gone_by, note) = match until {
             None => (now, "deleted; the store drops it from its files as it compacts them"),
             Some(until) => (
                 Timestamp(until),
-                "deleted, but for what later entries are found by, and blocks that have such: they expire",
+                "deleted, but for what later entries are found by, blocks that have such, and what lay in topics that \
+                 have been made again since: that expires",
             ),
         };
         info!(erasure = erasure.id, tier = %state.tier, rows, "cleared");
@@ -383,66 +399,20 @@ impl Eraser {
         noted
     }
 
-    /// When what a tier holds goes of itself, and how.
-    async fn expiry(&self, tier: Tier, erasure: &Erasure) -> Result<(Option<Timestamp>, &'static str), EraseError> {
-        Ok(match tier {
-            Tier::Log => {
-                let topics = &self.reader.kafka().topics;
-                let kept = self.retention(&Topic::ALL.map(|topic| topics.name(topic))).await?;
-                (kept.map(|kept| later(erasure.at, kept)), "goes with the topics' retention, segment by segment")
-            }
-            Tier::DeadLetters => {
-                let kept = self.retention(&[self.reader.kafka().topics.dead_letters()]).await?;
-                (
-                    kept.map(|kept| later(erasure.at, kept)),
-                    "left out by `agentworks dlq`; goes with that topic's retention",
-                )
-            }
-            Tier::Hot if !may_clear(tier, erasure) => {
-                let kept = self.kept_in_hot(erasure).await?;
-                (kept, "a block holds all runs of its card: goes as blocks expire")
-            }
-            Tier::Hot | Tier::Warm | Tier::Runs => (None, "is deleted as soon as the sink has gone past it"),
-            Tier::Search | Tier::Archive => (None, "is rewritten without it as soon as the sink has gone past it"),
-        })
+    pub(super) fn reader(&self) -> &LogReader {
+        &self.reader
     }
 
-    /// When the last block in hot expires that may hold something of what was erased.
-    async fn kept_in_hot(&self, erasure: &Erasure) -> Result<Option<Timestamp>, EraseError> {
-        let mut last = None;
-        for (partition, ..) in erasure.upto.iter() {
-            let held = lane::load(&**self.erasures().store(), Tier::Hot.as_str(), partition).await?;
-            let bucket = |held: &lane::Held| held.buckets.last().map(|(bucket, _)| *bucket);
-            last = last.max(held.and_then(|held| held.expires_last(bucket(&held)?, &erasure.workspace)));
-        }
-        Ok(last.map(Timestamp))
-    }
-
-    /// How long the brokers keep records of topics, by age; `None` if one of them is kept by size alone, or for ever.
-    async fn retention(&self, names: &[String]) -> Result<Option<Duration>, EraseError> {
-        let infos = describe_topics(self.reader.kafka()).await?;
-        let kept = infos.iter().filter(|info| names.contains(&info.name)).map(|info| {
-            let setting = info.settings.iter().find(|(name, _)| name == "retention.ms");
-            // -1 is for ever.
-            setting.and_then(|(_, millis)| millis.parse().ok()).map(Duration::from_millis)
-        });
-        Ok(kept.collect::<Option<Vec<_>>>().and_then(|kept| kept.into_iter().max()))
-    }
-
-    fn erasures(&self) -> &Erasures {
+    pub(super) fn erasures(&self) -> &Erasures {
         self.reader.erasures()
     }
 }
 
 /// Whether rows of a tier can be deleted for the sake of an erasure. Hot's blocks hold a card's entries, whatever their
 /// run: there a run's go as they expire.
-fn may_clear(tier: Tier, erasure: &Erasure) -> bool {
+pub(super) fn may_clear(tier: Tier, erasure: &Erasure) -> bool {
     !matches!(
         (tier, &erasure.target),
         (Tier::Hot, Target::Run(_)) | (Tier::Log | Tier::DeadLetters | Tier::Search | Tier::Archive, _)
     )
-}
-
-fn later(at: Timestamp, by: Duration) -> Timestamp {
-    Timestamp(at.millis().saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
 }

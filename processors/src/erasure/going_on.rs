@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use agentworks_kafka::{Batch, Content, KafkaError, SeekRequest};
-use agentworks_schemas::{Cursor, Position};
+use agentworks_kafka::{Batch, Content, KafkaError, SeekRequest, Watermarks};
+use agentworks_schemas::{Cursor, Position, TopicPartition};
 use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
+use super::end;
 use super::eraser::EraseError;
 use super::journal::{Erasure, any_covers};
 use crate::hot::{self, Seen};
@@ -27,12 +28,12 @@ const AT_ONCE: usize = 4;
 
 /// Lists the cards anew that have records soon after an erasure. Call it when all processes know of the erasure.
 pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(), EraseError> {
-    let (end, view) = (reader.end_of_log().await?, reader.erasures().view().await?);
-    let looks = erasure.upto.iter().filter_map(|(partition, epoch, upto)| {
-        // Of another making of the topic, all that there is has come since, or nothing is read any more.
-        let (_, to) = end.get(partition).filter(|(now, _)| *now == epoch)?;
-        Some(look(reader, &erasure.workspace, SeekRequest { partition, epoch, from: upto, to, key: None }).boxed())
-    });
+    let (sights, view) = (end::sights(reader).await?, reader.erasures().view().await?);
+    // Of another making of the topic, all that there is has come since, or nothing is read any more.
+    let is_there = |(partition, epoch, _): &(TopicPartition, u32, i64)| {
+        sights.get(&partition.topic).is_some_and(|sight| sight.recorded.epoch == *epoch && !sight.is_remade())
+    };
+    let looks = erasure.upto.iter().filter(is_there).map(|upto| look(reader, &erasure.workspace, upto).boxed());
     let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
     let mut cards = HashMap::<String, Seen>::new();
     while let Some(seen) = looks.next().await {
@@ -44,11 +45,14 @@ pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(
     Ok(())
 }
 
-/// The first record of each card of a workspace in the beginning of a range.
-async fn look(reader: &LogReader, workspace: &str, range: SeekRequest) -> Result<HashMap<String, Seen>, EraseError> {
+/// The first record of each card of a workspace in the beginning of what lies beyond a place.
+async fn look(
+    reader: &LogReader,
+    workspace: &str,
+    (partition, epoch, upto): (TopicPartition, u32, i64),
+) -> Result<HashMap<String, Seen>, EraseError> {
     let mut cards = HashMap::new();
-    let SeekRequest { partition, epoch, .. } = range;
-    let mut beginning = Beginning::read(reader, range).await?;
+    let mut beginning = Beginning::read(reader, (partition, epoch), (upto, i64::MAX)).await?;
     while let Some(batch) = beginning.next().await? {
         for record in batch.records() {
             let (of, card) = match &record.content {
@@ -73,7 +77,7 @@ pub(super) async fn count_anew(reader: &LogReader, erasure: &Erasure, end: &Curs
     for (partition, epoch, from) in erasure.upto.iter() {
         // Of another making of the topic, all that there is has come since, or nothing is read any more.
         let Some((_, to)) = end.get(partition).filter(|(now, _)| *now == epoch) else { continue };
-        let mut beginning = Beginning::read(reader, SeekRequest { partition, epoch, from, to, key: None }).await?;
+        let mut beginning = Beginning::read(reader, (partition, epoch), (from, to)).await?;
         while let Some(batch) = beginning.next().await? {
             counts.take(&batch).await?;
         }
@@ -88,11 +92,16 @@ struct Beginning {
 }
 
 impl Beginning {
-    /// Reads it, from where the log begins by now.
-    async fn read(reader: &LogReader, range: SeekRequest) -> Result<Self, EraseError> {
+    /// Reads it, as far as the log has it by now.
+    async fn read(
+        reader: &LogReader,
+        (partition, epoch): (TopicPartition, u32),
+        (from, to): (i64, i64),
+    ) -> Result<Self, EraseError> {
         let (_, log) = reader.parts();
-        let from = range.from.max(log.watermarks(range.partition).await?.low);
-        let batches = (from < range.to).then(|| log.read(SeekRequest { from, ..range }));
+        let Watermarks { low, high } = log.watermarks(partition).await?;
+        let (from, to) = (from.max(low), to.min(high));
+        let batches = (from < to).then(|| log.read(SeekRequest { partition, epoch, from, to, key: None }));
         Ok(Beginning { batches, until: None })
     }
 

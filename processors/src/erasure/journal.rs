@@ -47,7 +47,9 @@ pub struct Erasure {
     pub workspace: String,
     /// What of it.
     pub target: Target,
-    /// The end of the log then, in every partition: what lies before is erased.
+    /// The end of the log then, in every partition: what lies before is erased, and what lay in earlier makings of the
+    /// topics.
+    #[serde(deserialize_with = "Cursor::deserialize_end")]
     pub upto: Cursor,
     /// When it was made.
     pub at: Timestamp,
@@ -82,9 +84,10 @@ impl Erasure {
         self.target == Target::Workspace
     }
 
-    /// Whether a position lies before the place where the erasure was made.
+    /// Whether a position lies before the place where the erasure was made; so does all of an earlier making of its topic,
+    /// also in partitions that the topic no longer had.
     pub fn covers(&self, position: Position) -> bool {
-        self.upto.get(position.partition).is_some_and(|upto| (position.epoch, position.offset) < upto)
+        self.upto.covers(position)
     }
 }
 

@@ -7,11 +7,13 @@ use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_schemas::{Cursor, Position, Timestamp, Topic, TopicPartition, Topics};
 use agentworks_store::{EmbeddedStore, Intercept, Key, Row, Scan, Store, StoreError, Table, Write};
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, advance};
 
 use super::*;
-use crate::lane::{self, Held};
+use crate::epochs::{EPOCHS, Epoch};
+use crate::lane::{self, HOUR, Held, Keep, Retention};
 use crate::reader::LogReader;
 
 const LANE: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 0 };
@@ -81,6 +83,9 @@ fn an_erasure_hides_what_was_there_when_it_was_made() {
         ("w", "other", at(1, 0), false),
         ("v", "r", at(1, 0), false),
         ("w", "r", Position { partition: TopicPartition::new(Topic::AgentLogs, 7), ..at(1, 0) }, false),
+        // Of the making before the topic had more partitions.
+        ("w", "r", Position { partition: TopicPartition::new(Topic::AgentLogs, 7), ..at(0, 5_000) }, true),
+        ("w", "other", Position { partition: TopicPartition::new(Topic::AgentLogs, 7), ..at(0, 0) }, false),
     ] {
         assert_eq!(run.hides(workspace, name, position), hidden, "{workspace} {name} {position}");
     }
@@ -183,6 +188,56 @@ async fn warm_waits_for_the_runs_too() {
         assert_eq!(eraser.has_passed(Tier::Warm, &erasure).await.unwrap(), passed, "{sink} at {high}");
     }
     assert!(eraser.has_passed(Tier::Hot, &erasure).await.unwrap(), "there is none");
+}
+
+/// Runs that were deleted are listed no more, and nobody follows the positions of makings that are over.
+#[tokio::test]
+async fn receipts_tell_of_rows_that_nothing_leads_to_any_more() {
+    let (_folder, store) = store();
+    let pool = SeekPool::new(KafkaSettings::new("127.0.0.1:9", Topics::default()), 1);
+    let eraser = Eraser::new(LogReader::new(store.clone(), pool));
+    let (first, second) = (erasure("w", Target::Run("r".into())), erasure("w", Target::Workspace));
+    let [of_other_run, of_other] = [("w", Target::Run("other".into())), ("v", Target::Workspace)];
+    let (of_other_run, of_other) = (erasure(of_other_run.0, of_other_run.1), erasure(of_other.0, of_other.1));
+    let now = Timestamp::now();
+    let until = Some(Timestamp(now.millis() + 60_000));
+    for (erasure, cleared) in [(&first, Some(now)), (&second, None), (&of_other_run, None), (&of_other, None)] {
+        journal::write(&*store, erasure).await.unwrap();
+        let (rows, replaced, note) = (0, None, "a note".into());
+        let gone_by = cleared.and(until);
+        let state = TierState { tier: Tier::Warm, unreadable_since: now, gone_by, cleared, rows, replaced, note };
+        receipt::write(&*store, erasure, &state).await.unwrap();
+    }
+    let until = until.map(Timestamp::millis);
+    for (erasure, expected) in [(&first, None), (&second, until), (&of_other_run, None), (&of_other, None)] {
+        assert_eq!(eraser.left(Tier::Warm, erasure).await.unwrap(), expected, "{erasure}");
+    }
+    assert_eq!(eraser.left(Tier::Hot, &second).await.unwrap(), None);
+
+    // The topic was made again.
+    let keep = Keep { grain: HOUR, retention: Retention::new(Duration::from_secs(3600)) };
+    for tier in [Tier::Hot, Tier::Warm] {
+        lane::publish(&*store, tier.as_str(), &[Held::new(LANE, 1, 0, Some(&keep))]).await.unwrap();
+    }
+    assert_eq!(eraser.left(Tier::Hot, &second).await.unwrap(), None);
+    for (revision, ago, is_left) in [(1, 0, true), (2, 4 * HOUR, false)] {
+        let adopted = Timestamp(now.millis() - ago);
+        let epoch = Epoch { epoch: 1, revision, topic_id: None, adopted };
+        let write = Write {
+            table: &EPOCHS,
+            key: Key { partition: vec!["topics".into()], clustering: vec![LANE.topic.as_str().into()] },
+            version: revision.into(),
+            expires: None,
+            stats: Bytes::new(),
+            payload: serde_json::to_vec(&epoch).unwrap().into(),
+        };
+        store.write(vec![write]).await.unwrap();
+        let left = eraser.left(Tier::Hot, &second).await.unwrap();
+        // To the end of its hour, one more, and the margin.
+        let expected = (adopted.millis().div_euclid(HOUR) + 3) * HOUR;
+        assert_eq!(left, is_left.then_some(expected), "{ago}");
+        assert_eq!(eraser.left(Tier::Runs, &second).await.unwrap(), None);
+    }
 }
 
 #[tokio::test(start_paused = true)]

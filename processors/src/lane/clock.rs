@@ -51,7 +51,6 @@ pub(super) fn end_of(bucket: i64, grain: i64) -> i64 {
 }
 
 /// The number of the first bucket of an instant.
-#[cfg(test)]
 pub(crate) fn bucket_of(time: Timestamp, grain: i64) -> i64 {
     time.millis().div_euclid(grain) << PART_BITS
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use agentworks_schemas::Timestamp;
 
-use super::clock::end_of;
+use super::clock::{bucket_of, end_of};
 use super::retention::Term;
 use super::{HOUR, Held};
 
@@ -40,6 +40,12 @@ impl Held {
         let terms = self.terms.as_ref()?;
         let longest = terms.of(workspace).iter().map(|term| term.ttl).max().unwrap_or_default();
         Some(relied_on_until(bucket, terms.grain, longest).saturating_add(MARGIN))
+    }
+
+    /// When the last of the rows expire in which entries of a workspace are kept that were recorded at `time`.
+    pub fn expires_by(&self, time: Timestamp, workspace: &str) -> Option<i64> {
+        let grain = self.terms.as_ref()?.grain;
+        self.expires_last(bucket_of(time, grain), workspace)
     }
 
     /// The first offset from which on all entries of a workspace may be relied on at `now`.

@@ -13,7 +13,7 @@ use futures_util::future::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::marks::Mark;
-use super::part::RunPart;
+use super::part::{Listed, RunPart};
 use super::read::counted;
 use super::tables::{self, ShareKey};
 use crate::erasure::{Erasure, Target, begun};
@@ -76,11 +76,19 @@ async fn erase_run(store: &Arc<dyn Store>, erasure: &Erasure, run: String) -> Re
     let parts = counted(&**store, workspace, &run).await?;
     let (gone, stays): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(_, part)| erasure.covers(part.begins_at()));
     // The first says that the workspace had runs on that day: others may have begun then too.
-    let listings = |part: &RunPart| tables::write_listing(workspace, &run, part).into_iter().skip(1);
-    let of_others: Vec<Key> = stays.iter().flat_map(|(_, part)| listings(part)).map(|write| write.key).collect();
+    let listings = |listed: &Listed| tables::write_listing(workspace, &run, listed).into_iter().skip(1);
+    let of_others: Vec<Key> =
+        stays.iter().flat_map(|(_, part)| listings(&part.listed())).map(|write| write.key).collect();
+    let not_of_others = |listed: &Listed| -> Vec<Doomed> {
+        let doomed = listings(listed).filter(|write| !of_others.contains(&write.key));
+        doomed.map(|write| (write.table, write.key)).collect()
+    };
+    // Those of before were deleted already, where the run was erased more than once.
+    for listed in stays.iter().chain(&gone).flat_map(|(_, part)| &part.replaced) {
+        delete(store, not_of_others(listed)).await?;
+    }
     for (origin, part) in gone {
-        let listed = listings(&part).filter(|write| !of_others.contains(&write.key));
-        rows += delete(store, listed.map(|write| (write.table, write.key)).collect()).await?;
+        rows += delete(store, not_of_others(&part.listed())).await?;
         let key = tables::part_key(workspace, &run, ShareKey::of(origin, &part));
         store.delete(&tables::PARTS, &key, tables::part_version(&part)).await?;
         rows += 1;

@@ -40,6 +40,18 @@ pub struct RunPart {
     pub marked: i64,
     /// The running maximum of the entries' own timestamps.
     pub clock: Timestamp,
+    /// Under what the run is listed of parts in whose place this one is, because their beginning was erased.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Listed>,
+}
+
+/// Under what a run is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The record timestamp of its first record.
+    pub began: Timestamp,
+    /// Its card.
+    pub card: String,
 }
 
 /// The longest reason that is kept of an event, in bytes; of a longer one its beginning, with [`CUT`] at the end.
@@ -119,6 +131,7 @@ impl RunPart {
             tokens: None,
             marked: record.offset,
             clock: timestamp,
+            replaced: Vec::new(),
         };
         part.apply(record);
         part
@@ -158,6 +171,7 @@ impl RunPart {
             tokens: self.tokens.into_iter().chain(rest.tokens).reduce(i64::saturating_add),
             marked: rest.marked,
             clock,
+            replaced: [self.replaced, rest.replaced].concat(),
         }
     }
 
@@ -165,7 +179,13 @@ impl RunPart {
     pub(super) fn text(&self) -> usize {
         let agent = self.agent.as_ref().map_or(0, |(_, agent)| agent.len());
         let reason = self.lifecycle.as_ref().and_then(|event| event.reason.as_ref()).map_or(0, String::len);
-        self.card.len() + agent + reason
+        let replaced = self.replaced.iter().map(|listed| size_of::<Listed>() + listed.card.len()).sum::<usize>();
+        self.card.len() + agent + reason + replaced
+    }
+
+    /// Under what its run is listed for it.
+    pub(super) fn listed(&self) -> Listed {
+        Listed { began: self.recorded.0, card: self.card.clone() }
     }
 
     /// How many entries have been counted.

@@ -180,8 +180,7 @@ impl RunsSink {
                 continue;
             }
             if tracked.part.as_ref().is_some_and(|part| view.hides(workspace, run, part.begins_at())) {
-                (tracked.part, tracked.is_listed) = (None, false);
-                tracked.marks.clear();
+                tracked.forget();
             }
             let is_urgent = tracked.part.is_none() || !matches!(record.content, Content::Entry(_));
             match &mut tracked.part {
@@ -191,7 +190,10 @@ impl RunsSink {
                     }
                     part.apply(record);
                 }
-                none => *none = Some(RunPart::first(batch.partition, batch.epoch, record)),
+                none => {
+                    let replaced = std::mem::take(&mut tracked.replaced);
+                    *none = Some(RunPart { replaced, ..RunPart::first(batch.partition, batch.epoch, record) });
+                }
             }
             let due = now + if is_urgent { self.config.max_age_of_status } else { self.config.max_age };
             let (bytes, before) = tracked.weigh(&name);
@@ -211,16 +213,34 @@ impl RunsSink {
         lane.due = Some(lane.due.map_or(due, |sooner| sooner.min(due)));
     }
 
+    /// Forgets those of some parts whose beginning was erased since they were counted, and which mustn't be written any more,
+    /// for they may have been deleted. Only what the sink has never written has to be, once: its lane isn't past the erasure,
+    /// and what is to be deleted is found by it.
+    async fn forget_erased(&mut self, names: &[String]) -> Result<(), SinkError> {
+        let Some(erasures) = &self.erasures else { return Ok(()) };
+        let view = erasures.view().await?;
+        for name in names {
+            let (workspace, run) = run_of_name(name);
+            let Some(tracked) = self.parts.peek_mut(name) else { continue };
+            let is_hidden = tracked.part.as_ref().is_some_and(|part| view.hides(workspace, run, part.begins_at()));
+            if is_hidden && (tracked.is_listed || self.origin == Origin::Restored) {
+                tracked.forget();
+            }
+        }
+        Ok(())
+    }
+
     /// Writes some dirty parts of a partition: first what they refer to, then the parts.
     async fn write(&mut self, partition: TopicPartition, chosen: Vec<String>) -> Result<(), SinkError> {
         for chunk in chosen.chunks(ROWS_PER_WRITE) {
             let started = Instant::now();
+            self.forget_erased(chunk).await?;
             let (mut before, mut parts, mut marked) = (Vec::new(), Vec::new(), 0);
             for name in chunk {
                 let (workspace, run) = run_of_name(name);
                 let Some(Tracked { part: Some(part), is_listed, marks, .. }) = self.parts.peek(name) else { continue };
                 if !is_listed {
-                    before.extend(tables::write_listing(workspace, run, part));
+                    before.extend(tables::write_listing(workspace, run, &part.listed()));
                 }
                 marked += marks.len() as u64;
                 let share = ShareKey::of(self.origin, part);
@@ -236,7 +256,7 @@ impl RunsSink {
             let Some(lane) = self.lanes.get_mut(&partition) else { continue };
             for name in chunk {
                 if let Some(tracked) = self.parts.peek_mut(name) {
-                    (tracked.is_listed, tracked.marks, tracked.due) = (true, Vec::new(), None);
+                    (tracked.is_listed, tracked.marks, tracked.due) = (tracked.part.is_some(), Vec::new(), None);
                     let (bytes, before) = tracked.weigh(name);
                     self.bytes = self.bytes + bytes - before;
                     if lane.dirty.remove(name) {

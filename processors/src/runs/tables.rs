@@ -8,7 +8,7 @@ use agentworks_store::{Column, Key, Part, Row, Table, Write};
 use bytes::Bytes;
 
 use super::marks::Mark;
-use super::part::RunPart;
+use super::part::{Listed, RunPart};
 use crate::lane;
 use crate::sink::SinkError;
 
@@ -147,9 +147,9 @@ pub(super) fn read_part(run: &str, payload: &[u8]) -> Result<RunPart, SinkError>
     serde_json::from_slice(payload).map_err(|error| SinkError::Corrupt(format!("the part of run {run}: {error}")))
 }
 
-/// Lists a part's run.
-pub(super) fn write_listing(workspace: &str, run: &str, part: &RunPart) -> [Write; 3] {
-    let began = part.recorded.0.millis();
+/// Lists a part's run: the day, and then the run by day and by card.
+pub(super) fn write_listing(workspace: &str, run: &str, Listed { began, card }: &Listed) -> [Write; 3] {
+    let began = began.millis();
     let row = |table, partition: Vec<Part>, clustering: Vec<Part>| Write {
         table,
         key: Key { partition, clustering },
@@ -162,7 +162,7 @@ pub(super) fn write_listing(workspace: &str, run: &str, part: &RunPart) -> [Writ
     [
         row(&DAYS, vec![workspace.into()], vec![(-day).into()]),
         row(&BY_DAY, vec![workspace.into(), day.into()], vec![(-began).into(), run.into()]),
-        row(&BY_CARD, vec![workspace.into(), part.card.as_str().into()], vec![(-began).into(), run.into()]),
+        row(&BY_CARD, vec![workspace.into(), card.as_str().into()], vec![(-began).into(), run.into()]),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use agentworks_schemas::TopicPartition;
 
 use super::marks::Mark;
-use super::part::RunPart;
+use super::part::{Listed, RunPart};
 use crate::blocks::names;
 
 /// What a part costs in memory beside its texts, about.
@@ -34,6 +34,8 @@ pub(super) struct Tracked {
     /// `None` until the run's first record in the partition has been counted.
     pub(super) part: Option<RunPart>,
     pub(super) is_listed: bool,
+    /// Under what the run is listed of parts that were forgotten.
+    pub(super) replaced: Vec<Listed>,
     pub(super) marks: Vec<Mark>,
     /// Until when it is to be written, if there is something to write: then its name is among the lane's dirty ones.
     pub(super) due: Option<Instant>,
@@ -44,9 +46,20 @@ pub(super) struct Tracked {
 impl Tracked {
     /// What the store says.
     pub(super) fn loaded(part: Option<RunPart>, name: &str) -> Self {
-        let mut tracked = Tracked { is_listed: part.is_some(), part, marks: Vec::new(), due: None, bytes: 0 };
+        let (is_listed, replaced, marks) = (part.is_some(), Vec::new(), Vec::new());
+        let mut tracked = Tracked { is_listed, part, replaced, marks, due: None, bytes: 0 };
         tracked.weigh(name);
         tracked
+    }
+
+    /// Forgets the part, whose beginning was erased: the next record begins it anew.
+    pub(super) fn forget(&mut self) {
+        if let Some(part) = self.part.take() {
+            self.replaced.extend(self.is_listed.then(|| part.listed()));
+            self.replaced.extend(part.replaced);
+        }
+        self.is_listed = false;
+        self.marks.clear();
     }
 
     /// Finds out anew what it costs. Returns that, and what it was before.

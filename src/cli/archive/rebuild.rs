@@ -53,9 +53,10 @@ impl Args {
             bail!("there is no store in {}: {advice}", folder.display());
         }
         let store = store::open(&address, &Note::new()).await.context(advice)?;
-        let erased = Erasures::follow(store.clone()).view().await.context(advice)?;
+        let erasures = Erasures::follow(store.clone());
+        erasures.view().await.context(advice)?;
         let log = KafkaLog::new(SeekPool::new(settings, 2), Arc::clone(&store), &keeper)?;
-        let rebuilt = keeper.rebuild(&log, erased, self.dry_run).await?;
+        let rebuilt = keeper.rebuild(&log, &erasures, self.dry_run).await?;
         let runs = if self.dry_run { None } else { Some(keeper.rebuild_runs(false).await?) };
         Ok(print::rebuilt(&rebuilt, runs, self.dry_run, self.places.place.json))
     }

@@ -39,7 +39,7 @@ impl Maintenance {
     /// version of the tables has any of them; the old files, which `clearing` names, are gone once [`Maintenance::vacuum`]
     /// finds their grace over. What was done before a fault is named, too, and stays.
     ///
-    /// Wait for [`Maintenance::has_passed`] first.
+    /// Wait for [`Maintenance::has_passed`] first, and until every process knows of the erasure.
     ///
     /// # Errors
     /// The service's; that a file is damaged, after all that are whole have been rewritten; or that others kept changing the
@@ -49,12 +49,19 @@ impl Maintenance {
             let erasure = erasure.clone();
             Arc::new(move |batch| not_erased(&erasure, batch))
         };
+        // Once: should a damaged file keep this from being done, restoring that takes longer than until the next try.
+        if !self.erasing.lock().contains(&erasure.id) {
+            self.mark_erasure().await?;
+            self.erasing.lock().insert(erasure.id.clone());
+        }
         let mut passed = PassedOver::default();
         for (table, footers) in self.logs() {
             self.erase_from(table, footers, erasure, &keep, &mut passed, clearing).await?;
         }
         self.erase_from_runs(erasure, &mut passed, clearing).await?;
-        passed.end(())
+        passed.end(())?;
+        self.erasing.lock().remove(&erasure.id);
+        Ok(())
     }
 
     /// Rewrites the files of a table, until it has none that has to be.

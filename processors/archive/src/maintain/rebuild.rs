@@ -15,9 +15,8 @@ mod restore;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use agentworks_processors::erasure::View;
+use agentworks_processors::erasure::Erasures;
 use serde::Serialize;
 
 pub use self::log::{KafkaLog, Log, LogLane};
@@ -27,7 +26,9 @@ use crate::error::ArchiveError;
 use crate::files::day;
 use crate::table::{Change, CommitError, Move, Operation, Table};
 
-/// Under which name it is recorded that a table was restored: a number that no two restorings have in common.
+/// Under which name it is recorded that a table was restored, or that something is erased from it: a number that no two of
+/// these have in common. Whoever has looked at what is erased before somebody began to erase more can't publish what he
+/// restores, and looks again.
 const MARK: &str = "archive/rebuilt";
 
 /// How often it is begun anew where others keep rewriting the same files.
@@ -63,15 +64,21 @@ pub struct Replaced {
 }
 
 impl Maintenance {
-    /// Reads all files of entries and events, and restores from `log` what the damaged ones held, without what is
-    /// `erased`. With `dry_run` it is only said what would be done, and whether the log has it.
+    /// Reads all files of entries and events, and restores from `log` what the damaged ones held, without what is erased.
+    /// With `dry_run` it is only said what would be done, and whether the log has it.
     ///
     /// # Errors
-    /// [`ArchiveError::Refused`] if the log no longer has all of it. What was restored in a table before stays so.
-    pub async fn rebuild(&self, log: &dyn Log, erased: Arc<View>, dry_run: bool) -> Result<Vec<Rebuilt>, ArchiveError> {
+    /// [`ArchiveError::Refused`] if the log no longer has all of it; [`ArchiveError::Unavailable`] if it can't be known what
+    /// is erased, or others keep rewriting the same files. What was restored in a table before stays so.
+    pub async fn rebuild(
+        &self,
+        log: &dyn Log,
+        erasures: &Erasures,
+        dry_run: bool,
+    ) -> Result<Vec<Rebuilt>, ArchiveError> {
         let lanes = log.lanes().await?;
         let mut dates = BTreeSet::new();
-        let rebuilt = self.rebuild_tables(log, &lanes, &erased, dry_run, &mut dates).await;
+        let rebuilt = self.rebuild_tables(log, &lanes, erasures, dry_run, &mut dates).await;
         // Now that both tables' files of those days are whole; or one's, if the other can't be.
         self.roll_up_dates(&dates).await?;
         rebuilt
@@ -81,24 +88,47 @@ impl Maintenance {
         &self,
         log: &dyn Log,
         lanes: &[LogLane],
-        erased: &Arc<View>,
+        erasures: &Erasures,
         dry_run: bool,
         dates: &mut BTreeSet<String>,
     ) -> Result<Vec<Rebuilt>, ArchiveError> {
         let mut rebuilt = Vec::new();
         for table in self.archive.logs() {
-            for _ in 0..TRIES {
-                match self.rebuild_table(table, log, lanes, erased, dry_run, dates).await? {
-                    Tried::Whole => break,
-                    Tried::Done(done) => {
-                        rebuilt.push(done);
-                        break;
-                    }
-                    Tried::Overtaken => {}
+            let (mut tried, mut tries) = (Tried::Overtaken, 0);
+            while matches!(tried, Tried::Overtaken) {
+                if tries == TRIES {
+                    let name = table.spec().name;
+                    return Err(ArchiveError::Unavailable(format!("others keep rewriting files of {name}")));
                 }
+                tries += 1;
+                tried = self.rebuild_table(table, log, lanes, erasures, dry_run, dates).await?;
+            }
+            if let Tried::Done(done) = tried {
+                rebuilt.push(done);
             }
         }
         Ok(rebuilt)
+    }
+
+    /// Has whoever is about to publish what he restores in one of the tables look again at what is erased.
+    pub(super) async fn mark_erasure(&self) -> Result<(), ArchiveError> {
+        for table in self.archive.logs() {
+            let version = table.version().await?;
+            let mark = version.recorded(table, vec![MARK.to_owned()]).await?[0];
+            let change = Change {
+                operation: Operation::Delete,
+                add: Vec::new(),
+                remove: Vec::new(),
+                moves: vec![next(mark)],
+                record: Vec::new(),
+            };
+            match table.commit(change).await {
+                // Where another was faster, those who have looked before fail as well; what they have published is there.
+                Ok(_) | Err(CommitError::Moved(_) | CommitError::Gone(_)) => {}
+                Err(CommitError::Fault(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn rebuild_table(
@@ -106,12 +136,14 @@ impl Maintenance {
         table: &Table,
         log: &dyn Log,
         lanes: &[LogLane],
-        erased: &Arc<View>,
+        erasures: &Erasures,
         dry_run: bool,
         dates: &mut BTreeSet<String>,
     ) -> Result<Tried, ArchiveError> {
         let version = table.version().await?;
+        // What is erased comes after the mark: see there.
         let mark = version.recorded(table, vec![MARK.to_owned()]).await?[0];
+        let erased = erasures.view().await.map_err(|error| ArchiveError::Unavailable(error.to_string()))?;
         let damage = plan::look(table, &version).await?;
         if damage.files.is_empty() && damage.missing.is_empty() {
             return Ok(Tried::Whole);
@@ -121,7 +153,7 @@ impl Maintenance {
         if dry_run {
             return Ok(Tried::Done(done));
         }
-        let restored = restore::restore(self, table, log, erased, &damage.missing).await?;
+        let restored = restore::restore(self, table, log, &erased, &damage.missing).await?;
         (done.added, done.rows) = (restored.files.len() as u64, restored.rows);
         let mut days: Vec<_> = damage.files.iter().map(|(file, _)| file.date.clone()).collect();
         for file in &restored.files {
@@ -131,7 +163,7 @@ impl Maintenance {
             operation: Operation::Append,
             add: restored.files,
             remove: damage.files.into_iter().map(|(file, _)| file.path).collect(),
-            moves: vec![Move { name: MARK.to_owned(), from: mark, to: rand::random_range(1..i64::MAX) }],
+            moves: vec![next(mark)],
             record: Vec::new(),
         };
         match table.commit(change).await {
@@ -144,6 +176,11 @@ impl Maintenance {
         dates.extend(days);
         Ok(Tried::Done(done))
     }
+}
+
+/// Moves the mark on.
+fn next(mark: Option<i64>) -> Move {
+    Move { name: MARK.to_owned(), from: mark, to: rand::random_range(1..i64::MAX) }
 }
 
 /// What one attempt came to.

@@ -57,7 +57,8 @@ pub struct Sort {
 pub struct Hidden {
     /// Of which run; of all of the workspace's if `None`.
     pub run: Option<String>,
-    /// Below which positions.
+    /// Below which positions: see [`Cursor::covers`].
+    #[serde(deserialize_with = "Cursor::deserialize_end")]
     pub before: Cursor,
 }
 
@@ -217,7 +218,7 @@ impl SearchRequest {
             && self.from.is_none_or(|from| entry.timestamp >= from)
             && self.to.is_none_or(|to| entry.timestamp <= to)
             && !self.hidden.iter().any(|hidden| {
-                hidden.run.as_ref().is_none_or(|run| entry.run_id == run.as_str()) && hidden.before.has_passed(position)
+                hidden.run.as_ref().is_none_or(|run| entry.run_id == run.as_str()) && hidden.before.covers(position)
             })
     }
 

@@ -357,7 +357,7 @@ impl<'s, 'a> Pass<'s, 'a> {
         let position = positions.get(doc)?;
         let mut run = None;
         for hidden in &request.hidden {
-            if !hidden.before.has_passed(position) {
+            if !hidden.before.covers(position) {
                 continue;
             }
             let Some(wanted) = &hidden.run else { return Ok(true) };

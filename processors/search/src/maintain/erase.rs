@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agentworks_processors::erasure::{Erasure, Target};
+use agentworks_schemas::Position;
 use tantivy::Term;
 use tantivy::schema::IndexRecordOption;
 use tokio::task::spawn_blocking;
@@ -11,7 +12,7 @@ use super::{Damage, Maintainer};
 use crate::error::SearchError;
 use crate::exec::Positions;
 use crate::schema::fields;
-use crate::split::{Split, SplitMeta};
+use crate::split::{LaneRange, Split, SplitMeta};
 
 /// What has become of an erasure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +69,8 @@ impl Maintainer {
 fn may_have(split: &SplitMeta, erasure: &Erasure) -> bool {
     split.workspaces.contains_key(&erasure.workspace)
         && split.lanes.iter().any(|range| {
-            let upto = erasure.upto.get(range.partition);
-            upto.is_some_and(|upto| (range.epoch, range.from) < upto)
+            let &LaneRange { partition, epoch, from: offset, .. } = range;
+            erasure.covers(Position { partition, epoch, offset })
         })
 }
 

@@ -185,6 +185,20 @@ async fn what_was_erased_goes_and_nothing_else() {
     assert!(world.positions().await.iter().all(|offset| !is_of(&ahead, *offset)));
 }
 
+/// The topic was made again, and has another partition alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_in_a_partition_that_is_no_more_is_erased_too() {
+    let world = World::new();
+    publish(&world.manifest, &[entries(0, 0..30)]).await;
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(world.folder.path().join("store")).unwrap());
+    let upto: Cursor = [(at(1, 0).partition, 1, 0)].into_iter().collect();
+    let erasure = Erasure::new("workspace-1", Target::Workspace, upto, "tests");
+    erase(&*store, &erasure).await;
+    let maintainer = world.maintainer(world.config(), Some(Erasures::follow(store)));
+    assert_eq!(maintainer.erase(&erasure).await.unwrap(), Erased::Done(1));
+    assert_eq!(world.positions().await, (0..30).filter(|offset| offset % 3 != 1).collect());
+}
+
 /// Where a large workspace has its own split of some ranges, and not of others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_made_again_is_only_what_was_there() {

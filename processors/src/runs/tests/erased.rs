@@ -7,7 +7,7 @@ use agentworks_store::{Intercept, Key, Part, Scan, StoreError, Table, Write};
 use async_trait::async_trait;
 
 use super::*;
-use crate::erasure::{ERASURES, Erasure, Erasures, Target, journal};
+use crate::erasure::{ERASURES, Erasure, Erasures, Target, write as write_erasure};
 use crate::runs::{Anew, BY_CARD, BY_DAY, MARKS, PARTS, erase};
 
 /// A store that takes so many deletions, and then no more.
@@ -123,7 +123,7 @@ async fn marks_at_erased_entries_lead_nowhere_before_they_are_deleted() {
         reader.mark_before("w", "run-0", LOGS, 0, ordinal).await.unwrap().map(|mark| mark.ordinal)
     };
     assert_eq!((find(&reader, 1_500).await, find(&reader, 2_400).await), (Some(1_000), Some(2_000)));
-    journal::write(&*store, &erasure(Target::Run("run-0".into()), 1_800, 0)).await.unwrap();
+    write_erasure(&*store, &erasure(Target::Run("run-0".into()), 1_800, 0)).await.unwrap();
     let reader = reader.erasures(Erasures::follow(store.clone()));
     assert_eq!((find(&reader, 1_500).await, find(&reader, 2_400).await), (None, Some(2_000)));
     assert_eq!(reader.mark_after("w", "run-0", LOGS, 0, 500).await.unwrap(), None);
@@ -143,7 +143,7 @@ async fn what_was_taken_before_an_erasure_was_known_is_counted_anew() {
     let behind: Vec<_> = logs.iter().cloned().chain(lines(0, 10)).collect();
     exercise(&store, &[(LOGS, logs.clone())], Vec::new()).await;
     let erasure = erasure(Target::Workspace, 55, 0);
-    journal::write(&*store, &erasure).await.unwrap();
+    write_erasure(&*store, &erasure).await.unwrap();
     let erasures = Erasures::follow(store.clone());
     let mut sink = RunsSink::new(store.clone(), RunsConfig::default()).erasures(erasures.clone());
     let held = sink.open(LOGS, 0, 0).await.unwrap();
@@ -172,4 +172,43 @@ async fn what_was_taken_before_an_erasure_was_known_is_counted_anew() {
     sink.take(&batch(LOGS, &more, behind.len(), more.len())).await.unwrap();
     sink.flush(Flush::Partition(LOGS)).await.unwrap();
     assert_eq!(counts(&reader, "run-1").await, [(8, 55)]);
+}
+
+/// What a sink holds in memory when something is erased, in a store from which that has been deleted by the time when it
+/// writes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_was_erased_since_it_was_counted_is_not_written_again() {
+    for restores in [false, true] {
+        let (_folder, store) = store();
+        let erasures = Erasures::follow(store.clone());
+        let mut sink = RunsSink::new(store.clone(), RunsConfig::default()).erasures(erasures.clone());
+        if restores {
+            sink = sink.restoring();
+        }
+        let logs: Vec<_> = lines(0, 30).chain(lines(1, 10)).collect();
+        sink.open(LOGS, 0, 0).await.unwrap();
+        sink.take(&batch(LOGS, &logs, 0, 20)).await.unwrap();
+        sink.flush(Flush::Partition(LOGS)).await.unwrap();
+        sink.take(&batch(LOGS, &logs, 20, 35)).await.unwrap();
+        assert_eq!(rows(&store, "run-0").await, (1, 2));
+        let erasure = erasure(Target::Workspace, 32, 0);
+        write_erasure(&*store, &erasure).await.unwrap();
+        while erasures.view().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        erase(&store, &erasure).await.unwrap();
+        sink.flush(Flush::Partition(LOGS)).await.unwrap();
+        // What was never written is what tells who clears warm that there is something.
+        let expected = if restores { (0, 0) } else { (1, 2) };
+        assert_eq!((rows(&store, "run-0").await.0, rows(&store, "run-1").await), (0, expected));
+
+        // It is begun anew, and of the part before nothing is left.
+        sink.take(&batch(LOGS, &logs, 35, 40)).await.unwrap();
+        sink.flush(Flush::Partition(LOGS)).await.unwrap();
+        assert_eq!(rows(&store, "run-1").await, (1, expected.1 + 2));
+        erase(&store, &erasure).await.unwrap();
+        assert_eq!(rows(&store, "run-1").await, (1, 2));
+        let parts = RunReader::new(store.clone()).parts("w", "run-1").await.unwrap();
+        assert_eq!((parts.len(), parts[0].first, parts[0].entries()), (1, 35, 5));
+    }
 }

@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use agentworks_objects::Objects;
-use agentworks_processors::erasure::{Clearing, Erasure, Target};
+use agentworks_processors::erasure::{Clearing, ERASURES, Erasure, Target};
 use agentworks_processors::reader::{ColdRange, ReadFilter, Scope};
 use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
+use agentworks_store::{EmbeddedStore, Key, Store, Write};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::log::Batches;
@@ -60,6 +65,29 @@ async fn filled(objects: &Objects, steps: i64) -> (Archive, Remembered) {
 /// Somebody who has seen nothing of the archive yet.
 fn keeper(archive: &Archive) -> Maintenance {
     Maintenance::new(archive.clone(), MaintainConfig::default()).unwrap()
+}
+
+fn store(folder: &tempfile::TempDir) -> Arc<dyn Store> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("store-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    Arc::new(EmbeddedStore::open(folder.path().join(name)).unwrap())
+}
+
+fn nothing_erased(folder: &tempfile::TempDir) -> Erasures {
+    Erasures::follow(store(folder))
+}
+
+/// Writes an erasure down, as the eraser does.
+async fn journal(store: &dyn Store, erasure: &Erasure) {
+    let write = Write {
+        table: &ERASURES,
+        key: Key { partition: vec!["journal".into()], clustering: vec![erasure.id.as_str().into()] },
+        version: 0,
+        expires: None,
+        stats: bytes::Bytes::new(),
+        payload: serde_json::to_vec(erasure).unwrap().into(),
+    };
+    store.write(vec![write]).await.unwrap();
 }
 
 async fn verify(archive: &Archive) -> Verified {
@@ -134,15 +162,15 @@ async fn a_damaged_file_is_found_named_and_restored() {
         assert!(matches!(&error, ArchiveError::Corrupt(text) if text.contains(&path)), "{way}: {error:?}");
 
         let version = archive.entries.version().await.unwrap().number();
-        let would = keeper(&archive).rebuild(&log, Arc::default(), true).await.unwrap();
+        let would = keeper(&archive).rebuild(&log, &nothing_erased(&folder), true).await.unwrap();
         assert_eq!(archive.entries.version().await.unwrap().number(), version);
-        let done = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+        let done = keeper(&archive).rebuild(&log, &nothing_erased(&folder), false).await.unwrap();
         assert_eq!((done.len(), done[0].table, &done[0].replaced[0].path), (1, "entries", &path), "{way}: {done:?}");
         assert_eq!((&would[0].ranges, would[0].rows_before), (&done[0].ranges, done[0].rows), "{way}: {done:?}");
         assert_eq!(done[0].ranges.len(), 2, "{way}: {done:?}");
         assert_eq!(whole(&archive).await, rows, "{way}");
         assert_eq!(read(&archive, "ws-0").await.unwrap(), before, "{way}");
-        let again = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+        let again = keeper(&archive).rebuild(&log, &nothing_erased(&folder), false).await.unwrap();
         assert_eq!(again, [], "{way}");
     }
     // All of it, and what no file of the table's log has any more.
@@ -157,7 +185,7 @@ async fn a_damaged_file_is_found_named_and_restored() {
         record: Vec::new(),
     };
     archive.events.commit(change).await.unwrap();
-    let done = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+    let done = keeper(&archive).rebuild(&log, &nothing_erased(&folder), false).await.unwrap();
     assert_eq!((done.len(), done[0].rows, done[0].rows_before), (2, rows / 3 * 2, rows / 3 * 2), "{done:?}");
     assert_eq!(whole(&archive).await, rows);
     let dates = archive.entries.version().await.unwrap().files(&archive.entries).await.unwrap();
@@ -169,7 +197,7 @@ async fn a_damaged_file_is_found_named_and_restored() {
 /// As another engine's `DELETE FROM` leaves a table.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_without_any_files_is_not_whole_and_is_restored() {
-    let (_folder, objects) = folder();
+    let (folder, objects) = folder();
     let (archive, log) = filled(&objects, 6).await;
     let rows = whole(&archive).await;
     for table in archive.logs() {
@@ -186,7 +214,7 @@ async fn a_table_without_any_files_is_not_whole_and_is_restored() {
     assert_eq!((verified.files, verified.lanes), (0, 3));
     let holes: Vec<_> = [lane(0), lane(1), EVENTS].map(|lane| format!("{lane}/0 0..300 is in no file")).into();
     assert_eq!(verified.problems, holes);
-    let done = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+    let done = keeper(&archive).rebuild(&log, &nothing_erased(&folder), false).await.unwrap();
     assert_eq!(done.iter().map(|table| table.rows).sum::<u64>(), rows, "{done:?}");
     assert_eq!(whole(&archive).await, rows);
 }
@@ -213,7 +241,7 @@ async fn a_file_that_lies_beyond_what_the_log_says_is_damaged_and_restored() {
         let archive = Archive::open(&objects).await.unwrap();
         let verified = verify(&archive).await;
         assert_eq!(verified.damaged, [format!("entries/{path}")], "{forged}: {verified:?}");
-        let done = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+        let done = keeper(&archive).rebuild(&log, &nothing_erased(&folder), false).await.unwrap();
         assert_eq!((done.len(), &done[0].replaced[0].path), (1, &path), "{forged}: {done:?}");
         assert_eq!(whole(&archive).await, rows, "{forged}");
     }
@@ -229,7 +257,7 @@ async fn a_part_of_a_spread_range_is_restored_with_the_others() {
     for damage in [WAYS[0].1, WAYS[2].1] {
         let spread = files(&archive.entries).await;
         damage(&on_disk(folder.path(), spread.last().unwrap()));
-        let done = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap();
+        let done = keeper(&archive).rebuild(&log, &nothing_erased(&folder), false).await.unwrap();
         assert_eq!(done[0].replaced.len(), spread.len(), "{done:?}");
         assert_eq!(done[0].replaced.iter().filter(|file| file.reason.is_some()).count(), 1, "{done:?}");
         assert_eq!(whole(&archive).await, before.0);
@@ -247,7 +275,7 @@ async fn what_the_log_no_longer_has_is_told_and_nothing_is_changed() {
     for (log, told) in
         [(Remembered { from: 190, ..log }, "it has 190..200"), (Remembered { from: 0, to: 10 }, "has 0..10")]
     {
-        let error = keeper(&archive).rebuild(&log, Arc::default(), false).await.unwrap_err();
+        let error = keeper(&archive).rebuild(&log, &nothing_erased(&folder), false).await.unwrap_err();
         assert!(matches!(error, ArchiveError::Refused(_)), "{error:?}");
         let error = error.to_string();
         assert!(error.contains(told) && error.contains(&path) && error.contains("agent-logs[0], epoch 0: "), "{error}");
@@ -261,8 +289,8 @@ async fn what_was_erased_or_is_kept_no_longer_does_not_come_back() {
     let (archive, log) = filled(&objects, 8).await;
     let upto: Cursor = [lane(0), lane(1), EVENTS].into_iter().map(|lane| (lane, 0, 400)).collect();
     let erasure = Erasure::new("ws-0", Target::Run("run-4".into()), upto, "tests");
-    let mut erased = View::default();
-    erased.add(erasure.clone());
+    let store = store(&folder);
+    journal(&*store, &erasure).await;
     let days = (Timestamp::now().millis().div_euclid(DAY) - (NOON + DAY).div_euclid(DAY)) as u32;
     let config = MaintainConfig { retention: [("ws-1".to_owned(), days)].into(), ..MaintainConfig::default() };
     let keeper = Maintenance::new(archive.clone(), config).unwrap();
@@ -272,11 +300,93 @@ async fn what_was_erased_or_is_kept_no_longer_does_not_come_back() {
     for path in files(&archive.entries).await {
         WAYS[2].1(&on_disk(folder.path(), &path));
     }
-    let done = keeper.rebuild(&log, Arc::new(erased), false).await.unwrap();
+    let done = keeper.rebuild(&log, &Erasures::follow(store), false).await.unwrap();
     assert_eq!(done[0].rows, done[0].rows_before, "{done:?}");
     let after = (whole(&archive).await, read(&archive, "ws-0").await.unwrap(), read(&archive, "ws-1").await.unwrap());
     assert_eq!(after, before);
     assert_eq!(keeper.retain().await.unwrap(), crate::Changed::default());
+}
+
+/// A log during whose first readings something is erased each time, from beginning to end.
+struct Erasing {
+    log: Remembered,
+    archive: Archive,
+    erasures: Erasures,
+    store: Arc<dyn Store>,
+    left: Mutex<Vec<Erasure>>,
+}
+
+#[async_trait]
+impl Log for Erasing {
+    async fn lanes(&self) -> Result<Vec<LogLane>, ArchiveError> {
+        self.log.lanes().await
+    }
+
+    fn read(&self, partition: TopicPartition, epoch: u32, from: i64, to: i64) -> Batches {
+        let mut behind = self.log.read(partition, epoch, from, to);
+        // Once a try.
+        let erasure = if partition == lane(0) { self.left.lock().pop() } else { None };
+        let Some(erasure) = erasure else { return behind };
+        let (sender, batches) = mpsc::channel(100);
+        let (archive, erasures, store) = (self.archive.clone(), self.erasures.clone(), self.store.clone());
+        tokio::spawn(async move {
+            journal(&*store, &erasure).await;
+            while !erasures.view().await.unwrap().iter().any(|known| known.id == erasure.id) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // The file that is damaged keeps it from being done, and nothing else.
+            keeper(&archive).erase(&erasure, &mut Clearing::default()).await.unwrap_err();
+            while let Some(batch) = behind.recv().await {
+                sender.send(batch).await.unwrap();
+            }
+        });
+        batches
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_erased_while_it_is_restored_does_not_come_back() {
+    let upto: Cursor = [lane(0), lane(1), EVENTS].into_iter().map(|lane| (lane, 0, 400)).collect();
+    for (tries, is_done) in [(1, true), (TRIES, false)] {
+        let (folder, objects) = folder();
+        let (archive, log) = filled(&objects, 4).await;
+        WAYS[2].1(&on_disk(folder.path(), &files(&archive.entries).await.remove(0)));
+        let store = store(&folder);
+        let erasures = Erasures::follow(store.clone());
+        let run = |number| Erasure::new("ws-0", Target::Run(format!("run-{number}")), upto.clone(), "tests");
+        let left = Mutex::new((0..tries).map(run).collect::<Vec<_>>());
+        let log = Erasing { log, archive: archive.clone(), erasures: erasures.clone(), store, left };
+        match keeper(&archive).rebuild(&log, &erasures, false).await {
+            Ok(done) => assert!(is_done && done.len() == 1, "{done:?}"),
+            Err(error) => assert!(!is_done && matches!(error, ArchiveError::Unavailable(_)), "{error}"),
+        }
+        assert!(log.left.lock().is_empty());
+        if is_done {
+            let found = read(&archive, "ws-0").await.unwrap();
+            assert!(!found.is_empty() && found.iter().all(|offset| offset % 7 != 0), "{found:?}");
+            whole(&archive).await;
+        }
+    }
+}
+
+/// A damaged file may take longer to restore than until an erasure is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_that_is_tried_again_disturbs_nobody_who_restores() {
+    let (folder, objects) = folder();
+    let (archive, _) = filled(&objects, 4).await;
+    WAYS[2].1(&on_disk(folder.path(), &files(&archive.entries).await.remove(0)));
+    let upto: Cursor = [lane(0), lane(1), EVENTS].into_iter().map(|lane| (lane, 0, 400)).collect();
+    let erasure = Erasure::new("ws-0", Target::Run("run-4".into()), upto, "tests");
+    let mark = async || {
+        let version = archive.entries.version().await.unwrap();
+        version.recorded(&archive.entries, vec![MARK.to_owned()]).await.unwrap()[0]
+    };
+    let (keeper, before) = (keeper(&archive), mark().await);
+    keeper.erase(&erasure, &mut Clearing::default()).await.unwrap_err();
+    let first = mark().await;
+    assert!(before.is_none() && first.is_some());
+    keeper.erase(&erasure, &mut Clearing::default()).await.unwrap_err();
+    assert_eq!(mark().await, first);
 }
 
 #[tokio::test(flavor = "multi_thread")]

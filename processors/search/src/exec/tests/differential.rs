@@ -179,7 +179,8 @@ prop_compose! {
         query in query(), desc in any::<bool>(), limit in 0..12usize, offset in 0..3usize,
         cards in option::of(vec((0..4u8).prop_map(|n| format!("c{n}")), 0..3)),
         from in option::of((-6..61i64).prop_map(Timestamp)), length in option::of(0..40i64),
-        after in option::of((-5..60i64, 0..60usize)), hidden in option::of((option::of(0..3u8), 0..3i32, 0..15i64)),
+        after in option::of((-5..60i64, 0..60usize)),
+        hidden in option::of((option::of(0..3u8), 0..3i32, 0..2u32, 0..15i64)),
         count in any::<bool>(), distributions in any::<bool>(), timeline in option::of(select(vec![1i64, 7, 100])),
         facets in vec(select(&FacetField::ALL), 0..3), kept_from in option::of((0..70i64).prop_map(Timestamp)),
     ) -> SearchRequest {
@@ -190,9 +191,9 @@ prop_compose! {
             key: SortKey { score: 0.0, timestamp: Timestamp(at), position: position(number) },
         });
         let offset = if after.is_some() { 0 } else { offset };
-        let hidden = hidden.map(|(run, partition, next)| Hidden {
+        let hidden = hidden.map(|(run, partition, epoch, next)| Hidden {
             run: run.map(|run| format!("r{run}")),
-            before: Cursor::from_iter([(TopicPartition::new(Topic::AgentLogs, partition), 0, next)]),
+            before: Cursor::from_iter([(TopicPartition::new(Topic::AgentLogs, partition), epoch, next)]),
         });
         let mut facets: Vec<Facet> = facets.into_iter().map(|field| Facet { field, top: 5 }).collect();
         facets.dedup_by_key(|facet| facet.field);
