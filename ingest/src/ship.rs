@@ -3,7 +3,7 @@
 //! - [`lines`]: cuts bytes into lines, in bounded memory.
 //! - [`parse`]: what a line says beside its text; [`level`]: how grave it is.
 //! - [`input`]: reading a stream; [`follow`]: reading a file that grows and is rotated.
-//! - [`checkpoint`]: where in a file to go on after a restart.
+//! - [`checkpoint`]: where in a file to go on after a restart; `progress`: writing that down.
 //! - [`job`]: all of it together.
 
 pub mod checkpoint;
@@ -13,6 +13,7 @@ pub mod job;
 pub mod level;
 pub mod lines;
 pub mod parse;
+mod progress;
 #[cfg(test)]
 mod tests;
 

@@ -28,7 +28,8 @@ use writer::{Writer, counted, say, seconds};
 /// The first Ctrl-C (or SIGTERM) stops the reading: what was read, and what lies in the pipe, is still shipped. The second
 /// ends at once.
 ///
-/// Exit status: 0 when everything that was read is in the log, 1 when not, 2 when the command line is wrong.
+/// Exit status: 0 when everything that was read is in the log, 1 when not or when the state couldn't be written, 2 when the
+/// command line is wrong.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -49,10 +50,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     component: Option<String>,
 
-    /// Read this file instead of standard input, and follow it through rotation and truncation
+    /// Read this file instead of standard input, and follow it through rotation and truncation. Files beside it count as
+    /// rotated that have its name and then a number or a date (`app.log.1`, `app.log-20251202`); what was rotated before
+    /// the first start isn't read, and what is compressed can't be
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// End at the end of the file
+    /// End at the end of the file, and if it was rotated meanwhile, of the one that has its name now
     #[arg(long, requires = "file")]
     no_follow: bool,
     /// Begin with the file's first line; the default
@@ -61,8 +64,10 @@ pub(crate) struct Args {
     /// Begin with the next line that is written
     #[arg(long, requires = "file", conflicts_with = "from_start")]
     from_end: bool,
-    /// Note here how far the file is shipped, and go on there after a restart, in the same run. It is written once Kafka
-    /// has the lines: a crash ships some again, and loses none
+    /// Note here how far the file is shipped, and go on there after a restart, in the same run: with the file that was
+    /// read, then with those that were rotated since. It is written before anything is sent, and then once Kafka has the
+    /// lines: a crash ships some again, and loses none. When it can't be written any more (a full disk), shipping goes on,
+    /// and the exit status is 1 if it still can't at the end
     #[arg(long, value_name = "FILE", requires = "file")]
     state: Option<PathBuf>,
 
@@ -141,8 +146,9 @@ impl Args {
         if self.run.is_none() && !self.quiet {
             say(format_args!("agentworks ship: card {}, run {run}", self.card));
         }
+        let is_new = self.run.is_none() && known.as_ref().is_none_or(|known| known.unstarted);
         let start = match &known {
-            Some(known) => Start::At(known.place),
+            Some(known) => Start::At(known.place, known.history.clone()),
             None if self.from_end => Start::End,
             None => Start::Beginning,
         };
@@ -161,7 +167,7 @@ impl Args {
                 level: self.level,
             },
             long_lines: self.long_lines,
-            events: self.events || (!self.no_events && self.run.is_none() && known.is_none() && has_end),
+            events: self.events || (!self.no_events && is_new && has_end),
             checkpoint,
             patience: self.flush_timeout,
         };

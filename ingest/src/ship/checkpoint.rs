@@ -68,13 +68,62 @@ pub struct Place {
 
 impl Place {
     /// The beginning of a file.
-    pub(super) fn beginning(metadata: &Metadata) -> Self {
-        Place { device: metadata.dev(), inode: metadata.ino(), head: Head::default(), offset: 0 }
+    pub(super) fn beginning(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        // One that can't be read, or has just been truncated, is seen when it is read.
+        let head = Head::of(file, metadata.len()).unwrap_or_default();
+        Ok(Place { device: metadata.dev(), inode: metadata.ino(), head, offset: 0 })
     }
 
-    /// Whether it is a place in this file.
+    /// Whether it is a place in this file, which has been there all the time.
     pub(super) fn is_in(&self, metadata: &Metadata) -> bool {
         (self.device, self.inode) == (metadata.dev(), metadata.ino())
+    }
+
+    /// The place as it is now, if `file` is what it was a place in: an inode may be another file's since. The number of a
+    /// device changes with reboots and mounts, so that it says nothing against a head that is full.
+    pub(super) fn found_in(&self, file: &File) -> io::Result<Option<Place>> {
+        let metadata = file.metadata()?;
+        let could_be = self.inode == metadata.ino()
+            && (self.device == metadata.dev() || !self.head.is_short())
+            && self.offset <= metadata.len();
+        let is = could_be && self.head.matches(file)?;
+        Ok(is.then(|| Place { device: metadata.dev(), ..*self }))
+    }
+
+    /// Whether `file` looks like a copy of what it was a place in: it begins with the same full head, and a line ends here.
+    pub(super) fn is_copied_to(&self, file: &File) -> io::Result<bool> {
+        if self.head.is_short() || self.offset == 0 {
+            return Ok(false);
+        }
+        let mut before = [0];
+        match file.read_exact_at(&mut before, self.offset - 1) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            result => result.and_then(|()| Ok(before == *b"\n" && self.head.matches(file)?)),
+        }
+    }
+}
+
+/// What was read of the files that rotation has put aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Files that were last modified before aren't to be read, in nanoseconds since 1970; 0 if that isn't known.
+    pub since: i64,
+    /// How far the last of those were read that are done with, the newest last.
+    pub finished: Vec<Place>,
+}
+
+impl History {
+    /// So many are remembered.
+    const FINISHED: usize = 12;
+
+    /// Remembers a file that was read up to `place`.
+    pub(super) fn finish(&mut self, place: Place) {
+        // One with the same inode is the same file, or gone.
+        self.finished.retain(|other| other.inode != place.inode);
+        self.finished.push(place);
+        let over = self.finished.len().saturating_sub(History::FINISHED);
+        self.finished.drain(..over);
     }
 }
 
@@ -84,13 +133,26 @@ pub struct Checkpoint {
     version: u32,
     /// All lines before are in the log.
     pub place: Place,
-    /// The run that they belong to.
+    /// What is known of the other files; nothing if an older version has written this.
+    #[serde(default)]
+    pub history: History,
+    /// The run that the lines belong to.
     pub run: String,
     /// The number of the run's next entry: lines that a crash ships again have the numbers that they had.
     pub sequence: i64,
+    /// Whether the event that the run began is still to be written.
+    #[serde(default)]
+    pub unstarted: bool,
 }
 
-const VERSION: u32 = 1;
+impl Checkpoint {
+    const VERSION: u32 = 1;
+
+    /// A checkpoint of a run that has been started.
+    pub fn new(place: Place, history: History, run: impl Into<String>, sequence: i64) -> Self {
+        Checkpoint { version: Checkpoint::VERSION, place, history, run: run.into(), sequence, unstarted: false }
+    }
+}
 
 /// The file that holds the checkpoint.
 #[derive(Clone, Debug)]
@@ -116,20 +178,19 @@ impl CheckpointFile {
             result => result?,
         };
         let checkpoint: Checkpoint = serde_json::from_slice(&text)?;
-        if checkpoint.version != VERSION {
+        if checkpoint.version != Checkpoint::VERSION {
             return Err(io::Error::other(format!("version {} is not known here", checkpoint.version)));
         }
         Ok(Some(checkpoint))
     }
 
     /// Writes it, whole or not at all.
-    pub fn store(&self, place: Place, run: &str, sequence: i64) -> io::Result<()> {
-        let checkpoint = Checkpoint { version: VERSION, place, run: run.into(), sequence };
+    pub fn store(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let mut name = self.path.as_os_str().to_owned();
         name.push(".new");
         let new = PathBuf::from(name);
         let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(&checkpoint)?)?;
+        file.write_all(&serde_json::to_vec(checkpoint)?)?;
         file.sync_all()?;
         std::fs::rename(&new, &self.path)
     }
@@ -148,11 +209,62 @@ mod tests {
         assert_eq!(file.load().unwrap(), None);
         let place = Place { device: 1, inode: 2, head: Head { length: 3, hash: u64::MAX }, offset: 4 };
         for sequence in [5, 6] {
-            file.store(place, "run", sequence).unwrap();
-            assert_eq!(file.load().unwrap().unwrap(), Checkpoint { version: 1, place, run: "run".into(), sequence });
+            let checkpoint = Checkpoint::new(place, History { since: 7, finished: vec![place] }, "run", sequence);
+            file.store(&checkpoint).unwrap();
+            assert_eq!(file.load().unwrap().unwrap(), checkpoint);
         }
         std::fs::write(file.path(), "{\"version\":2").unwrap();
         file.load().unwrap_err();
+    }
+
+    #[test]
+    fn what_an_older_version_stored_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CheckpointFile::new(folder.path().join("state"));
+        let text = r#"{"version":1,"place":{"device":1,"inode":2,"head":{"length":3,"hash":18446744073709551615},"offset":4},
+            "run":"run","sequence":5}"#;
+        std::fs::write(file.path(), text).unwrap();
+        let place = Place { device: 1, inode: 2, head: Head { length: 3, hash: u64::MAX }, offset: 4 };
+        assert_eq!(file.load().unwrap().unwrap(), Checkpoint::new(place, History::default(), "run", 5));
+    }
+
+    #[test]
+    fn a_file_is_found_again_by_its_inode_and_head() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let long = "a line\n".repeat(100);
+        std::fs::write(&path, &long).unwrap();
+        let file = File::open(&path).unwrap();
+        let place = Place { offset: 70, ..Place::beginning(&file).unwrap() };
+        assert_eq!(place.found_in(&file).unwrap(), Some(place));
+        let mounted_anew = Place { device: place.device + 1, ..place };
+        assert_eq!(mounted_anew.found_in(&file).unwrap(), Some(place));
+        let short = Place { head: Head::of(&file, 20).unwrap(), ..mounted_anew };
+        assert_eq!(short.found_in(&file).unwrap(), None, "too little to know it by");
+        assert_eq!(Place { inode: place.inode + 1, ..place }.found_in(&file).unwrap(), None);
+        assert_eq!(Place { offset: 701, ..place }.found_in(&file).unwrap(), None, "it is shorter now");
+
+        let copy = folder.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        let copy = File::open(copy).unwrap();
+        let copied = |offset| Place { offset, ..place }.is_copied_to(&copy).unwrap();
+        assert_eq!([0, 69, 70, 700, 707].map(copied), [false, false, true, true, false]);
+
+        std::fs::write(&path, long.to_uppercase()).unwrap();
+        assert_eq!(place.found_in(&file).unwrap(), None, "the inode is another file's");
+    }
+
+    #[test]
+    fn the_last_finished_files_are_remembered() {
+        let mut history = History::default();
+        let place = |inode, offset| Place { device: 1, inode, head: Head::default(), offset };
+        for inode in 0..20 {
+            history.finish(place(inode, 1));
+        }
+        history.finish(place(10, 2));
+        let known: Vec<_> = history.finished.iter().map(|place| (place.inode, place.offset)).collect();
+        let expected: Vec<_> = (8..20).filter(|inode| *inode != 10).map(|inode| (inode, 1)).chain([(10, 2)]).collect();
+        assert_eq!(known, expected);
     }
 
     #[test]

@@ -4,22 +4,23 @@
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FileType;
 use tokio::sync::mpsc;
 
-use super::checkpoint::{Head, Place};
+use super::checkpoint::{Head, History, Place};
 
 /// What a reader hands over.
 #[derive(Debug)]
 pub enum Input {
     /// Bytes that follow the ones before.
     Bytes(Vec<u8>),
-    /// What follows is from here; a line that has begun ends.
-    Place(Place),
-    /// The beginning of the file is known better now.
+    /// What follows is from here, and of the other files so much was read; a line that has begun ends.
+    Place(Place, Arc<History>),
+    /// The beginning of the file is known better now; what makes it so comes next.
     Head(Head),
     /// The stream has ended.
     End,

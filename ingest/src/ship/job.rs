@@ -1,19 +1,20 @@
 //! The way of lines from a reader into the log.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agentworks_schemas::{Level, Source};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{CheckpointFile, Place};
+use super::checkpoint::{CheckpointFile, History, Place};
 use super::input::{Input, Reader};
 use super::lines::{Extent, Line, LongLines, Splitter};
 use super::parse::{Parsed, parse};
-use crate::producer::{Delivery, DeliveryError, EntryBuilder, Producer, RunHandle, SendError};
+use super::progress::{Pending, Reached};
+use crate::producer::{Delivery, DeliveryError, EntryBuilder, EventBuilder, Producer, RunHandle, SendError};
 
 /// What lines have in common, and what they get where they don't say it themselves.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub struct Job {
     pub long_lines: LongLines,
     /// Whether the run begins and ends with the lines, so that its events are written too.
     pub events: bool,
-    /// Where to note how far a file is shipped.
+    /// Where to note how far a file is shipped; nothing for a stream.
     pub checkpoint: Option<CheckpointFile>,
     /// How long to wait for Kafka at the end, when everything has been read.
     pub patience: Duration,
@@ -119,20 +120,17 @@ pub enum ShipError {
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
     /// The checkpoint can't be written.
-    #[error("cannot write the checkpoint: {0}")]
+    #[error("cannot write the state: {0}")]
     Checkpoint(#[source] io::Error),
 }
 
-/// How often a checkpoint is written.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(200);
-
-/// An entry that was sent, or a line that gave none.
+/// An entry that was sent, a line that gave none, or a place that was come to.
 struct Item {
     delivery: Option<Delivery>,
     /// Whether it is of a line, and not an event.
     is_line: bool,
-    /// How far the file is shipped when this one and all before are delivered, and the number of the next entry.
-    reached: Option<(Place, i64)>,
+    /// How far the file is shipped when this one and all before are delivered.
+    reached: Option<Reached>,
 }
 
 /// Ships what `reader` reads until its end, or until `stop`: then what was read already is shipped, and no more.
@@ -142,7 +140,7 @@ struct Item {
 pub async fn ship(job: &Job, reader: Reader, stop: &CancellationToken, tally: &Tally) -> Result<(), ShipError> {
     let (sent, items) = mpsc::channel(64 * 1024);
     let reading = async {
-        let result = Reading { job, tally, sent, place: None }.run(reader, stop).await;
+        let result = Reading { job, tally, sent, begun: false, at: None }.run(reader, stop).await;
         stop.cancel();
         result
     };
@@ -171,14 +169,16 @@ struct Reading<'a> {
     job: &'a Job,
     tally: &'a Tally,
     sent: mpsc::Sender<Item>,
-    place: Option<Place>,
+    /// Whether something may have been sent.
+    begun: bool,
+    /// The file that is read.
+    at: Option<(Place, Arc<History>)>,
 }
 
 impl Reading<'_> {
     async fn run(mut self, mut reader: Reader, stop: &CancellationToken) -> Result<(), ShipError> {
-        if self.job.events {
-            let delivery = self.job.run.started().send().await?;
-            self.pass_on(Item { delivery: Some(delivery), is_line: false, reached: None }).await;
+        if self.job.checkpoint.is_none() {
+            self.begin().await?;
         }
         let mut splitter = self.splitter(0);
         let (last, result) = loop {
@@ -198,14 +198,15 @@ impl Reading<'_> {
                         self.line(&line).await?;
                     }
                 }
-                Some(Input::Place(place)) => {
+                Some(Input::Place(place, history)) => {
                     if let Some(line) = splitter.finish() {
                         self.line(&line).await?;
                     }
                     splitter = self.splitter(place.offset);
-                    self.place = Some(place);
+                    self.at = Some((place, history));
+                    self.come_to(place.offset).await?;
                 }
-                Some(Input::Head(head)) => self.place.iter_mut().for_each(|place| place.head = head),
+                Some(Input::Head(head)) => self.at.iter_mut().for_each(|(place, _)| place.head = head),
                 Some(Input::Failed(error)) => break (Last::Failed, Err(ShipError::Read(error))),
                 Some(Input::End) => break (Last::End, Ok(())),
                 Some(Input::Stopped) | None => break (Last::Stopped, Ok(())),
@@ -216,10 +217,42 @@ impl Reading<'_> {
         if !read_again && let Some(line) = splitter.finish() {
             self.line(&line).await?;
         }
-        if self.job.events {
-            self.end_of_run(last).await?;
-        }
+        self.begin().await?;
+        self.end(last).await?;
         result
+    }
+
+    /// Writes that the run began, if it hasn't.
+    async fn begin(&mut self) -> Result<(), ShipError> {
+        if self.begun {
+            return Ok(());
+        }
+        self.begun = true;
+        let reached = self.at.as_ref().and_then(|(place, _)| self.reached(place.offset));
+        self.event(self.job.run.started(), reached).await
+    }
+
+    /// Notes where what follows is read from, the first time at once.
+    async fn come_to(&mut self, offset: u64) -> Result<(), ShipError> {
+        let reached = self.reached(offset);
+        match (&self.job.checkpoint, &reached) {
+            (Some(file), Some(reached)) if !self.begun => {
+                let stored = reached.store(file, self.job.run.id(), self.job.events).await;
+                stored.map_err(ShipError::Checkpoint)?;
+                self.begin().await
+            }
+            _ => {
+                self.pass_on(Item { delivery: None, is_line: false, reached }).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// An offset in the file that is read.
+    fn reached(&self, offset: u64) -> Option<Reached> {
+        let (place, history) = self.at.as_ref()?;
+        let (place, history) = (Place { offset, ..*place }, Arc::clone(history));
+        Some(Reached { place, history, sequence: self.job.run.next_sequence() })
     }
 
     fn splitter(&self, offset: u64) -> Splitter {
@@ -244,21 +277,28 @@ impl Reading<'_> {
                 result => Some(result?),
             }
         };
-        let reached = self.place.zip(line.end).map(|(place, offset)| Place { offset, ..place });
-        let reached = reached.map(|place| (place, self.job.run.next_sequence()));
+        let reached = line.end.and_then(|offset| self.reached(offset));
         self.pass_on(Item { delivery, is_line: true, reached }).await;
         Ok(())
     }
 
-    async fn end_of_run(&self, last: Last) -> Result<(), ShipError> {
+    async fn end(&self, last: Last) -> Result<(), ShipError> {
         let event = match last {
             Last::End => self.job.run.completed(),
             Last::Stopped => self.job.run.cancelled("shipping was stopped"),
             Last::Failed => self.job.run.failed("the input could not be read"),
         };
-        match event.send().await {
-            Err(SendError::Closed) => {}
-            result => self.pass_on(Item { delivery: Some(result?), is_line: false, reached: None }).await,
+        match self.event(event, None).await {
+            // The time is over.
+            Err(ShipError::Send(SendError::Closed)) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn event(&self, event: EventBuilder<'_>, reached: Option<Reached>) -> Result<(), ShipError> {
+        if self.job.events {
+            let delivery = Some(event.send().await?);
+            self.pass_on(Item { delivery, is_line: false, reached }).await;
         }
         Ok(())
     }
@@ -283,35 +323,20 @@ async fn settle(
     stop: &CancellationToken,
     tally: &Tally,
 ) -> Result<(), ShipError> {
-    let mut checkpoint = Pending { job, reached: None, due: Instant::now() };
+    let mut checkpoint = Pending::new(job.checkpoint.as_ref(), job.run.id());
     let mut first_failure = None;
-    loop {
-        let item = tokio::select! {
-            item = items.recv() => item,
-            () = tokio::time::sleep_until(checkpoint.due), if checkpoint.reached.is_some() => {
-                checkpoint.store().await?;
-                continue;
-            }
-        };
-        let Some(item) = item else { break };
+    while let Some(item) = checkpoint.during(items.recv()).await {
         let entries = u64::from(item.is_line && item.delivery.is_some());
         let result = match item.delivery {
-            Some(mut delivery) => tokio::select! {
-                biased;
-                result = &mut delivery => result.map(|_| ()),
-                () = tokio::time::sleep_until(checkpoint.due), if checkpoint.reached.is_some() => {
-                    checkpoint.store().await?;
-                    delivery.await.map(|_| ())
-                }
-            },
+            Some(delivery) => checkpoint.during(delivery).await.map(|_| ()),
             None => Ok(()),
         };
         match result {
             Ok(()) => {
                 tally.delivered.fetch_add(entries, Ordering::AcqRel);
                 // Behind a failure nothing counts as shipped.
-                if first_failure.is_none() && job.checkpoint.is_some() {
-                    checkpoint.reached = item.reached.or(checkpoint.reached);
+                if first_failure.is_none() {
+                    checkpoint.reach(item.reached);
                 }
             }
             Err(error) => {
@@ -320,24 +345,6 @@ async fn settle(
             }
         }
     }
-    checkpoint.store().await?;
+    checkpoint.finish().await.map_err(ShipError::Checkpoint)?;
     first_failure.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// A checkpoint that is to be written.
-struct Pending<'a> {
-    job: &'a Job,
-    reached: Option<(Place, i64)>,
-    /// Not before.
-    due: Instant,
-}
-
-impl Pending<'_> {
-    async fn store(&mut self) -> Result<(), ShipError> {
-        let (Some(file), Some((place, sequence))) = (&self.job.checkpoint, self.reached.take()) else { return Ok(()) };
-        let (file, run) = (file.clone(), self.job.run.id().to_owned());
-        let stored = tokio::task::spawn_blocking(move || file.store(place, &run, sequence)).await;
-        self.due = Instant::now() + CHECKPOINT_INTERVAL;
-        stored.map_err(io::Error::other).flatten().map_err(ShipError::Checkpoint)
-    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::fs::{OpenOptions, create_dir, remove_dir_all, rename, write};
 use std::io::{PipeWriter, Write, pipe};
 use std::path::Path;
 use std::time::Duration;
@@ -75,8 +76,31 @@ async fn without_kafka_it_gives_up_after_its_patience_and_says_how_much_is_lost(
 }
 
 fn follow(path: &Path, checkpoint: &CheckpointFile) -> Reader {
-    let start = checkpoint.load().unwrap().map_or(Start::Beginning, |checkpoint| Start::At(checkpoint.place));
+    follow_from(Start::Beginning, path, checkpoint)
+}
+
+fn follow_from(first: Start, path: &Path, checkpoint: &CheckpointFile) -> Reader {
+    let known = checkpoint.load().unwrap();
+    let start = known.map_or(first, |known| Start::At(known.place, known.history));
     Reader::file(Follow { path: path.into(), start, follow: true }).unwrap()
+}
+
+fn append(path: &Path, text: &str) {
+    OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// Ships until so many lines were delivered.
+async fn ship_lines(job: &Job, reader: Reader, lines: u64) -> Result<(), ShipError> {
+    let (tally, stop) = (Tally::default(), CancellationToken::new());
+    let shipped = async {
+        while tally.counts().delivered < lines {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (result, ()) = tokio::join!(ship(job, reader, &stop, &tally), shipped);
+    assert_eq!(tally.counts().entries, lines);
+    result
 }
 
 #[tokio::test]
@@ -86,7 +110,7 @@ async fn a_restart_goes_on_where_it_was() {
     let checkpoint = CheckpointFile::new(folder.path().join("state"));
     let mut shipped = Vec::new();
     for text in ["one\ntwo\nthr", "one\ntwo\nthree\nfour\n"] {
-        std::fs::write(&path, text).unwrap();
+        write(&path, text).unwrap();
         let mut job = Job { checkpoint: Some(checkpoint.clone()), ..mocked() };
         let known = checkpoint.load().unwrap();
         if let Some(known) = &known {
@@ -109,16 +133,19 @@ async fn a_restart_goes_on_where_it_was() {
     assert_eq!((known.place.offset, known.sequence, known.run.as_str()), (19, 4, "run"));
 }
 
+/// A job whose broker isn't there.
+fn unreachable(checkpoint: &CheckpointFile) -> Job {
+    let job = job(Producer::builder("127.0.0.1:1").build().unwrap());
+    Job { checkpoint: Some(checkpoint.clone()), patience: Duration::from_millis(50), ..job }
+}
+
 #[tokio::test]
 async fn what_was_not_delivered_is_shipped_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    std::fs::write(&path, "one\ntwo\n").unwrap();
+    write(&path, "one\ntwo\n").unwrap();
     let checkpoint = CheckpointFile::new(folder.path().join("state"));
-    let unreachable = job(Producer::builder("127.0.0.1:1").build().unwrap());
-    let patience = Duration::from_millis(50);
-    let job = Job { checkpoint: Some(checkpoint.clone()), patience, ..unreachable };
-    let (tally, stop) = (Tally::default(), CancellationToken::new());
+    let (job, tally, stop) = (unreachable(&checkpoint), Tally::default(), CancellationToken::new());
     let read = async {
         while tally.counts().lines < 2 {
             tokio::task::yield_now().await;
@@ -127,16 +154,90 @@ async fn what_was_not_delivered_is_shipped_again() {
     };
     let (result, ()) = tokio::join!(ship(&job, follow(&path, &checkpoint), &stop, &tally), read);
     result.unwrap_err();
-    assert_eq!((tally.counts().undelivered(), checkpoint.load().unwrap()), (2, None));
+    let known = checkpoint.load().unwrap().unwrap();
+    assert_eq!((tally.counts().undelivered(), known.place.offset, known.sequence), (2, 0, 0));
+    // It is known where it began, whatever becomes of the file.
+    rename(&path, folder.path().join("log.1")).unwrap();
+    write(&path, "three\n").unwrap();
+    let job = Job { checkpoint: Some(checkpoint.clone()), ..mocked() };
+    ship_lines(&job, follow(&path, &checkpoint), 3).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_cannot_be_written_ends_it() {
+async fn where_the_end_was_is_known_before_kafka_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    std::fs::write(&path, "one\n").unwrap();
+    write(&path, "from before\n").unwrap();
+    let checkpoint = CheckpointFile::new(folder.path().join("state"));
+    let (job, stop) = (Job { events: true, ..unreachable(&checkpoint) }, CancellationToken::new());
+    let noted = async {
+        while checkpoint.load().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let tally = Tally::default();
+    let (result, ()) = tokio::join!(ship(&job, follow_from(Start::End, &path, &checkpoint), &stop, &tally), noted);
+    result.unwrap_err();
+    assert!(checkpoint.load().unwrap().unwrap().unstarted);
+    append(&path, "in between\n");
+    let job = Job { checkpoint: Some(checkpoint.clone()), events: true, ..mocked() };
+    ship_lines(&job, follow_from(Start::End, &path, &checkpoint), 1).await.unwrap();
+    assert!(!checkpoint.load().unwrap().unwrap().unstarted);
+}
+
+#[tokio::test]
+async fn without_a_checkpoint_to_begin_with_nothing_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    write(&path, "one\n").unwrap();
     let checkpoint = CheckpointFile::new(folder.path().join("no such folder/state"));
-    let job = Job { checkpoint: Some(checkpoint.clone()), ..mocked() };
-    let result = ship(&job, follow(&path, &checkpoint), &CancellationToken::new(), &Tally::default()).await;
+    let job = Job { checkpoint: Some(checkpoint.clone()), events: true, ..mocked() };
+    let tally = Tally::default();
+    let result = ship(&job, follow(&path, &checkpoint), &CancellationToken::new(), &tally).await;
     assert!(matches!(result, Err(ShipError::Checkpoint(_))), "{result:?}");
+    assert_eq!((tally.counts().entries, job.producer.pending()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_written_any_more_is_an_error_at_the_end_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let states = folder.path().join("states");
+    let checkpoint = CheckpointFile::new(states.join("state"));
+    for comes_back in [false, true] {
+        write(&path, "one\n").unwrap();
+        create_dir(&states).unwrap();
+        let job = Job { checkpoint: Some(checkpoint.clone()), ..mocked() };
+        let (tally, stop) = (Tally::default(), CancellationToken::new());
+        let offset = || checkpoint.load().unwrap().map_or(0, |known| known.place.offset);
+        let until = async |enough: &dyn Fn() -> bool| {
+            while !enough() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let meanwhile = async {
+            until(&|| offset() > 0).await;
+            remove_dir_all(&states).unwrap();
+            append(&path, "more\n");
+            until(&|| tally.counts().delivered == tally.counts().lines && tally.counts().lines > 1).await;
+            if comes_back {
+                // It has been tried in vain by then.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                create_dir(&states).unwrap();
+                until(&|| offset() > 0).await;
+            }
+            append(&path, "and more\n");
+            until(&|| tally.counts().delivered > 2).await;
+            stop.cancel();
+        };
+        let (result, ()) = tokio::join!(ship(&job, follow(&path, &checkpoint), &stop, &tally), meanwhile);
+        assert_eq!(tally.counts().undelivered(), 0);
+        if comes_back {
+            result.unwrap();
+            assert_eq!(offset(), std::fs::metadata(&path).unwrap().len());
+        } else {
+            assert!(matches!(result, Err(ShipError::Checkpoint(_))), "{result:?}");
+        }
+    }
 }

@@ -55,6 +55,74 @@ async fn without_following_the_end_of_the_file_is_the_end() {
 }
 
 #[tokio::test]
+async fn run_again_and_again_without_following_it_ships_all_that_was_rotated() {
+    let (log, scratch) = (Log::new().await, Scratch::new("ship"));
+    let (file, state) = (scratch.path().join("app.log"), scratch.path().join("state"));
+    let arguments = ["--no-follow", "--state", state.to_str().unwrap()];
+    for round in 0..4 {
+        append(&file, &numbered(round * 100..round * 100 + 50));
+        if round > 0 {
+            fs::rename(&file, scratch.path().join(format!("app.log-2025120{round}"))).unwrap();
+        }
+        append(&file, &numbered(round * 100 + 50..(round + 1) * 100));
+        let output = ship(&log, &file, &arguments).wait_with_output().await.unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        assert!(log.messages().await.iter().map(String::as_str).eq(numbered(0..(round + 1) * 100).lines()));
+    }
+}
+
+#[tokio::test]
+async fn lines_that_come_before_kafka_are_shipped_by_the_next_start() {
+    let (log, scratch) = (Log::new().await, Scratch::new("ship"));
+    let (file, state) = (scratch.path().join("app.log"), scratch.path().join("state"));
+    let arguments = ["--from-end", "--state", state.to_str().unwrap()];
+    fs::write(&file, "from before\n").unwrap();
+    let mut unreachable = command("ship", "127.0.0.1:1", log.topics.prefix());
+    let mut child = unreachable.arg("--file").arg(&file).args(arguments).spawn().unwrap();
+    crate::support::eventually(Duration::from_secs(30), async || state.exists().then_some(())).await;
+    append(&file, &numbered(0..50));
+    child.kill().await.unwrap();
+    append(&file, &numbered(50..100));
+    fs::rename(&file, scratch.path().join("app.log.1")).unwrap();
+    append(&file, &numbered(100..150));
+    let child = ship(&log, &file, &arguments);
+    until_shipped(&log, 150).await;
+    signal(&child, Signal::TERM);
+    let output = child.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(log.messages().await.iter().map(String::as_str).eq(numbered(0..150).lines()));
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_written_stops_no_shipping_but_that_which_begins() {
+    let (log, scratch) = (Log::new().await, Scratch::new("ship"));
+    let (file, folder) = (scratch.path().join("app.log"), scratch.path().join("states"));
+    let state = folder.join("state");
+    let arguments = ["--state", state.to_str().unwrap()];
+    fs::create_dir(&folder).unwrap();
+    append(&file, &numbered(0..50));
+    let child = ship(&log, &file, &arguments);
+    until_shipped(&log, 50).await;
+    // It is written within a fifth of a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fs::remove_dir_all(&folder).unwrap();
+    append(&file, &numbered(50..100));
+    until_shipped(&log, 100).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    append(&file, &numbered(100..150));
+    until_shipped(&log, 150).await;
+    signal(&child, Signal::TERM);
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("cannot write the state"), "{}", said(&output));
+    // What starts it again then ships nothing twice.
+    let output = ship(&log, &file, &arguments).wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("cannot write the state"), "{}", said(&output));
+    assert!(log.messages().await.iter().map(String::as_str).eq(numbered(0..150).lines()));
+}
+
+#[tokio::test]
 async fn killed_again_and_again_it_loses_no_line() {
     const PART: usize = 4_000;
     const LINES: usize = 6 * PART;
