@@ -64,7 +64,8 @@ impl<'a> Anew<'a> {
         let load = async |(partition, run): (TopicPartition, String)| {
             let share = ShareKey { origin: Origin::Sink, partition, epoch };
             // A hidden one has all that there was before the sink knew; there was no record of the run since.
-            let until = self.visible(&run, share).await?.map_or(i64::MAX, |part| part.first);
+            let begun = self.part(&run, share).await?.filter(|part| !self.is_hidden(&run, part));
+            let until = begun.map_or(i64::MAX, |part| part.first);
             Ok::<_, SinkError>(((partition, run), Counted { until, part: None, marks: Vec::new() }))
         };
         let loaded: Vec<_> = stream::iter(unknown.into_iter().map(load)).buffer_unordered(LOADS).try_collect().await?;
@@ -88,29 +89,36 @@ impl<'a> Anew<'a> {
     }
 
     /// Writes what was counted: first what parts refer to, then the parts. What is there already, equal, stays.
-    pub(crate) async fn write(self) -> Result<(), SinkError> {
+    pub(crate) async fn write(mut self) -> Result<(), SinkError> {
         let (mut before, mut parts) = (Vec::new(), Vec::new());
-        for ((_, run), Counted { part, marks, .. }) in &self.runs {
-            let Some(part) = part else { continue };
-            let share = ShareKey::of(Origin::Restored, part);
-            if self.visible(run, share).await?.is_some_and(|there| there.applied >= part.applied) {
-                continue;
+        for ((_, run), Counted { part, marks, .. }) in std::mem::take(&mut self.runs) {
+            let (Some(mut part), run) = (part, run.as_str()) else { continue };
+            let share = ShareKey::of(Origin::Restored, &part);
+            match self.part(run, share).await? {
+                Some(there) if self.is_hidden(run, &there) => {
+                    // By then nobody knows any more under what it was listed.
+                    part.replaced.push(there.listed());
+                    part.replaced.extend(there.replaced);
+                }
+                Some(there) if there.applied >= part.applied => continue,
+                _ => {}
             }
             let workspace = &self.erasure.workspace;
-            before.extend(tables::write_listing(workspace, run, part));
+            before.extend(tables::write_listing(workspace, run, &part.listed()));
             before.extend(marks.iter().map(|mark| tables::write_mark(workspace, run, share, mark)));
-            parts.push(tables::write_part(workspace, run, Origin::Restored, part)?);
+            parts.push(tables::write_part(workspace, run, Origin::Restored, &part)?);
         }
         self.put(before).await?;
         self.put(parts).await
     }
 
-    /// A part, unless it is erased.
-    async fn visible(&self, run: &str, share: ShareKey) -> Result<Option<RunPart>, SinkError> {
-        let workspace = &self.erasure.workspace;
-        let row = self.store.get(&tables::PARTS, &tables::part_key(workspace, run, share)).await?;
-        let part = row.map(|row| tables::read_part(run, &row.payload)).transpose()?;
-        Ok(part.filter(|part| !self.view.hides(workspace, run, part.begins_at())))
+    async fn part(&self, run: &str, share: ShareKey) -> Result<Option<RunPart>, SinkError> {
+        let row = self.store.get(&tables::PARTS, &tables::part_key(&self.erasure.workspace, run, share)).await?;
+        row.map(|row| tables::read_part(run, &row.payload)).transpose()
+    }
+
+    fn is_hidden(&self, run: &str, part: &RunPart) -> bool {
+        self.view.hides(&self.erasure.workspace, run, part.begins_at())
     }
 
     async fn put(&self, writes: Vec<Write>) -> Result<(), SinkError> {
