@@ -65,7 +65,8 @@ impl Feed {
     fn opened(&mut self, opened: Opened) {
         let State::Opening { watch, .. } = replace(&mut self.state, State::Over) else { return };
         self.watch = Some(watch);
-        let Opened { complaint, history, active, cursor } = opened;
+        let Opened { complaint, history, room, active, cursor } = opened;
+        self.room = room;
         self.failures = 0;
         if let Some(message) = complaint {
             self.queue.push_back(error_frame(ErrorCode::InvalidValue, message, None));
