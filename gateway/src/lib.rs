@@ -6,6 +6,7 @@
 //! - [`session`]: what one terminal is watching: the protocol.
 //! - [`replay`]: the one reader with a clock.
 //! - [`rest`]: cards, runs, entries, tokens' own view, over HTTP.
+//! - `kept`: what was read and is kept until it is shown: so many entries, or so many bytes.
 //! - [`search`]: searches, limited to what a token allows.
 //! - [`documents`]: `/asyncapi.json` and `/openapi.json`.
 //! - [`web`]: the terminal page.
@@ -20,6 +21,7 @@ pub mod auth;
 pub mod documents;
 pub mod drain;
 pub mod hub;
+mod kept;
 pub mod metrics;
 pub mod replay;
 pub mod rest;

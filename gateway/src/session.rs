@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::cards::Cards;
 use self::feed::Feed;
-use self::open::Source;
+use self::open::{HistoryRoom, Source};
 use self::refresh::{Bearer, BearerEvent};
 use self::start::Beginning;
 use crate::Gateway;
@@ -58,6 +58,7 @@ struct Session {
     /// What operators see of it.
     presence: Arc<Presence>,
     outbox: Arc<Outbox>,
+    room: HistoryRoom,
     /// What the client says. It ends when the socket does.
     inbox: mpsc::Receiver<String>,
     shutdown: CancellationToken,
@@ -93,7 +94,8 @@ impl Session {
     ) -> Self {
         let grant = Grant::new(claims);
         let (card, outbox) = (presence.card().to_owned(), Arc::clone(presence.outbox()));
-        let source = Source::new(&gateway, grant.clone(), &presence, card.clone());
+        let room = HistoryRoom::default();
+        let source = Source::new(&gateway, grant.clone(), &presence, &room, card.clone());
         let rate = Rate::new(gateway.config.max_messages_per_second, Instant::now());
         let replays = Replays::new(&gateway, grant.clone(), Arc::clone(&outbox));
         let bearer = Bearer::new(grant, Arc::clone(&gateway.auth));
@@ -116,6 +118,7 @@ impl Session {
             card,
             presence,
             outbox,
+            room,
             inbox,
             shutdown,
             cards: Cards::new(Feed::new(source, start, wanted, false, greeting)),
@@ -159,7 +162,7 @@ impl Session {
 
     /// What a stream of a card needs.
     fn source(&self, card: String) -> Source {
-        Source::new(&self.gateway, self.bearer.grant(), &self.presence, card)
+        Source::new(&self.gateway, self.bearer.grant(), &self.presence, &self.room, card)
     }
 
     /// Queues the answers as far as there is room; false when the connection is over.

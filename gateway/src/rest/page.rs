@@ -1,21 +1,14 @@
 //! Pages of entries, in both directions.
 
-use std::collections::VecDeque;
-
 use agentworks_processors::reader::{LogReader, ReadFilter, ReadItem, Scope};
+use agentworks_schemas::Cursor;
 use agentworks_schemas::protocol::{Gap, PositionedEntry};
-use agentworks_schemas::{Cursor, LogEntry};
 use serde::Serialize;
 
 use super::error::ApiError;
+use crate::kept::{self, Kept, after_item, before_item};
 
-/// How many bytes of entries fill a page, whatever its limit: large entries make short pages.
-const MAX_BYTES: usize = 4 << 20;
-
-/// How many entries are asked for at once on the way back, so that large ones don't pile up.
-const CHUNK: usize = 250;
-
-/// A page of entries, in the log's order.
+/// A page of entries, in the log's order. Large entries make short pages.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Page {
     /// The entries, each with the cursor just after it.
@@ -42,12 +35,12 @@ pub(super) async fn forward(
     while let Some(item) = stream.recv().await {
         let item = item?;
         if kept.is_full(limit) {
-            let next = kept.items.back().map_or(after, |last| after_item(last).clone());
-            return Ok(kept.into_page(Some(next.clone()), next));
+            let next = kept.last().map_or(after, |last| after_item(last).clone());
+            return Ok(Page::new(kept, Some(next.clone()), next));
         }
         kept.push_back(item);
     }
-    Ok(kept.into_page(None, furthest(after, &end)))
+    Ok(Page::new(kept, None, furthest(after, &end)))
 }
 
 /// The further of two cursors in each partition.
@@ -72,65 +65,17 @@ pub(super) async fn backward(
         Some(before) => before,
         None => reader.end(&scope).await?,
     };
-    let mut before = end.clone();
-    let mut kept = Kept::default();
     // One entry more than wanted tells whether there is another page.
-    while kept.entries <= limit && kept.bytes < MAX_BYTES {
-        let wanted = (limit + 1 - kept.entries).min(CHUNK);
-        let items = reader.newest(&scope, &filter, &before, wanted).await?;
-        let Some(first) = items.first() else { return Ok(kept.into_page(None, end)) };
-        before = before_item(first);
-        for item in items.into_iter().rev() {
-            kept.push_front(item);
-        }
-    }
+    let mut kept = kept::newest(reader, &scope, &filter, &end, limit + 1).await?;
     kept.trim_front(limit);
-    let next = kept.items.front().map(before_item);
-    Ok(kept.into_page(next, end))
+    let next = kept.first().filter(|_| !kept.is_all()).map(before_item);
+    Ok(Page::new(kept, next, end))
 }
 
-/// What has been read for a page.
-#[derive(Default)]
-struct Kept {
-    items: VecDeque<ReadItem>,
-    entries: usize,
-    bytes: usize,
-}
-
-impl Kept {
-    fn is_full(&self, limit: usize) -> bool {
-        self.entries >= limit || self.bytes >= MAX_BYTES
-    }
-
-    fn push_back(&mut self, item: ReadItem) {
-        self.count(&item);
-        self.items.push_back(item);
-    }
-
-    fn push_front(&mut self, item: ReadItem) {
-        self.count(&item);
-        self.items.push_front(item);
-    }
-
-    fn count(&mut self, item: &ReadItem) {
-        if let ReadItem::Entry { entry, .. } = item {
-            self.entries += 1;
-            self.bytes += weight(&entry.entry);
-        }
-    }
-
-    /// Drops the oldest until `limit` entries are left, and what lies before them.
-    fn trim_front(&mut self, limit: usize) {
-        while self.entries > limit {
-            if let Some(ReadItem::Entry { .. }) = self.items.pop_front() {
-                self.entries -= 1;
-            }
-        }
-    }
-
-    fn into_page(self, next: Option<Cursor>, end: Cursor) -> Page {
+impl Page {
+    fn new(kept: Kept, next: Option<Cursor>, end: Cursor) -> Page {
         let mut page = Page { next, end, ..Page::default() };
-        for item in self.items {
+        for item in kept {
             match item {
                 ReadItem::Entry { entry, cursor } => {
                     page.entries.push(PositionedEntry { position: cursor, entry: entry.entry });
@@ -145,103 +90,20 @@ impl Kept {
     }
 }
 
-/// About how large an entry's JSON is, in bytes.
-fn weight(entry: &LogEntry<'_>) -> usize {
-    512 + entry.message.len() + entry.data.as_ref().map_or(0, |data| data.as_str().len())
-}
-
-fn after_item(item: &ReadItem) -> &Cursor {
-    match item {
-        ReadItem::Entry { cursor, .. } | ReadItem::Gap { cursor, .. } => cursor,
-    }
-}
-
-/// The cursor just before an item: the one just after it, moved back over it.
-pub(super) fn before_item(item: &ReadItem) -> Cursor {
-    let (cursor, partition, epoch, offset) = match item {
-        ReadItem::Entry { entry, cursor } => {
-            let at = entry.position;
-            (cursor, at.partition, at.epoch, at.offset)
-        }
-        ReadItem::Gap { partition, from, cursor, .. } => {
-            (cursor, *partition, cursor.get(*partition).map_or(0, |(epoch, _)| epoch), *from)
-        }
-    };
-    let mut before = cursor.clone();
-    before.set(partition, epoch, offset);
-    before
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use agentworks_processors::reader::StoredEntry;
-    use agentworks_schemas::{Level, Position, Source, Timestamp, Topic, TopicPartition};
-
     use super::*;
-
-    const AGENT: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 3 };
-    const SYSTEM: TopicPartition = TopicPartition { topic: Topic::SystemLogs, partition: 3 };
-
-    fn entry(partition: TopicPartition, offset: i64, cursor: &[(TopicPartition, u32, i64)]) -> ReadItem {
-        let entry = LogEntry {
-            id: "id".into(),
-            run_id: "run".into(),
-            card_id: "card".into(),
-            workspace_id: "acme".into(),
-            timestamp: Timestamp(0),
-            sequence: 0,
-            level: Level::Info,
-            source: Source::Agent,
-            component: "main".into(),
-            message: "x".into(),
-            data: None,
-            agent_id: None,
-            provider: None,
-            model: None,
-            user_id: None,
-            tags: None,
-            correlation_id: None,
-            parent_span_id: None,
-            trace_id: None,
-        };
-        let position = Position { partition, epoch: 1, offset };
-        let entry = Box::new(StoredEntry { position, timestamp: Timestamp(0), entry });
-        ReadItem::Entry { entry, cursor: cursor.iter().copied().collect() }
-    }
-
-    #[test]
-    fn the_cursor_before_an_item_is_the_one_after_it_moved_back() {
-        let item = entry(AGENT, 7, &[(AGENT, 1, 8), (SYSTEM, 1, 4)]);
-        assert_eq!(before_item(&item), [(AGENT, 1, 7), (SYSTEM, 1, 4)].into_iter().collect());
-        let cursor = [(AGENT, 2, 9)].into_iter().collect();
-        let gap = ReadItem::Gap { partition: AGENT, from: 5, to: 9, cursor };
-        assert_eq!(before_item(&gap), [(AGENT, 2, 5)].into_iter().collect());
-    }
-
-    #[test]
-    fn trimming_drops_the_oldest_entries_with_the_gaps_before_them() {
-        let mut kept = Kept::default();
-        let cursor = [(AGENT, 1, 5)].into_iter().collect();
-        kept.push_back(ReadItem::Gap { partition: AGENT, from: 0, to: 5, cursor });
-        for offset in 5..9 {
-            kept.push_back(entry(AGENT, offset, &[(AGENT, 1, offset + 1)]));
-        }
-        kept.trim_front(2);
-        let next = kept.items.front().map(before_item);
-        let page = kept.into_page(next, Cursor::new());
-        assert_eq!((page.entries.len(), page.gaps.len()), (2, 0));
-        assert_eq!(page.next, Some([(AGENT, 1, 7)].into_iter().collect()));
-    }
+    use crate::kept::testing::{AGENT, SYSTEM, entry};
 
     #[test]
     fn a_page_is_json_with_the_position_beside_the_entrys_fields() {
         let mut kept = Kept::default();
-        kept.push_back(entry(AGENT, 5, &[(AGENT, 1, 6)]));
+        kept.push_back(entry(AGENT, 5, "x", &[(AGENT, 1, 6)]));
         let cursor = [(AGENT, 1, 9)].into_iter().collect();
         kept.push_back(ReadItem::Gap { partition: AGENT, from: 6, to: 9, cursor });
-        let json = serde_json::to_value(kept.into_page(None, Cursor::new())).unwrap();
+        let json = serde_json::to_value(Page::new(kept, None, Cursor::new())).unwrap();
         let position = Cursor::from_iter([(AGENT, 1, 6)]).to_string();
         assert_eq!(json["entries"][0]["position"], position.as_str());
         assert_eq!(json["entries"][0]["message"], "x");
@@ -254,12 +116,5 @@ mod tests {
         let after = Cursor::from_iter([(AGENT, 1, 9)]);
         let end = Cursor::from_iter([(AGENT, 1, 5), (SYSTEM, 1, 4)]);
         assert_eq!(furthest(after, &end), Cursor::from_iter([(AGENT, 1, 9), (SYSTEM, 1, 4)]));
-    }
-
-    #[test]
-    fn large_entries_fill_a_page_early() {
-        let kept = Kept { bytes: MAX_BYTES, entries: 1, ..Kept::default() };
-        assert!(kept.is_full(100));
-        assert!(!Kept { bytes: 10, entries: 1, ..Kept::default() }.is_full(2));
     }
 }

@@ -27,6 +27,7 @@ use agentworks_processors::reader::{ReadError, ReadStream};
 use agentworks_schemas::protocol::{FiltersInfo, ServerMessage};
 use agentworks_schemas::{Cursor, Timestamp};
 use futures_util::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
@@ -39,8 +40,8 @@ use crate::socket::{Closed, Frame};
 
 /// How often a client that is shown only some of the entries is told its position, if none of them told it.
 const MARK: Duration = Duration::from_secs(5);
-/// So many frames may wait in a stream that doesn't move before no more is asked of it.
-const MAX_QUEUED: usize = 64;
+/// So many frames, or bytes of them, may wait in a stream that doesn't move before no more is asked of it.
+const MAX_QUEUED: (usize, usize) = (64, 1 << 20);
 
 /// The entries of one card.
 pub(super) struct Feed {
@@ -50,8 +51,11 @@ pub(super) struct Feed {
     /// What is said once the stream has begun, before anything else.
     greeting: VecDeque<Frame>,
     has_begun: bool,
-    /// Goes out before anything else that is read.
+    /// Goes out before anything else that is read. What is shown first is all in it, some MiB; later it gets a frame at a
+    /// time, when there is room in the outbox.
     queue: VecDeque<Frame>,
+    /// The room that what is shown first takes, until all of it was sent.
+    room: Option<OwnedSemaphorePermit>,
     watch: Option<Watch>,
     wanted: Wanted,
     /// Whether the client has paused the stream. It takes effect when there is a cursor to keep.
@@ -115,6 +119,7 @@ impl Feed {
             greeting: greeting.into_iter().collect(),
             has_begun: false,
             queue: VecDeque::new(),
+            room: None,
             watch: None,
             wanted,
             is_paused,
@@ -153,7 +158,8 @@ impl Feed {
 
     /// Whether so much waits to be said that no more should be asked for.
     pub(super) fn is_crowded(&self) -> bool {
-        self.queue.len() + self.greeting.len() >= MAX_QUEUED
+        let waiting = || self.queue.iter().chain(&self.greeting);
+        waiting().count() >= MAX_QUEUED.0 || waiting().map(Frame::len).sum::<usize>() >= MAX_QUEUED.1
     }
 
     /// Begins anew, after another greeting, and after what was read and not sent yet.
@@ -276,7 +282,11 @@ impl Feed {
         loop {
             let is_greeting = self.has_begun && !self.has_greeted();
             let queue = if is_greeting { &mut self.greeting } else { &mut self.queue };
-            let Some(frame) = queue.pop_front() else { return Ok(()) };
+            let Some(frame) = queue.pop_front() else {
+                // A greeting that can't be said yet may have some of it.
+                self.room.take_if(|_| self.greeting.is_empty());
+                return Ok(());
+            };
             if let Some(frame) = self.source.outbox.try_send(frame)? {
                 queue.push_front(frame);
                 self.source.outbox.room().await?;

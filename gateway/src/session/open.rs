@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, ReadItem, Scope};
+use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, Scope};
 use agentworks_schemas::protocol::{ErrorCode, Gap, RunSummary, ServerMessage};
 use agentworks_schemas::{Cursor, LogEntry, TopicPartition};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -13,11 +14,34 @@ use super::start::Start;
 use crate::Gateway;
 use crate::auth::Grant;
 use crate::hub::{Hub, Watch};
+use crate::kept::{self, Kept};
 use crate::roster::Presence;
 use crate::socket::{Frame, Outbox};
 
 /// How long a client that goes on from its position waits for the summary of the run that goes on.
 const ACTIVE: Duration = Duration::from_millis(250);
+
+/// Of how many cards of a connection there may be in memory what they show first. It is a few MiB of each.
+const HISTORIES: usize = 4;
+
+/// What the histories of a connection's cards share: room for a few of them. Each keeps its own until all of it was sent,
+/// for which the others wait.
+#[derive(Clone, Debug)]
+pub(super) struct HistoryRoom(Arc<Semaphore>);
+
+impl Default for HistoryRoom {
+    fn default() -> Self {
+        HistoryRoom(Arc::new(Semaphore::new(HISTORIES)))
+    }
+}
+
+impl HistoryRoom {
+    /// Waits for room, which is kept until the answer is dropped.
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.0.clone().acquire_owned().await.ok()
+    }
+}
 
 /// Whose stream it is and where it goes.
 #[derive(Clone, Debug)]
@@ -28,12 +52,19 @@ pub(super) struct Source {
     pub(super) card: String,
     pub(super) outbox: Arc<Outbox>,
     pub(super) presence: Arc<Presence>,
+    pub(super) room: HistoryRoom,
 }
 
 impl Source {
-    pub(super) fn new(gateway: &Gateway, grant: Grant, presence: &Arc<Presence>, card: String) -> Self {
-        let (reader, hub) = (gateway.reader.clone(), gateway.hub.clone());
-        Source { reader, hub, grant, card, outbox: Arc::clone(presence.outbox()), presence: Arc::clone(presence) }
+    pub(super) fn new(
+        gateway: &Gateway,
+        grant: Grant,
+        presence: &Arc<Presence>,
+        room: &HistoryRoom,
+        card: String,
+    ) -> Self {
+        let (reader, hub, room) = (gateway.reader.clone(), gateway.hub.clone(), room.clone());
+        Source { reader, hub, grant, card, outbox: Arc::clone(presence.outbox()), presence: Arc::clone(presence), room }
     }
 
     pub(super) fn scope(&self) -> Scope {
@@ -65,7 +96,9 @@ pub(super) struct Opened {
     /// Why it doesn't go on where it was to, and why less is shown first than was to be.
     pub(super) complaints: Vec<(ErrorCode, String)>,
     /// What is shown first.
-    pub(super) history: Vec<ReadItem>,
+    pub(super) history: Kept,
+    /// The room that it takes.
+    pub(super) room: Option<OwnedSemaphorePermit>,
     /// The run that goes on now.
     pub(super) active: Option<RunSummary>,
     /// Where to go on.
@@ -96,10 +129,12 @@ pub(super) async fn open(source: Source, place: Place, start: Start, filter: Rea
             }
         }
     }
-    let mut history = Vec::new();
+    let (mut history, mut room) = (Kept::default(), None);
     if resumed.is_none() && start.history > 0 {
-        let (items, fault) = source.reader.newest_at_hand(&scope, &filter, &end, start.history).await?;
+        room = source.room.take().await;
+        let (items, fault) = kept::newest_at_hand(&source.reader, &scope, &filter, &end, start.history).await?;
         history = items;
+        history.trim_front(start.history);
         if let Some(error) = fault {
             warn!(%error, "a stream begins without all that was to be shown first");
             let message =
@@ -114,7 +149,7 @@ pub(super) async fn open(source: Source, place: Place, start: Start, filter: Rea
         Some(_) => timeout(ACTIVE, active).await.unwrap_or(Ok(None))?,
         None => active.await?,
     };
-    Ok(Opened { complaints, history, active, cursor: resumed.unwrap_or(end) })
+    Ok(Opened { complaints, history, room, active, cursor: resumed.unwrap_or(end) })
 }
 
 /// The cursor at which a stream goes on that a client wants to resume at `position`. Partitions that the client doesn't

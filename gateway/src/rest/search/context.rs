@@ -6,10 +6,10 @@ use agentworks_schemas::{Cursor, Position};
 use serde::Serialize;
 use warp::reply::Response;
 
+use crate::kept::{self, Kept, before_item};
 use crate::rest::asked::{Asked, Id};
 use crate::rest::error::ApiError;
 use crate::rest::json;
-use crate::rest::page::before_item;
 
 /// The most entries on each side.
 const MAX: usize = 500;
@@ -99,15 +99,15 @@ impl Around<'_> {
         let mut stream = self.reader.read(scope.clone(), filter.clone(), start, end.clone());
         let mut way = 0;
         let mut found: Option<ReadItem> = None;
-        let mut following = Vec::new();
-        while (found.is_none() || following.len() < after)
+        let mut following = Kept::default();
+        while (found.is_none() || !following.is_full(after))
             && way <= MAX_WAY
             && let Some(item) = stream.recv().await
         {
             let item = item?;
-            let ReadItem::Entry { entry, cursor } = &item else { continue };
+            let ReadItem::Entry { entry, .. } = &item else { continue };
             if found.is_some() {
-                following.push(PositionedEntry { position: cursor.clone(), entry: entry.entry.clone() });
+                following.push_back(item);
             } else if entry.position == hit.position {
                 found = Some(item);
             } else {
@@ -132,41 +132,41 @@ impl Around<'_> {
                 (in_own((hit.position.epoch, hit.position.offset)), in_own(next))
             }
         };
-        let preceding = match before {
-            0 => Vec::new(),
-            _ => self.reader.newest(&scope, &filter, &place, before).await?,
-        };
-        let preceding = preceding.into_iter().filter_map(|item| match item {
-            ReadItem::Entry { entry, cursor } => Some(PositionedEntry { position: cursor, entry: entry.entry }),
-            ReadItem::Gap { .. } => None,
-        });
+        let mut preceding = kept::newest(self.reader, &scope, &filter, &place, before).await?;
+        preceding.trim_front(before);
+        let is_short = (!preceding.is_all() && preceding.entries() < before)
+            || (following.is_full(after) && following.entries() < after);
+        if is_short {
+            incomplete.push("the entries around the hit are large: fewer are told than were asked for".to_owned());
+        }
         Ok(Context {
-            before: preceding.collect(),
+            before: entries(preceding),
             entry: PositionedEntry { position, entry: hit.entry },
-            after: following,
+            after: entries(following),
             incomplete,
         })
     }
 
     /// The first `count` entries of a range.
-    async fn following(
-        &self,
-        scope: Scope,
-        from: Cursor,
-        to: Cursor,
-        count: usize,
-    ) -> Result<Vec<PositionedEntry<'static>>, ApiError> {
+    async fn following(&self, scope: Scope, from: Cursor, to: Cursor, count: usize) -> Result<Kept, ApiError> {
         let mut stream = self.reader.read(scope, ReadFilter::default(), from, to);
-        let mut entries = Vec::new();
-        while entries.len() < count
+        let mut kept = Kept::default();
+        while !kept.is_full(count)
             && let Some(item) = stream.recv().await
         {
-            if let ReadItem::Entry { entry, cursor } = item? {
-                entries.push(PositionedEntry { position: cursor, entry: entry.entry });
-            }
+            kept.push_back(item?);
         }
-        Ok(entries)
+        Ok(kept)
     }
+}
+
+/// The entries among what was read.
+fn entries(kept: Kept) -> Vec<PositionedEntry<'static>> {
+    let entry = |item| match item {
+        ReadItem::Entry { entry, cursor } => Some(PositionedEntry { position: cursor, entry: entry.entry }),
+        ReadItem::Gap { .. } => None,
+    };
+    kept.into_iter().filter_map(entry).collect()
 }
 
 #[cfg(test)]

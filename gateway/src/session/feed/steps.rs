@@ -65,7 +65,8 @@ impl Feed {
     fn opened(&mut self, opened: Opened) {
         let State::Opening { watch, .. } = replace(&mut self.state, State::Over) else { return };
         self.watch = Some(watch);
-        let Opened { complaints, history, active, cursor } = opened;
+        let Opened { complaints, history, room, active, cursor } = opened;
+        self.room = room;
         self.failures = 0;
         self.queue.extend(complaints.into_iter().map(|(code, message)| error_frame(code, message, None)));
         let mut batch = Batch::default();
