@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agentworks_gateway::GatewayConfig;
 use agentworks_schemas::access::Role;
+use agentworks_schemas::{Level, Source};
 use serde_json::{Value, json};
 
 use super::{assert_complete, numbered, write};
@@ -43,6 +44,55 @@ async fn subscribe(terminal: &mut Terminal, card: &str, more: Value) {
     terminal.send(message).await;
     let answer = terminal.message_of("card_subscribed").await;
     assert_eq!(answer["data"]["cardId"], card);
+}
+
+/// More cards than the histories of which are shown at a time, each with more than is shown of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_large_lines_the_newest_are_shown_and_the_way_back_is_paged() {
+    const LINES: usize = 25;
+    let stack = Stack::start(&unique_prefix(), 1).await;
+    let token = stack.token("acme", Role::Viewer);
+    let cards = ["a", "b", "c", "d", "e", "f"];
+    for card in cards {
+        let run = stack.producer.run("acme", card, "run");
+        let mut deliveries = Vec::new();
+        for number in 0..LINES {
+            let line = format!("{number} {}", "x".repeat(200_000));
+            deliveries.push(run.log(Level::Info, Source::Agent, "test", &line).send().await.unwrap());
+        }
+        for delivery in deliveries {
+            delivery.await.unwrap();
+        }
+    }
+    let mut terminal = Terminal::connect(&stack, &token, "a", "?history=1000").await;
+    for card in &cards[1..] {
+        terminal.send(json!({"type": "subscribe_card", "cardId": card, "history": 1000})).await;
+    }
+    let number = |message: &str| message.split(' ').next().unwrap().parse::<usize>().unwrap();
+    let mut seen: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+    while seen.len() < cards.len() || seen.values().any(|lines| lines.last().is_none_or(|(last, _)| *last < LINES - 1))
+    {
+        for shown in shown(&terminal.message().await) {
+            let card = shown.entry["cardId"].as_str().unwrap().to_owned();
+            seen.entry(card).or_default().push((number(shown.message()), shown.position.clone()));
+        }
+    }
+    for (card, lines) in &seen {
+        // 4 MiB of them.
+        let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (LINES - 20..LINES).collect::<Vec<_>>(), "{card}");
+        let route = format!("/v1/cards/{card}/entries?limit=1000&before={}", lines[0].1);
+        let (status, page) = crate::rest::get(&stack, &token, &route).await;
+        let numbers: Vec<_> = page["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| number(entry["message"].as_str().unwrap()))
+            .collect();
+        assert_eq!((status, numbers), (200, (0..=LINES - 20).collect::<Vec<_>>()), "{card}");
+        assert_eq!(page["next"], Value::Null);
+    }
+    stack.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
