@@ -137,7 +137,7 @@ impl crate::maintain::LogSource for FakeLog {
 impl crate::searcher::LogTail for FakeLog {
     async fn others(&self, known: &crate::searcher::Lanes) -> Result<crate::searcher::Lanes, SearchError> {
         let all = self.ends.keys().map(|partition| (at(*partition, 0).partition, (self.epoch, 0)));
-        let is_known = |partition| known.get(partition).is_some_and(|(epoch, _)| *epoch >= self.epoch);
+        let is_known = |partition: &_| known.get(partition).is_some_and(|(epoch, _)| *epoch >= self.epoch);
         Ok(all.filter(|(partition, _)| !is_known(partition)).collect())
     }
 
