@@ -39,10 +39,12 @@ pub struct SeekTail {
     /// Knows which partitions there are.
     reader: Option<LogReader>,
     /// The epochs that topics are in, and when that was looked up.
-    epochs: Arc<Mutex<Option<(Instant, Arc<TopicEpochs>)>>>,
+    epochs: Arc<Mutex<Option<LookedUp>>>,
 }
 
 type TopicEpochs = BTreeMap<Topic, u32>;
+/// When, and what was found.
+type LookedUp = (Instant, Arc<TopicEpochs>);
 
 /// How old the epochs may be that are known.
 const EPOCH_AGE: Duration = Duration::from_secs(1);
