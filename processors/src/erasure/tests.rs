@@ -208,6 +208,7 @@ async fn receipts_tell_of_rows_that_nothing_leads_to_any_more() {
         let state = TierState { tier: Tier::Warm, unreadable_since: now, gone_by, cleared, rows, replaced, note };
         receipt::write(&*store, erasure, &state).await.unwrap();
     }
+    eraser.erasures().refresh().await.unwrap();
     let until = until.map(Timestamp::millis);
     for (erasure, expected) in [(&first, None), (&second, until), (&of_other_run, None), (&of_other, None)] {
         assert_eq!(eraser.left(Tier::Warm, erasure).await.unwrap(), expected, "{erasure}");

@@ -66,7 +66,7 @@ async fn a_merging_into_several_files_spreads_the_workspaces() {
     let (_folder, objects) = folder();
     let archive = filled(&objects, 4).await;
     let before = offsets(&archive, "ws-1", "card-1").await;
-    let keeper = self::keeper(&archive, MaintainConfig { target_file: 20_000, ..MaintainConfig::default() });
+    let keeper = self::keeper(&archive, MaintainConfig { target_file: 10_000, ..MaintainConfig::default() });
     let rows = whole(&keeper).await.0;
     keeper.compact().await.unwrap();
     let files = archive.entries.version().await.unwrap().files(&archive.entries).await.unwrap();

@@ -146,9 +146,9 @@ impl Cluster {
     }
 }
 
-/// Waits until something is so, for 20 seconds at most.
+/// Waits until something is so, for a minute at most.
 pub(super) async fn until(is_so: impl Fn() -> bool, else_: impl Fn() -> String) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < deadline, "{}", else_());
         tokio::time::sleep(Duration::from_millis(10)).await;
