@@ -293,7 +293,10 @@ impl Poller {
     /// What librdkafka couldn't do.
     fn fault(&mut self, error: &ClientError) -> Result<(), End> {
         match (error, error.rdkafka_error_code()) {
-            (ClientError::PartitionEOF(partition), _) => self.lanes.at_end(*partition),
+            (ClientError::PartitionEOF(number), _) => {
+                let known = |partition| last_known_end(&self.consumer, &self.kafka, partition);
+                self.lanes.at_end(*number, known);
+            }
             (_, Some(RDKafkaErrorCode::AutoOffsetReset)) => self.doubt(),
             (_, Some(RDKafkaErrorCode::PollExceeded)) => {
                 // This thread stood still. The group has given the partitions to others; that comes as a revocation too.

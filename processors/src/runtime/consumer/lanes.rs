@@ -45,8 +45,8 @@ struct Reading {
     builder: BatchBuilder,
     /// When what has been collected is to be shipped.
     due: Option<Instant>,
-    /// Whether the log had no more when last asked.
-    at_end: bool,
+    /// Where the log was said to end when nothing more came of it: behind the last record there may be offsets without one.
+    at_end: Option<i64>,
     /// Where it stood when last looked at, if the log is said to go on.
     still: Option<Still>,
     /// Whether nothing is taken until the log has been compared with what was read of it.
@@ -101,7 +101,7 @@ impl Lanes {
         let wanted = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
         let Some(lane) = wanted else { return false };
         let builder = BatchBuilder::new(partition, epoch, from);
-        lane.reading = Some(Reading { builder, due: None, at_end: false, still: None, is_doubted: false, fault: None });
+        lane.reading = Some(Reading { builder, due: None, at_end: None, still: None, is_doubted: false, fault: None });
         true
     }
 
@@ -205,7 +205,7 @@ impl Lanes {
         }
         let before = reading.builder.bytes();
         reading.builder.push(message);
-        reading.at_end = false;
+        reading.at_end = None;
         reading.fault = None;
         self.collected += reading.builder.bytes() - before;
         let full = reading.builder.is_full();
@@ -224,16 +224,16 @@ impl Lanes {
 
     /// The end of a partition with this number was reached, of whichever topic: librdkafka's wrapper doesn't say. One
     /// that isn't at its end gets its next message soon, and is no more taken to be there.
-    pub(super) fn at_end(&mut self, partition: i32) {
-        for lane in self.lanes.iter_mut().filter(|(of, _)| of.partition == partition).map(|(_, lane)| lane) {
+    pub(super) fn at_end(&mut self, partition: i32, known: impl Fn(TopicPartition) -> Option<i64>) {
+        for (of, lane) in self.lanes.iter_mut().filter(|(of, _)| of.partition == partition) {
             if let Some(reading) = &mut lane.reading {
-                reading.at_end = true;
+                reading.at_end = known(*of);
             }
         }
     }
 
     /// Where the logs end: as fetching says, whose word counts where it goes as far as what was asked beside it, which is
-    /// some seconds old. Behind the last record there may be offsets without one.
+    /// some seconds old. One that nothing more came of ends there as long as nothing else is said.
     pub(super) fn ends(
         &mut self,
         known: impl Fn(TopicPartition) -> Option<i64>,
@@ -245,7 +245,7 @@ impl Lanes {
             let end = match &lane.reading {
                 Some(reading) => {
                     let (known, next) = (known(*partition), reading.builder.next());
-                    let end = if reading.at_end { Some(next) } else { known };
+                    let end = if known.is_some() && known == reading.at_end { Some(next) } else { known };
                     end.max(asked.filter(|asked| Some(*asked) > known)).map(|end| end.max(next))
                 }
                 None => asked,
