@@ -268,6 +268,7 @@ write_request_timeout: 10000ms
 read_request_timeout: 10000ms
 range_request_timeout: 10000ms
 hinted_handoff_enabled: false
+prepared_statements_cache_size: 64MiB
 client_encryption_options:
   enabled: true
   optional: true
