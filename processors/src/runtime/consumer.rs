@@ -248,9 +248,12 @@ impl Poller {
             Rebalanced::Revoked { partitions, lost } => {
                 info!(partitions = partitions.len(), lost, "partitions revoked");
                 let until = Instant::now() + self.drain;
-                let number = self.close(&partitions, (!lost).then_some(until));
+                // What is pending is written even of those that are lost. If they are others', the positions see to it that
+                // it does no harm; but partitions of a topic that was deleted are lost to nobody, and so is what was in them.
+                let number = self.close(&partitions, Some(until));
                 if lost {
-                    // They are others' by now: there is nothing to wait for.
+                    self.board.set_member(false, self.lanes.partitions().count());
+                    // There is nothing to wait for.
                     group::unassign(&self.consumer, &self.kafka.topics, &partitions);
                 } else {
                     self.revocations.insert(number, Revocation { partitions, until: until + MARGIN });

@@ -17,7 +17,7 @@ use tracing::debug;
 pub(super) enum Rebalanced {
     /// Partitions were given.
     Assigned(Vec<TopicPartition>),
-    /// Partitions are to be given up. They are another member's already if they are `lost`.
+    /// Partitions are to be given up. They may be another member's already if they are `lost`, or of a topic that is gone.
     Revoked { partitions: Vec<TopicPartition>, lost: bool },
 }
 

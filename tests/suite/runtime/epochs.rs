@@ -19,7 +19,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{LANE, Log, PARTITIONS, PATIENCE, reads};
 use crate::support::eventually;
-use crate::support::records::{admin, make_again, produce, producer};
+use crate::support::records::{admin, delete_topic, make_again, produce, producer};
 
 const ALL: usize = 2 * PARTITIONS as usize;
 
@@ -118,6 +118,24 @@ async fn what_was_taken_of_a_topic_that_is_gone_is_written_whoever_notices_first
         assert_eq!(archive.records(*partition).len(), lines.len(), "{partition}");
     }
     runtime.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_was_taken_of_a_topic_that_is_deleted_is_written() {
+    let mut log = Log::new().await;
+    let archive = Memory::new("archive");
+    archive.hold_back();
+    // The group alone notices, and calls the partitions lost.
+    let runtime =
+        Runtime::start(RuntimeConfig { look: Duration::from_secs(3600), ..config(&log, &[&archive]) }).unwrap();
+    log.produce(200).await;
+    eventually(PATIENCE, async || (archive.taken() == 400).then_some(())).await;
+    assert_eq!(archive.count(), 0, "nothing has been due");
+    delete_topic(&log.settings.brokers, &log.settings.topics.name(LANE.topic)).await;
+    eventually(PATIENCE, async || (archive.count() == 200).then_some(())).await;
+    assert!(stopped(&runtime).is_empty());
+    runtime.shutdown().await;
+    assert_eq!((archive.count(), archive.problems()), (400, Vec::new()));
 }
 
 /// A topic made again behind the consumer's back stands for a log that was cut back: nothing but the records tells. In one
