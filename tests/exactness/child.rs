@@ -103,6 +103,18 @@ pub fn order<T: DeserializeOwned>() -> Option<T> {
     std::env::var(ORDER).ok().map(|order| serde_json::from_str(&order).unwrap())
 }
 
+/// In a child: does what its order says, and ends. Nothing, if somebody else has started the test. What it logs where
+/// `RUST_LOG` asks for it goes to standard error.
+pub fn run<T: DeserializeOwned>(work: impl AsyncFnOnce(T)) {
+    let Some(order) = order() else { return };
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(work(order));
+    // Nothing that is left matters, and a thread may still read from the parent.
+    std::process::exit(0);
+}
+
 /// In a child: tells the parent.
 pub fn tell(line: &str) {
     let mut out = std::io::stdout().lock();

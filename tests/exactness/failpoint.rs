@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -11,6 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::remote::RemoteStore;
 use crate::support::process;
 
 /// On which side of a write or a deletion.
@@ -66,6 +68,15 @@ pub struct Failpoint {
     plan: Plan,
     armed: AtomicBool,
     calls: AtomicU32,
+}
+
+/// The store that is served at `address`, with such a failpoint before it if there is a plan.
+pub fn failing(address: SocketAddr, plan: Option<Plan>) -> Arc<dyn Store> {
+    let remote: Arc<dyn Store> = Arc::new(RemoteStore::new(address));
+    match plan {
+        Some(plan) => Arc::new(Failpoint::new(remote, plan)),
+        None => remote,
+    }
 }
 
 /// What a call writes to, as [`Plan::only`] names it.

@@ -118,17 +118,10 @@ impl DerefMut for Member {
 #[test]
 #[ignore = "a process that other tests start"]
 fn process_of_other_tests() {
-    let Some(order) = child::order::<Order>() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(work(order));
-    // Nothing that is left matters, and a thread still reads from the parent.
-    std::process::exit(0);
+    child::run(work);
 }
 
 async fn work(order: Order) {
-    // What it says, where `RUST_LOG` asks for it.
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let remote: Arc<dyn Store> = Arc::new(RemoteStore::new(order.store));
     let failpoint = order.plan.clone().map(|plan| Arc::new(Failpoint::new(remote.clone(), plan)));
     let store = failpoint.clone().map_or(remote, |failpoint| failpoint as Arc<dyn Store>);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 
 use super::delivery::Found;
 use super::lanes::ScopeLane;
@@ -74,6 +75,21 @@ async fn last_in(
 fn found(newest: Result<(Vec<ReadItem>, Option<ReadError>), ReadError>) -> Result<Vec<ReadItem>, ReadError> {
     let (items, fault) = newest?;
     fault.map_or(Ok(items), Err)
+}
+
+/// Whether pages are together all that there is; in its order, where that is clear.
+fn are_all(case: &Case, pages: &[ReadItem], all: &[ReadItem]) -> Result<(), TestCaseError> {
+    if case.is_monotone() {
+        prop_assert_eq!(pages, all);
+    } else {
+        let sorted = |items: &[ReadItem]| {
+            let mut plain = model::plain(items);
+            plain.sort();
+            plain
+        };
+        prop_assert_eq!(sorted(pages), sorted(all));
+    }
+    Ok(())
 }
 
 fn cursor_of(item: &ReadItem) -> &Cursor {
@@ -191,17 +207,7 @@ proptest! {
                 before = before_item(first);
                 pages.splice(0..0, page);
             }
-            if case.is_monotone() {
-                prop_assert_eq!(pages, all);
-            } else {
-                let sorted = |items: &[ReadItem]| {
-                    let mut plain = model::plain(items);
-                    plain.sort();
-                    plain
-                };
-                prop_assert_eq!(sorted(&pages), sorted(&all));
-            }
-            Ok(())
+            are_all(&case, &pages, &all)
         })?;
     }
 }

@@ -1,18 +1,15 @@
 //! A process that adopts a topic: this test binary, started again.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_processors::epochs::adopt::{Adopter, Choices};
 use agentworks_schemas::Topics;
-use agentworks_store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::child::{self, Child, tell};
-use crate::failpoint::{Failpoint, Plan};
+use crate::failpoint::{Plan, failing};
 use crate::member::Pace;
-use crate::remote::RemoteStore;
 use crate::world::{PATIENCE, World};
 
 /// What the child is to do.
@@ -48,20 +45,11 @@ impl Adopting {
 #[test]
 #[ignore = "a process that other tests start"]
 fn process_of_other_tests() {
-    let Some(order) = child::order::<Adopting>() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(adopt(order));
-    std::process::exit(0);
+    child::run(adopt);
 }
 
 async fn adopt(order: Adopting) {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let remote: Arc<dyn Store> = Arc::new(RemoteStore::new(order.store));
-    let store: Arc<dyn Store> = match order.plan {
-        Some(plan) => Arc::new(Failpoint::new(remote, plan)),
-        None => remote,
-    };
+    let store = failing(order.store, order.plan);
     let settings = KafkaSettings::new(order.brokers, Topics::with_prefix(order.prefix));
     let adopter = Adopter::over(store, SeekPool::new(settings, 1)).unwrap();
     let choices = Choices { skip_lost: order.skip_lost, dry_run: false };

@@ -48,15 +48,10 @@ pub fn launch(order: &Order) -> Child {
 #[test]
 #[ignore = "a process that other tests start"]
 fn process_of_other_tests() {
-    let Some(order) = child::order::<Order>() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(work(order));
-    std::process::exit(0);
+    child::run(work);
 }
 
 async fn work(order: Order) {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut objects = Objects::folder(&order.objects).unwrap();
     if let Some(dies) = order.dies {
         objects = dying(&objects, dies);

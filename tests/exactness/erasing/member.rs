@@ -1,20 +1,17 @@
 //! A process that erases: this test binary, started again.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use agentworks_kafka::{KafkaSettings, SeekPool};
 use agentworks_processors::erasure::{Eraser, Target};
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::Topics;
-use agentworks_store::Store;
 use serde::{Deserialize, Serialize};
 
 use super::gate::Gate;
 use crate::child::{self, Child, tell};
-use crate::failpoint::{Failpoint, Plan};
+use crate::failpoint::{Plan, failing};
 use crate::member::{Pace, commands};
-use crate::remote::RemoteStore;
 use crate::world::World;
 
 /// What it does.
@@ -52,20 +49,11 @@ pub fn launch(order: &Order) -> Child {
 #[test]
 #[ignore = "a process that other tests start"]
 fn process_of_other_tests() {
-    let Some(order) = child::order::<Order>() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(work(order));
-    std::process::exit(0);
+    child::run(work);
 }
 
 async fn work(order: Order) {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let remote: Arc<dyn Store> = Arc::new(RemoteStore::new(order.store));
-    let store: Arc<dyn Store> = match order.plan {
-        Some(plan) => Arc::new(Failpoint::new(remote, plan)),
-        None => remote,
-    };
+    let store = failing(order.store, order.plan);
     let settings = KafkaSettings::new(order.brokers, Topics::with_prefix(order.prefix));
     let eraser = |store| Eraser::new(LogReader::new(store, SeekPool::new(settings, 1)));
     match order.work {

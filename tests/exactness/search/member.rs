@@ -141,19 +141,11 @@ impl Member {
 #[test]
 #[ignore = "a process that other tests start"]
 fn process_of_other_tests() {
-    let Some(order) = child::order::<Order>() else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-        match order.work {
-            Work::Index => index(order).await,
-            Work::Merge => merge(order).await,
-            Work::Search => search(order).await,
-        }
+    child::run(async |order: Order| match order.work {
+        Work::Index => index(order).await,
+        Work::Merge => merge(order).await,
+        Work::Search => search(order).await,
     });
-    // Nothing that is left matters, and a thread still reads from the parent.
-    std::process::exit(0);
 }
 
 fn key() -> PeerKey {

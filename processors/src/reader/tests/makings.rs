@@ -89,17 +89,7 @@ proptest! {
                 before = before_item(first);
                 pages.splice(0..0, page);
             }
-            if case.is_monotone() {
-                prop_assert_eq!(pages, all);
-            } else {
-                let sorted = |items: &[ReadItem]| {
-                    let mut plain = model::plain(items);
-                    plain.sort();
-                    plain
-                };
-                prop_assert_eq!(sorted(&pages), sorted(&all));
-            }
-            Ok(())
+            are_all(&case, &pages, &all)
         })?;
     }
 }
