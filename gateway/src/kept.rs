@@ -27,9 +27,8 @@ pub(crate) async fn newest(
     count: usize,
 ) -> Result<Kept, ReadError> {
     let mut kept = Kept::default();
-    while !kept.is_full(count) && !kept.is_all {
-        let before = kept.first().map_or_else(|| before.clone(), before_item);
-        kept.put_before(reader.newest(scope, filter, &before, count - kept.entries).await?);
+    while let Some((before, missing)) = kept.missing(before, count) {
+        kept.put_before(reader.newest(scope, filter, &before, missing).await?);
     }
     Ok(kept)
 }
@@ -42,14 +41,15 @@ pub(crate) async fn newest_at_hand(
     before: &Cursor,
     count: usize,
 ) -> Result<(Kept, Option<ReadError>), ReadError> {
-    let (mut kept, mut fault) = (Kept::default(), None);
-    while !kept.is_full(count) && !kept.is_all && fault.is_none() {
-        let before = kept.first().map_or_else(|| before.clone(), before_item);
-        let (items, found) = reader.newest_at_hand(scope, filter, &before, count - kept.entries).await?;
+    let mut kept = Kept::default();
+    while let Some((before, missing)) = kept.missing(before, count) {
+        let (items, fault) = reader.newest_at_hand(scope, filter, &before, missing).await?;
         kept.put_before(items);
-        fault = found;
+        if fault.is_some() {
+            return Ok((kept, fault));
+        }
     }
-    Ok((kept, fault))
+    Ok((kept, None))
 }
 
 impl Kept {
@@ -79,6 +79,12 @@ impl Kept {
     pub(crate) fn push_back(&mut self, item: ReadItem) {
         self.count(&item);
         self.items.push_back(item);
+    }
+
+    /// Before where, `end` if nothing is there yet, how many more are to be read of `count`; `None` if these are enough or all.
+    fn missing(&self, end: &Cursor, count: usize) -> Option<(Cursor, usize)> {
+        let is_enough = self.is_full(count) || self.is_all;
+        (!is_enough).then(|| (self.first().map_or_else(|| end.clone(), before_item), count - self.entries))
     }
 
     /// Adds what was read just before them; nothing, if there was nothing.
@@ -181,8 +187,8 @@ mod tests {
     /// As [`newest`], from a log of entries of so many bytes, of which at most `most` are given at once; how many were given.
     fn newest_of(lengths: &[usize], count: usize, most: usize) -> (Kept, usize) {
         let (mut kept, mut next) = (Kept::default(), lengths.len());
-        while !kept.is_full(count) && !kept.is_all() {
-            let from = next.saturating_sub(most.min(count - kept.entries));
+        while let Some((_, missing)) = kept.missing(&Cursor::new(), count) {
+            let from = next.saturating_sub(most.min(missing));
             let item = |at: usize| entry(AGENT, at as i64, &"x".repeat(lengths[at]), &[(AGENT, 1, at as i64 + 1)]);
             kept.put_before((from..next).map(item).collect());
             next = from;

@@ -1,9 +1,9 @@
 //! Cards, runs, entries and the token's own view, over HTTP.
 //!
-//! Every route is a `GET` under `/v1` unless said otherwise, needs a token, and sees the token's workspace and cards alone. Answers are JSON;
-//! a fault is `{"error": {"code", "message"}}` with the status that fits ([`ApiError`]). Ids in paths are
-//! percent-encoded. A query parameter that a route doesn't know is a fault, so that a misspelt filter is not silently
-//! no filter.
+//! Every route is a `GET` under `/v1` unless said otherwise, needs a token, and sees the token's workspace and cards
+//! alone. Answers are JSON; a fault is `{"error": {"code", "message"}}` with the status that fits ([`ApiError`]). Ids
+//! in paths are percent-encoded. A query parameter that a route doesn't know is a fault, so that a misspelt filter is
+//! not silently no filter.
 //!
 //! | route | what |
 //! |---|---|

@@ -19,8 +19,9 @@
 //! **Answer.** `200` once Kafka has acknowledged all lines that were taken:
 //! `{"accepted":1,"rejected":1,"errors":[{"line":2,"code":"field","message":"…"}]}`. A line that is refused does not keep
 //! others out. `line` counts from 1, in an array the elements. `errors` holds the first [`ReceiverConfig::errors`]; the
-//! counts are of all. A message has at most 1 KiB. The codes are those of [`Reject::code`](agentworks_schemas::codec::Reject::code), and
-//! `access_denied` for a card that the token does not cover.
+//! counts are of all. A message has at most 1 KiB. The codes are those of
+//! [`Reject::code`](agentworks_schemas::codec::Reject::code), and `access_denied` for a card that the token does not
+//! cover.
 //!
 //! | status | code | |
 //! |---|---|---|

@@ -142,6 +142,11 @@ impl Sight {
         matches!((&self.recorded.topic_id, &self.topic_id), (Some(old), Some(new)) if old != new)
     }
 
+    /// Whether what lies in the topic that is there is of this epoch. What was made again and isn't adopted yet is of none.
+    pub fn is_of(&self, epoch: u32) -> bool {
+        self.recorded.epoch == epoch && !self.is_remade()
+    }
+
     /// The epoch of what lies in the topic that is there: the next one, as which it will be adopted, if it was made again.
     pub fn epoch(&self) -> u32 {
         self.recorded.epoch + u32::from(self.is_remade())

@@ -3,9 +3,9 @@
 //!
 //! Per partition it reads a tier inside the tier's `[low, high)` and the log beyond, meeting at exact offsets: a run in warm,
 //! or else in hot; a card in hot, or else in warm, merged from its runs; and in the cold tier, if there is one, what neither
-//! these nor the log have any more. Of a topic that was made again, what lay in it before has the cold tier alone; it comes first.
-//! Across partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier and not the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere
-//! else.
+//! these nor the log have any more. Of a topic that was made again, what lay in it before has the cold tier alone; it comes
+//! first. Across partitions it merges by record timestamp (as a running maximum), then topic, then partition. Where no tier
+//! and not the log holds a range any more, the stream says so with a [`ReadItem::Gap`], and nowhere else.
 //!
 //! Everything that reads history uses it: the first entries of a terminal, resume, replay, pages, the command line.
 //!
@@ -26,6 +26,7 @@ mod cold;
 mod delivery;
 mod known;
 mod lanes;
+mod lately;
 mod makings;
 mod merge;
 mod metrics;
@@ -63,6 +64,7 @@ use crate::sink::SinkError;
 pub use cold::{ColdRange, ColdTier};
 pub use delivery::ReadStream;
 pub use known::KnownRun;
+use lanes::ScopeLane;
 use makings::start_of;
 pub use metrics::ReaderMetrics;
 pub use place::Place;
@@ -306,11 +308,12 @@ impl LogReader {
     }
 
     /// The last `count` entries before `before`, in order; fewer if they are large (about 4 MiB are enough), or if there are no
-    /// more, and then a gap where what may have been before is gone. None come only if no more are found. Where record timestamps go back within a partition, which entries are the last is only nearly
-    /// right, and what is resumed from them is exact all the same.
+    /// more, and then a gap where what may have been before is gone. None come only if no more are found. Where record
+    /// timestamps go back within a partition, which entries are the last is only nearly right, and what is resumed from them
+    /// is exact all the same.
     ///
-    /// Where no tier holds anything, the log is looked through backward, up to 200,000 offsets per partition; what lies farther back in
-    /// a lane in which the card has been silent for so long is left out.
+    /// Where no tier holds anything, the log is looked through backward, up to 200,000 offsets per partition; what lies
+    /// farther back in a lane in which the card has been silent for so long is left out.
     pub async fn newest(
         &self,
         scope: &Scope,
@@ -320,9 +323,7 @@ impl LogReader {
     ) -> Result<Vec<ReadItem>, ReadError> {
         let erased = self.tiers.erasures.view().await?;
         let lanes = self.tiers.lanes(scope).await?;
-        let reading = self.reading(scope.clone(), filter.clone(), erased);
-        let plan = stream::Plan::new(filter, start_of(&lanes), before, &lanes)?;
-        match stream::newest(&reading, plan, before, (count, NEWEST_BYTES)).await? {
+        match self.newest_of((scope, filter, erased), &lanes, before, count).await? {
             (_, Some(fault)) => Err(fault),
             (items, None) => Ok(items),
         }
@@ -341,10 +342,20 @@ impl LogReader {
             Err(fault) if fault.is_cold_away() => (self.tiers.lanes_at_hand(scope).await?, Some(fault)),
             lanes => (lanes?, None),
         };
-        let reading = self.reading(scope.clone(), filter.clone(), erased);
-        let plan = stream::Plan::new(filter, start_of(&lanes), before, &lanes)?;
-        let (items, fault) = stream::newest(&reading, plan, before, (count, NEWEST_BYTES)).await?;
+        let (items, fault) = self.newest_of((scope, filter, erased), &lanes, before, count).await?;
         Ok((items, fault.or(away)))
+    }
+
+    async fn newest_of(
+        &self,
+        (scope, filter, erased): (&Scope, &ReadFilter, Arc<View>),
+        lanes: &[ScopeLane],
+        before: &Cursor,
+        count: usize,
+    ) -> Result<(Vec<ReadItem>, Option<ReadError>), ReadError> {
+        let reading = self.reading(scope.clone(), filter.clone(), erased);
+        let plan = stream::Plan::new(filter, start_of(lanes), before, lanes)?;
+        stream::newest(&reading, plan, before, (count, NEWEST_BYTES)).await
     }
 
     /// A run's summary as of the end of the log: the stored parts and what lies beyond them. `card` helps where the store
@@ -393,8 +404,8 @@ impl LogReader {
     }
 
     /// A page of a card's runs, newest first, as of the end of the log: as the store lists them, with what lies beyond
-    /// counted in, as far as [`LogReader::run_summary`] looks. `page` is the `next` of the page before. Runs that the store doesn't know yet are on the first page,
-    /// which may be so much longer than `limit`.
+    /// counted in, as far as [`LogReader::run_summary`] looks. `page` is the `next` of the page before. Runs that the
+    /// store doesn't know yet are on the first page, which may be so much longer than `limit`.
     pub async fn runs_of_card(
         &self,
         workspace: &str,

@@ -304,6 +304,7 @@ mod tests {
         assert_eq!(excerpt("short"), "short");
         assert_eq!(excerpt(&"ü".repeat(65)), "ü".repeat(64));
     }
+
     #[test]
     fn what_an_error_repeats_is_cut_and_its_place_is_not() {
         let of = |text: &str| serde_json::from_str::<u8>(text).unwrap_err();

@@ -160,8 +160,9 @@ fn values<'a>(found: &'a Found, facets: &[Facet]) -> BTreeMap<&'static str, Valu
 /// `GET /v1/search`: entries that a query finds: `q` in the language, or `text` to be found nearly so, with `card`, `run`,
 /// `agent`, `provider`, `level`, `source` and `tags` (lists with commas), from `since` to `until`. At most `limit` (0 to
 /// 1000, 100 by default), ordered by `sort` (`timestamp` or `relevance`) and `order` (`desc` or `asc`); the next page is at
-/// the answer's `cursor`; with `counts=false` nothing is counted beside the hits but `facets`. `facets` lists fields whose `top` values are counted; `explain` tells how the query was
-/// understood, and to operators what it cost and what is done with each split; `remember=false` keeps it out of the popular ones.
+/// the answer's `cursor`; with `counts=false` nothing is counted beside the hits but `facets`. `facets` lists fields
+/// whose `top` values are counted; `explain` tells how the query was understood, and to operators what it cost and what
+/// is done with each split; `remember=false` keeps it out of the popular ones.
 async fn search(mut asked: Asked) -> Result<Response, ApiError> {
     let form = Form::read(&mut asked.params, Timestamp::now())?;
     asked.params.finish()?;

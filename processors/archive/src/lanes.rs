@@ -44,10 +44,8 @@ pub(crate) async fn held(
     epoch: u32,
     workspace: Option<&str>,
 ) -> Result<Option<Held>, ArchiveError> {
-    let names = names(partition, epoch, workspace);
-    let found = version.recorded(table, names.clone()).await?;
-    let found = names.into_iter().zip(found).filter_map(|(name, found)| Some((name, found?))).collect();
-    Ok(recorded(&found, partition, epoch, workspace))
+    let found = version.recorded(table, names(partition, epoch, workspace)).await?;
+    Ok(held_of(partition, epoch, &found))
 }
 
 /// Under which names is recorded what a table holds of a lane.
@@ -59,6 +57,11 @@ fn names(partition: TopicPartition, epoch: u32, workspace: Option<&str>) -> Vec<
 /// What is recorded of a lane; `None` if it never began.
 pub(crate) fn recorded(all: &Recorded, partition: TopicPartition, epoch: u32, workspace: Option<&str>) -> Option<Held> {
     let found: Vec<_> = names(partition, epoch, workspace).iter().map(|name| all.get(name).copied()).collect();
+    held_of(partition, epoch, &found)
+}
+
+/// What a lane's [`names`] say.
+fn held_of(partition: TopicPartition, epoch: u32, found: &[Option<i64>]) -> Option<Held> {
     let high = found[0]?;
     let low = found[1].unwrap_or(high).max(found.get(3).copied().flatten().unwrap_or(0)).min(high);
     let clock = Clock { time: Timestamp(found[2].unwrap_or(0)), ..Clock::default() };

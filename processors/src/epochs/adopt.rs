@@ -183,7 +183,8 @@ impl Adopter {
     }
 
     /// Adopts a topic that was made again: its sinks begin at its start in the next epoch. Or, if sinks have taken a later
-    /// epoch than the one recorded, as where the store was lost: goes on in that. Or, if it is the same as ever and `skip_lost` says so: goes on from the log's start where records were deleted untaken. What was broken off is
+    /// epoch than the one recorded, as where the store was lost: goes on in that. Or, if it is the same as ever and
+    /// `skip_lost` says so: goes on from the log's start where records were deleted untaken. What was broken off is
     /// finished by making the same call again.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub(super) async fn list_anew(reader: &LogReader, erasure: &Erasure) -> Result<(
     let (sights, view) = (end::sights(reader).await?, reader.erasures().view().await?);
     // Of another making of the topic, all that there is has come since, or nothing is read any more.
     let is_there = |(partition, epoch, _): &(TopicPartition, u32, i64)| {
-        sights.get(&partition.topic).is_some_and(|sight| sight.recorded.epoch == *epoch && !sight.is_remade())
+        sights.get(&partition.topic).is_some_and(|sight| sight.is_of(*epoch))
     };
     let looks = erasure.upto.iter().filter(is_there).map(|upto| look(reader, &erasure.workspace, upto).boxed());
     let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);

@@ -144,13 +144,9 @@ impl<'a> BackwardReader<'a> {
         if self.is_over {
             return self.cold(self.floor).await;
         }
-        match self.present().await {
-            Err(ReadError::Epoch) if self.reading.is_over(self.partition, self.epoch).await? => {
-                self.is_over = true;
-                Ok(())
-            }
-            result => result,
-        }
+        let read = self.present().await;
+        self.is_over = self.reading.turned_over(self.partition, self.epoch, read).await?;
+        Ok(())
     }
 
     /// Searches on in a making that isn't known to be over.

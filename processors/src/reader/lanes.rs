@@ -4,13 +4,12 @@
 //! elsewhere, and partitions get added. So where a card was seen is data, and is joined to what is computed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use agentworks_kafka::{KafkaSettings, partition_count};
+use agentworks_kafka::partition_count;
 use agentworks_schemas::topics::partition_of;
 use agentworks_schemas::{Topic, TopicPartition};
 use futures_util::future::try_join_all;
-use parking_lot::Mutex;
 
 use super::makings::Making;
 use super::stored::{CardOf, StoredTiers};
@@ -101,45 +100,16 @@ impl Seen {
     }
 }
 
-/// The number of partitions, asked for now and then, by one caller at a time.
-#[derive(Debug, Default)]
-pub(super) struct PartitionCount {
-    known: Mutex<Option<(Instant, i32)>>,
-    asking: tokio::sync::Mutex<()>,
-}
-
-impl PartitionCount {
-    async fn get(&self, settings: &KafkaSettings) -> Result<i32, ReadError> {
-        let known = || *self.known.lock();
-        let is_fresh = |since: Instant| since.elapsed() < REFRESH;
-        let _asking = match known() {
-            Some((since, count)) if is_fresh(since) => return Ok(count),
-            Some((_, count)) => match self.asking.try_lock() {
-                Ok(asking) => asking,
-                // Partitions only ever get more, and readers follow within seconds: an old number serves.
-                Err(_) => return Ok(count),
-            },
-            None => self.asking.lock().await,
-        };
-        match known() {
-            Some((since, count)) if is_fresh(since) => return Ok(count),
-            _ => {}
-        }
-        match (partition_count(settings).await, known()) {
-            (Ok(count), _) => {
-                *self.known.lock() = Some((Instant::now(), count));
-                Ok(count)
-            }
-            (Err(error), Some((_, count))) if error.is_transient() => Ok(count),
-            (Err(error), _) => Err(error.into()),
-        }
-    }
-}
-
 impl StoredTiers {
     /// How many partitions each topic has.
     pub(super) async fn partition_count(&self) -> Result<i32, ReadError> {
-        self.count.get(self.seek.settings()).await
+        let ask = async |_: &mut ()| partition_count(self.seek.settings()).await;
+        match (self.count.get(REFRESH, ask).await, self.count.last()) {
+            (Ok(count), _) => Ok(count),
+            // Partitions only ever get more, and readers follow within seconds: an old number serves.
+            (Err(error), Some(count)) if error.is_transient() => Ok(count),
+            (Err(error), _) => Err(error.into()),
+        }
     }
 
     /// The partition that a card's records are placed in, in each topic.

@@ -1,10 +1,11 @@
 //! Merging the partitions of a scope into one order.
 //!
 //! The order is by record timestamp (as a running maximum per partition), then topic, then partition; within a partition
-//! it is by making of the topic, then offset. It is made by always taking the least of the partitions' *heads*, their next pieces, by the head's
-//! own timestamp. That equals taking the running maximum: a head with a lesser timestamp than its predecessor is taken
-//! right after it either way. And it needs no memory: what comes next depends on the heads alone, so that a reading
-//! resumed from any cursor gives the rest in the same order, even where record timestamps go back.
+//! it is by making of the topic, then offset. It is made by always taking the least of the partitions' *heads*, their
+//! next pieces, by the head's own timestamp. That equals taking the running maximum: a head with a lesser timestamp
+//! than its predecessor is taken right after it either way. And it needs no memory: what comes next depends on the
+//! heads alone, so that a reading resumed from any cursor gives the rest in the same order, even where record
+//! timestamps go back.
 //!
 //! A gap has no time. It is taken as soon as it is its partition's head.
 

@@ -1,9 +1,9 @@
 //! The place of a run's nth entry.
 //!
-//! Marks say of single entries how many of the run lie before them *in their partition* (and making of its topic). The stream's order spans the
-//! partitions; so a mark is turned into a *cut* through all of them: everything that comes before the marked entry. In the
-//! other partitions that is found by their own marks' record timestamps, and by counting from the last mark before. The
-//! cut with the most entries that are not too many is where counting begins.
+//! Marks say of single entries how many of the run lie before them *in their partition* (and making of its topic). The
+//! stream's order spans the partitions; so a mark is turned into a *cut* through all of them: everything that comes
+//! before the marked entry. In the other partitions that is found by their own marks' record timestamps, and by
+//! counting from the last mark before. The cut with the most entries that are not too many is where counting begins.
 
 use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 

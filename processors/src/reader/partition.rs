@@ -1,9 +1,9 @@
 //! One partition's share of a scope, forward.
 //!
 //! The offset that is next decides who gives it: the first of the scope's tiers with `low <= next < high`; else the log,
-//! if it has it still; else the cold tier; else nobody, and the range up to the first offset that any has is a gap. This is asked anew for
-//! every chunk, so that a `low` that passes, a log that is cut and a sink that catches up are all noticed, and the tiers
-//! meet at exact offsets.
+//! if it has it still; else the cold tier; else nobody, and the range up to the first offset that any has is a gap.
+//! This is asked anew for every chunk, so that a `low` that passes, a log that is cut and a sink that catches up are
+//! all noticed, and the tiers meet at exact offsets.
 //!
 //! It sends chunks of about [`CHUNK_BYTES`], of which up to four exist at a time: what a tier gave, what is being made of it,
 //! what waits, and what is being merged.
@@ -121,13 +121,9 @@ impl PartitionReader {
         if self.is_over {
             return self.over().await;
         }
-        match self.present().await {
-            Err(ReadError::Epoch) if self.reading.is_over(self.partition, self.epoch).await? => {
-                self.is_over = true;
-                Ok(())
-            }
-            result => result,
-        }
+        let read = self.present().await;
+        self.is_over = self.reading.turned_over(self.partition, self.epoch, read).await?;
+        Ok(())
     }
 
     /// Reads on in a making that isn't known to be over.

@@ -6,14 +6,15 @@
 //! the recorded epoch is all that is known.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::TopicIds;
 use agentworks_schemas::Topic;
-use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::ReadError;
+use super::lately::Lately;
 use super::stored::StoredTiers;
 use crate::epochs::{Sight, recorded};
 
@@ -23,16 +24,12 @@ const REFRESH: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// The epochs of topics, asked for now and then, by one caller at a time.
-#[derive(Debug, Default)]
-pub(super) struct Present {
-    /// Until when it is believed, and what was found.
-    known: Mutex<Option<(Instant, BTreeMap<Topic, u32>)>>,
-    asking: tokio::sync::Mutex<Asking>,
-}
+/// The epochs of topics.
+pub(super) type Present = Lately<Arc<BTreeMap<Topic, u32>>, Asking>;
 
+/// What asking for the ids takes.
 #[derive(Debug, Default)]
-struct Asking {
+pub(super) struct Asking {
     client: Option<TopicIds>,
     /// The brokers aren't asked before.
     pause: Option<Instant>,
@@ -41,38 +38,23 @@ struct Asking {
 impl StoredTiers {
     /// The epoch of a topic's log: the recorded one, or, if the topic was made again since, the next.
     pub(super) async fn present_of(&self, topic: Topic) -> Result<u32, ReadError> {
-        let known_of = |topic: Topic, is_good: &dyn Fn(Instant) -> bool| match &*self.present.known.lock() {
-            Some((until, epochs)) if is_good(*until) => Some(epochs.get(&topic).copied().unwrap_or_default()),
-            _ => None,
-        };
-        let known = |is_good: &dyn Fn(Instant) -> bool| known_of(topic, is_good);
-        let is_fresh = |until: Instant| Instant::now() < until;
-        if let Some(epoch) = known(&is_fresh) {
-            return Ok(epoch);
-        }
-        let mut asking = match (self.present.asking.try_lock(), known(&|_| true)) {
-            (Ok(asking), _) => asking,
-            // Somebody asks already.
-            (Err(_), Some(epoch)) => return Ok(epoch),
-            (Err(_), None) => self.present.asking.lock().await,
-        };
-        if let Some(epoch) = known(&is_fresh) {
-            return Ok(epoch);
-        }
-        let ids = self.ids(&mut asking).await?;
+        let epochs = self.present.get(REFRESH, async |asking: &mut Asking| self.epochs(asking).await).await?;
+        Ok(epochs.get(&topic).copied().unwrap_or_default())
+    }
+
+    async fn epochs(&self, asking: &mut Asking) -> Result<Arc<BTreeMap<Topic, u32>>, ReadError> {
+        let (ids, before) = (self.ids(asking).await?, self.present.last().unwrap_or_default());
         let mut epochs = BTreeMap::new();
         for topic in Topic::ALL {
             let Some(recorded) = recorded(&*self.store, topic).await? else { continue };
             let epoch = match &ids {
                 Some(ids) => Sight { recorded, topic_id: ids.get(&topic).cloned().flatten() }.epoch(),
                 // What was known stays so: no topic goes back to a making before.
-                None => known_of(topic, &|_| true).unwrap_or_default().max(recorded.epoch),
+                None => before.get(&topic).copied().unwrap_or_default().max(recorded.epoch),
             };
             epochs.insert(topic, epoch);
         }
-        let epoch = epochs.get(&topic).copied().unwrap_or_default();
-        *self.present.known.lock() = Some((Instant::now() + REFRESH, epochs));
-        Ok(epoch)
+        Ok(Arc::new(epochs))
     }
 
     /// The topics' ids; `None` if the brokers don't tell them, now or a moment ago.
@@ -98,8 +80,6 @@ impl StoredTiers {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::sync::Arc;
 
     use agentworks_kafka::{KafkaSettings, SeekPool};
     use agentworks_schemas::{Timestamp, Topics};
@@ -128,7 +108,7 @@ mod tests {
         };
         store.write(vec![write]).await.unwrap();
         assert_eq!(tiers.present_of(Topic::AgentLogs).await.unwrap(), 0, "it was asked for a moment ago");
-        tiers.present.known.lock().take();
+        tiers.present.forget();
         assert_eq!(tiers.present_of(Topic::AgentLogs).await.unwrap(), 2);
         assert_eq!(tiers.present_of(Topic::SystemLogs).await.unwrap(), 0);
     }

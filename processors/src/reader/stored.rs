@@ -8,7 +8,8 @@ use agentworks_schemas::protocol::RunSummary;
 use agentworks_store::Store;
 use async_trait::async_trait;
 
-use super::lanes::{Located, PartitionCount, ScopeLane};
+use super::lanes::{Located, ScopeLane};
+use super::lately::Lately;
 use super::metrics::ReaderMetrics;
 use super::present::Present;
 use super::shared::Shared;
@@ -28,7 +29,7 @@ pub(super) struct StoredTiers {
     pub(super) store: Arc<dyn Store>,
     pub(super) seek: SeekPool,
     pub(super) runs: RunReader,
-    pub(super) count: PartitionCount,
+    pub(super) count: Lately<i32>,
     pub(super) erasures: Erasures,
     pub(super) metrics: ReaderMetrics,
     pub(super) hot: BlockReader,
@@ -51,7 +52,7 @@ impl StoredTiers {
     pub(super) fn new(store: Arc<dyn Store>, seek: SeekPool, cold: Option<Arc<dyn ColdTier>>) -> Self {
         let erasures = Erasures::follow(store.clone());
         let runs = RunReader::new(store.clone()).erasures(erasures.clone());
-        let (count, metrics) = (PartitionCount::default(), ReaderMetrics::default());
+        let (count, metrics) = (Lately::default(), ReaderMetrics::default());
         let hot = BlockReader::new(store.clone(), &HOT, metrics.skipped(Tier::Hot).clone());
         let warm = WarmReader::new(store.clone(), metrics.skipped(Tier::Warm).clone());
         let (located, card_lanes, active) = (Shared::default(), Shared::default(), Shared::default());

@@ -179,6 +179,19 @@ impl Reading {
         }
     }
 
+    /// What comes of reading in a making that isn't known to be over: whether it turned out that it is.
+    pub(super) async fn turned_over(
+        &self,
+        partition: TopicPartition,
+        epoch: u32,
+        read: Result<(), ReadError>,
+    ) -> Result<bool, ReadError> {
+        match read {
+            Err(ReadError::Epoch) if self.is_over(partition, epoch).await? => Ok(true),
+            read => read.map(|()| false),
+        }
+    }
+
     /// Whether a making of a partition's topic is over, and the cold tier has seen it: the others or the log have gone on with a
     /// later one.
     pub(super) async fn is_over(&self, partition: TopicPartition, epoch: u32) -> Result<bool, ReadError> {

@@ -7,20 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use agentworks_kafka::{Batch, Content, Record};
+use agentworks_kafka::{Batch, Record};
 use agentworks_schemas::{Position, TopicPartition};
 use agentworks_store::{Store, Write};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use super::marks::Mark;
 use super::part::RunPart;
-use super::sink::{ROWS_PER_WRITE, run_of};
+use super::read::part_of;
+use super::sink::{LOADS, ROWS_PER_WRITE, run_of};
 use super::tables::{self, Origin, ShareKey};
 use crate::erasure::{Erasure, View};
 use crate::sink::SinkError;
-
-/// How many parts are loaded at a time.
-const LOADS: usize = 32;
 
 /// What is counted of a run in one partition.
 #[derive(Debug)]
@@ -75,15 +73,7 @@ impl<'a> Anew<'a> {
             let Some(counted) = self.runs.get_mut(&key).filter(|counted| record.offset < counted.until) else {
                 continue;
             };
-            match &mut counted.part {
-                Some(part) => {
-                    if matches!(record.content, Content::Entry(_)) {
-                        counted.marks.extend(Mark::due(part, record));
-                    }
-                    part.apply(record);
-                }
-                none => *none = Some(RunPart::first(partition, epoch, record)),
-            }
+            RunPart::count_record(&mut counted.part, &mut counted.marks, (partition, epoch), record);
         }
         Ok(())
     }
@@ -113,8 +103,7 @@ impl<'a> Anew<'a> {
     }
 
     async fn part(&self, run: &str, share: ShareKey) -> Result<Option<RunPart>, SinkError> {
-        let row = self.store.get(&tables::PARTS, &tables::part_key(&self.erasure.workspace, run, share)).await?;
-        row.map(|row| tables::read_part(run, &row.payload)).transpose()
+        part_of(&**self.store, &self.erasure.workspace, run, share).await
     }
 
     fn is_hidden(&self, run: &str, part: &RunPart) -> bool {

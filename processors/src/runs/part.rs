@@ -7,6 +7,8 @@ use agentworks_schemas::protocol::{RunStatus, RunSummary};
 use agentworks_schemas::{LogEntry, RunEvent, RunEventKind, Timestamp, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+use super::marks::Mark;
+
 /// What one partition says of one run. It is a pure function of the run's records there, from the first to `applied`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunPart {
@@ -135,6 +137,24 @@ impl RunPart {
         };
         part.apply(record);
         part
+    }
+
+    /// Counts a record of the run, whose first in a partition makes the part, and adds the mark that is due there.
+    pub(super) fn count_record(
+        part: &mut Option<RunPart>,
+        marks: &mut Vec<Mark>,
+        (partition, epoch): (TopicPartition, u32),
+        record: &Record<'_>,
+    ) {
+        match part {
+            Some(part) => {
+                if matches!(record.content, Content::Entry(_)) {
+                    marks.extend(Mark::due(part, record));
+                }
+                part.apply(record);
+            }
+            none => *none = Some(RunPart::first(partition, epoch, record)),
+        }
     }
 
     /// Counts a record of the run, unless it has been counted.

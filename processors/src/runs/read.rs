@@ -167,8 +167,7 @@ impl RunReader {
 
     /// What of a share was restored, if anything.
     async fn restored(&self, workspace: &str, run: &str, share: ShareKey) -> Result<Option<RunPart>, SinkError> {
-        let row = self.store.get(&tables::PARTS, &tables::part_key(workspace, run, share)).await?;
-        let Some(part) = row.map(|row| tables::read_part(run, &row.payload)).transpose()? else { return Ok(None) };
+        let Some(part) = part_of(&*self.store, workspace, run, share).await? else { return Ok(None) };
         Ok(match &self.erasures {
             Some(erasures) if erasures.view().await?.hides(workspace, run, part.begins_at()) => None,
             _ => Some(part),
@@ -289,6 +288,17 @@ pub(super) async fn counted(
 ) -> Result<Vec<(Origin, RunPart)>, SinkError> {
     let rows = store.scan(Scan::partition(&tables::PARTS, vec![workspace.into(), run.into()])).await?;
     rows.iter().map(|row| Ok((tables::origin_of(row), tables::read_part(run, &row.payload)?))).collect()
+}
+
+/// A share's part of a run, erased or not.
+pub(super) async fn part_of(
+    store: &dyn Store,
+    workspace: &str,
+    run: &str,
+    share: ShareKey,
+) -> Result<Option<RunPart>, SinkError> {
+    let row = store.get(&tables::PARTS, &tables::part_key(workspace, run, share)).await?;
+    row.map(|row| tables::read_part(run, &row.payload)).transpose()
 }
 
 /// Adds what was restored to what the sink has counted since.

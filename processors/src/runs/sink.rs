@@ -12,7 +12,6 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use lru::LruCache;
 use prometheus_client::registry::Registry;
 
-use super::marks::Mark;
 use super::metrics::RunsMetrics;
 use super::part::RunPart;
 use super::tables::{self, Origin, ShareKey};
@@ -29,7 +28,7 @@ pub(super) const RESTORED_NAME: &str = "runs-restored";
 /// How many rows one call to the store carries.
 pub(super) const ROWS_PER_WRITE: usize = 256;
 /// How many parts are loaded at a time.
-const LOADS: usize = 32;
+pub(super) const LOADS: usize = 32;
 /// What a part costs in memory as a rule, with its texts: as many as may be kept may cost so much each, on average.
 const USUAL_PART: usize = 768;
 
@@ -183,17 +182,10 @@ impl RunsSink {
                 tracked.forget();
             }
             let is_urgent = tracked.part.is_none() || !matches!(record.content, Content::Entry(_));
-            match &mut tracked.part {
-                Some(part) => {
-                    if matches!(record.content, Content::Entry(_)) {
-                        tracked.marks.extend(Mark::due(part, record));
-                    }
-                    part.apply(record);
-                }
-                none => {
-                    let replaced = std::mem::take(&mut tracked.replaced);
-                    *none = Some(RunPart { replaced, ..RunPart::first(batch.partition, batch.epoch, record) });
-                }
+            let Tracked { part, marks, replaced, .. } = tracked;
+            RunPart::count_record(part, marks, (batch.partition, batch.epoch), record);
+            if let Some(part) = part {
+                part.replaced.append(replaced);
             }
             let due = now + if is_urgent { self.config.max_age_of_status } else { self.config.max_age };
             let (bytes, before) = tracked.weigh(&name);

@@ -56,9 +56,9 @@ impl LogAndArchive {
     }
 }
 
-/// Whether a topic, as it is seen, is in this making. What has been made again and isn't adopted yet is in none.
+/// Whether there is such a topic, and what lies in it is of this making.
 fn is_of(sight: Option<&Sight>, epoch: u32) -> bool {
-    sight.is_some_and(|sight| sight.recorded.epoch == epoch && !sight.is_remade())
+    sight.is_some_and(|sight| sight.is_of(epoch))
 }
 
 #[async_trait]

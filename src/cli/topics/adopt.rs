@@ -14,8 +14,8 @@ use crate::cli::client::{Failure, GatewayArgs, finish, http};
 ///
 /// A topic that was deleted and made again begins at offset 0 anew, so that nothing is taken of it until this is said.
 /// What the sinks hold of the old one stays, under the epoch before. Where the store was lost and begun anew by a process
-/// that doesn't know the archive, it goes on in the epoch that the archive and the search index have come to. It takes a token with the role operator; running
-/// processes go on within seconds, without a restart.
+/// that doesn't know the archive, it goes on in the epoch that the archive and the search index have come to. It takes
+/// a token with the role operator; running processes go on within seconds, without a restart.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use agentworks_processors::reader::{ReadFilter, Scope};
 use agentworks_schemas::TopicPartition;
 use arrow_array::RecordBatch;
-use futures_util::TryStreamExt;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::metadata::RowGroupMetaData;
 
+use crate::batches::read_group;
 use crate::decode::{Positions, texts};
 use crate::error::ArchiveError;
 use crate::open::{Footer, guarded, rows};
-use crate::sums::GroupSums;
 use crate::table::{ActiveFile, Table};
 
 /// A row that is asked for.
@@ -138,15 +136,13 @@ pub(super) async fn find(
             if is_out {
                 continue;
             }
-            let mask = ProjectionMask::columns(footer.meta.parquet_schema(), question.columns());
-            let mut batches = builder.with_row_groups(vec![index]).with_projection(mask).build()?;
-            let (mut next, mut sums) = (begin, GroupSums::new(table.spec()));
-            while let Some(batch) = batches.try_next().await? {
-                sums.add(&batch);
-                question.find(next, &batch, &mut found)?;
+            let (columns, mut next): (Vec<_>, _) = (question.columns().collect(), begin);
+            let look = |batch: &RecordBatch| {
+                question.find(next, batch, &mut found)?;
                 next += batch.num_rows() as u64;
-            }
-            sums.check(&footer.sums, index)?;
+                Ok(())
+            };
+            read_group((&table, &file, &footer), index, &columns, look).await?;
         }
         Ok(found)
     })

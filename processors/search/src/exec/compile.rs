@@ -135,7 +135,8 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    /// A query, in which each clause counts what [`evaluate`](agentworks_query::evaluate) says. Times that it demands of every hit are left out if `within`: whoever goes through the hits sees to those.
+    /// A query, in which each clause counts what [`evaluate`](agentworks_query::evaluate) says. Times that it demands
+    /// of every hit are left out if `within`: whoever goes through the hits sees to those.
     pub(super) fn query(&self, query: &Query, within: bool) -> Compiled {
         self.boosted(query, within, 1.0)
     }

@@ -55,6 +55,13 @@ struct Reading {
     fault: Option<Arc<str>>,
 }
 
+impl Lane {
+    /// While the partition is being read, and isn't doubted.
+    fn trusted(&mut self) -> Option<&mut Reading> {
+        self.reading.as_mut().filter(|reading| !reading.is_doubted)
+    }
+}
+
 /// A partition of which nothing comes.
 #[derive(Clone, Copy, Debug)]
 struct Still {
@@ -150,9 +157,10 @@ impl Lanes {
         self.ship_all();
         let mut doubted = Vec::new();
         for (partition, lane) in &mut self.lanes {
-            let Some(reading) = lane.reading.as_mut().filter(|reading| !reading.is_doubted) else { continue };
+            let assignment = lane.assignment;
+            let Some(reading) = lane.trusted() else { continue };
             reading.is_doubted = true;
-            doubted.push((*partition, lane.assignment, reading.builder.next()));
+            doubted.push((*partition, assignment, reading.builder.next()));
         }
         doubted
     }
@@ -192,9 +200,8 @@ impl Lanes {
     pub(super) fn take(&mut self, message: &BorrowedMessage<'_>) -> Taken {
         let Some(topic) = self.topics.topic(message.topic()) else { return Taken::Yes };
         let partition = TopicPartition::new(topic, message.partition());
-        let reading = self.lanes.get_mut(&partition).and_then(|lane| lane.reading.as_mut());
         // What comes of one that is doubted comes again.
-        let Some(reading) = reading.filter(|reading| !reading.is_doubted) else { return Taken::Yes };
+        let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Taken::Yes };
         let (offset, next) = (message.offset(), reading.builder.next());
         if offset < next {
             let reason = format!(
@@ -284,8 +291,7 @@ impl Lanes {
     /// Takes it that there is no record in `from..to`, if `from` is still next. An empty range is asked about again.
     pub(super) fn cover(&mut self, partition: TopicPartition, assignment: Assignment, from: i64, to: i64) {
         let lane = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
-        let reading = lane.and_then(|lane| lane.reading.as_mut()).filter(|reading| !reading.is_doubted);
-        let Some(reading) = reading else { return };
+        let Some(reading) = lane.and_then(Lane::trusted) else { return };
         reading.still = None;
         if reading.builder.next() == from && to > from {
             reading.builder.cover(to);
