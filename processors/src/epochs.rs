@@ -60,6 +60,10 @@ pub struct Epoch {
     /// Counts what was recorded of the topic, and with it what operators have done: whatever has stopped is worth
     /// another try when this has changed.
     pub revision: u32,
+    /// The revision since which the log is taken as it is, by which record ever it was [known](crate::tails) before. Not
+    /// in rows of before that was known.
+    #[serde(default)]
+    pub as_is: u32,
     /// Kafka's id of this making; `None` from brokers that give none.
     pub topic_id: Option<String>,
     /// When this epoch began, as far as we are concerned.
@@ -70,7 +74,7 @@ impl Epoch {
     /// The making of a topic that nothing is recorded of. Each recorded making has a revision of its own, so that whoever
     /// knows of more makings wins over one who records the first at the same time.
     fn first(epoch: u32, topic_id: Option<String>) -> Epoch {
-        Epoch { epoch, revision: epoch, topic_id, adopted: Timestamp::now() }
+        Epoch { epoch, revision: epoch, as_is: 0, topic_id, adopted: Timestamp::now() }
     }
 
     /// The making after this one and all up to `newest`, with this id.
@@ -82,6 +86,12 @@ impl Epoch {
     /// The topic that is there, in a making that a sink has taken and that was not recorded.
     fn found(&self, epoch: u32, topic_id: Option<String>) -> Epoch {
         Epoch { epoch, topic_id, adopted: Timestamp::now(), ..self.revised() }
+    }
+
+    /// The same making, whose log is taken as it is from now on.
+    fn taken_as_is(&self) -> Epoch {
+        let revised = self.revised();
+        Epoch { as_is: revised.revision, ..revised }
     }
 
     /// The same making, after something else has been done about it.

@@ -3,6 +3,7 @@
 //! - [`runtime`]: drives sinks from a consumer group: assignment, batches, flushes, revocation, rejects, lag.
 //! - [`sink`]: what a sink is.
 //! - [`epochs`]: which making of a topic its records are of, and adopting one that was made again.
+//! - [`tails`]: by which record the log of a partition is known again.
 //! - [`lane`]: a sink's position per partition, kept with its data, and the clock that runs with it.
 //! - [`blocks`]: how hot and warm keep entries.
 //! - [`hot`]: entries by card, for a day.
@@ -23,6 +24,7 @@ pub mod reader;
 pub mod runs;
 pub mod runtime;
 pub mod sink;
+pub mod tails;
 pub mod warm;
 
 /// The tables of all sinks.
@@ -45,4 +47,5 @@ pub static TABLES: &[&agentworks_store::Table] = &[
     &runs::BY_DAY,
     &runs::DAYS,
     &indexers::INDEXERS,
+    &tails::TAILS,
 ];

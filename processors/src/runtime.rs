@@ -1,9 +1,9 @@
 //! The partition runtime: drives sinks from one consumer group.
 //!
 //! One thread polls Kafka and collects batches ([`consumer`]), one decodes them ([`decode`]); one task takes them, sends
-//! rejects to the dead-letter topic, hands the batch to each sink, and flushes ([`driver`]). Positions come from the sinks: a partition that the group
-//! gives to this member is first opened in every sink that takes it, and only then read, from the least of their
-//! positions on. Kafka's committed offsets are advice for lag dashboards.
+//! rejects to the dead-letter topic, hands the batch to each sink, and flushes ([`driver`]). Positions come from the
+//! sinks: a partition that the group gives to this member is first opened in every sink that takes it, and only then
+//! read, from the least of their positions on. Kafka's committed offsets are advice for lag dashboards.
 //!
 //! Nothing waits inside of a rebalance: the callback notes what was given and taken ([`group`]), and the thread keeps
 //! polling while the driver opens partitions, or flushes those that are to be given up. Batches carry the number of the
@@ -61,7 +61,8 @@ pub struct RuntimeConfig {
     /// A name of this process that stays when it is started again: it then has its partitions back at once. No two
     /// processes may have the same. Without one, others take the partitions as soon as the process ends.
     pub instance: Option<String>,
-    /// Where the topics' epochs are recorded: the store that the sinks write to.
+    /// Where the topics' epochs are recorded, and by which records their logs are known again: the store that the sinks
+    /// write to.
     pub store: Arc<dyn Store>,
     /// What else tells of epochs, where the store knows of none: it may have been lost.
     pub elsewhere: Vec<Arc<dyn SinkEpochs>>,
@@ -141,7 +142,8 @@ impl Runtime {
             false => Epochs::without_ids(config.store.clone()),
         };
         let epochs = epochs.with(config.elsewhere.iter().cloned());
-        let log = Log { seek: SeekPool::new(config.kafka.clone(), 1), epochs };
+        let (group, store) = (config.group.clone(), config.store.clone());
+        let log = Log { group, store, seek: SeekPool::new(config.kafka.clone(), 1), epochs };
         let board = Arc::new(Board::new(&config.group));
         let drain = config.drain;
 

@@ -1,5 +1,7 @@
 //! The partition runtime on real Kafka, with sinks in memory.
 
+mod cut_back;
+mod election;
 mod epochs;
 mod faults;
 mod markers;
@@ -12,8 +14,8 @@ use std::time::Duration;
 
 use agentworks_kafka::KafkaSettings;
 use agentworks_processors::runtime::testing::Memory;
-use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
-use agentworks_schemas::{Topic, TopicPartition};
+use agentworks_processors::runtime::{LaneState, Runtime, RuntimeConfig, RuntimeHandle};
+use agentworks_schemas::{Topic, TopicPartition, Topics};
 use agentworks_store::{EmbeddedStore, Store};
 
 use crate::support::records::{create_topics, produce, read_all};
@@ -21,6 +23,8 @@ use crate::support::{Scratch, eventually, kafka, unique_prefix};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
+/// Of both topics of logs.
+const ALL: usize = 2 * PARTITIONS as usize;
 const LANE: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 0 };
 
 /// Topics of a test's own, and what is produced to them.
@@ -38,7 +42,11 @@ impl Log {
     }
 
     async fn at(bootstrap: &str) -> Self {
-        let topics = create_topics(bootstrap, &unique_prefix(), PARTITIONS).await;
+        Self::of(bootstrap, create_topics(bootstrap, &unique_prefix(), PARTITIONS).await)
+    }
+
+    /// Topics that have been made.
+    fn of(bootstrap: &str, topics: Topics) -> Self {
         let folder = Scratch::new("runtime");
         let store = Arc::new(EmbeddedStore::open(folder.path()).unwrap());
         Log { settings: KafkaSettings::new(bootstrap, topics), store, _folder: folder, produced: 0 }
@@ -107,4 +115,15 @@ impl Log {
 async fn reads(runtime: &RuntimeHandle, partitions: usize) {
     eventually(PATIENCE, async || (runtime.is_ready() && runtime.status().lanes.len() == partitions).then_some(()))
         .await;
+}
+
+/// The partitions that have stopped, and why.
+fn stopped(runtime: &RuntimeHandle) -> Vec<(TopicPartition, String)> {
+    let lanes = runtime.status().lanes.into_iter();
+    lanes
+        .filter_map(|lane| match lane.state {
+            LaneState::Stopped(reason) => Some((lane.partition, reason)),
+            _ => None,
+        })
+        .collect()
 }

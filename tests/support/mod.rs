@@ -10,6 +10,7 @@
 //! - [`stack`]: producer, sinks, reader and gateway, composed in this process.
 //! - [`terminal`]: a WebSocket client of the gateway.
 //! - [`topic_id`]: which making of a topic this is.
+//! - [`replica`]: brokers beside one that a test has of its own.
 //! - [`role`]: one role of an installation, as a process of its own.
 //! - [`process`]: whether a process runs, and killing one.
 //! - [`wait`]: for something to become true.
@@ -23,6 +24,8 @@ pub mod kafka;
 pub mod minio;
 pub mod process;
 pub mod records;
+#[allow(dead_code, reason = "only some of the binaries use it")]
+pub mod replica;
 pub mod role;
 pub mod stack;
 pub mod terminal;

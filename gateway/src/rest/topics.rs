@@ -23,11 +23,13 @@ pub(super) async fn list(asked: Asked) -> Result<Response, ApiError> {
     Ok(json(&Listed { topics: adopter(&asked)?.reports().await? }))
 }
 
-/// `POST /v1/admin/topics/{topic}/adopt?skipLost=true&dryRun=true` goes on with a topic that has been made again, or,
-/// where records were deleted before they were taken and `skipLost` is set, without those. What was done is the answer;
-/// every process finds it in the store within seconds.
+/// `POST /v1/admin/topics/{topic}/adopt?skipLost=true&cutBack=true&dryRun=true` goes on with a topic that has been made
+/// again; or, where records were deleted before they were taken and `skipLost` is set, without those; or, where the log was
+/// cut back and has grown again and `cutBack` is set, in the log as it is. What was done is the answer; every process finds
+/// it in the store within seconds.
 pub(super) async fn adopt(Id(name): Id, mut asked: Asked) -> Result<Response, ApiError> {
     let skip_lost = asked.params.value("skipLost")?.unwrap_or(false);
+    let cut_back = asked.params.value("cutBack")?.unwrap_or(false);
     let dry_run = asked.params.value("dryRun")?.unwrap_or(false);
     asked.params.finish()?;
     asked.operator()?;
@@ -35,7 +37,7 @@ pub(super) async fn adopt(Id(name): Id, mut asked: Asked) -> Result<Response, Ap
     let topic = Topic::named(&name).ok_or_else(unknown)?;
     let adopter = adopter(&asked)?;
     // Once begun it is brought to its end, whether or not the client waits.
-    let adopting = tokio::spawn(async move { adopter.adopt(topic, Choices { skip_lost, dry_run }).await });
+    let adopting = tokio::spawn(async move { adopter.adopt(topic, Choices { skip_lost, cut_back, dry_run }).await });
     Ok(json(&adopting.await.map_err(|_| ApiError::Internal)??))
 }
 

@@ -15,6 +15,7 @@ use agentworks_schemas::{LogEntry, Position, RunEvent, Timestamp, TopicPartition
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use self_cell::self_cell;
+use serde::{Deserialize, Serialize};
 
 pub use self::decode::DefaultId;
 use crate::headers::KeptHeaders;
@@ -73,13 +74,13 @@ pub struct Rejected {
     pub reject: Reject,
 }
 
-/// What a record is known by if it is read again, within the same process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a record is known by if it is read again, by whichever process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// Where it lies.
     pub offset: i64,
     timestamp: Timestamp,
-    /// Of its key and payload.
+    /// Of its key and payload, by XXH3.
     hash: u64,
 }
 

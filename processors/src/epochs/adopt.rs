@@ -1,6 +1,7 @@
-//! What an operator does when a topic has been made again, or when records were deleted before they were taken.
+//! What an operator does when a topic has been made again, when records were deleted before they were taken, or when a log
+//! was cut back and has grown again.
 //!
-//! Both are recorded in the store, where every process that reads the topic finds it within seconds; none is restarted.
+//! All is recorded in the store, where every process that reads the topic finds it within seconds; none is restarted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::blocks::table::mark;
 use crate::lane::{self, Held, POSITIONS};
 use crate::reader::LogReader;
 use crate::sink::SinkError;
+use crate::tails;
 
 /// The sinks whose positions are kept in [`POSITIONS`].
 const SINKS: [&str; 3] = ["hot", "warm", "runs"];
@@ -46,6 +48,18 @@ pub struct LaneReport {
     pub lost: i64,
 }
 
+/// A partition whose log was cut back and has grown again, by what a consumer group knows of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CutBack {
+    /// The group.
+    pub group: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// Where another record lies than the one that was taken. The log may have been cut back before that.
+    pub offset: i64,
+}
+
 /// A topic's epoch, and what the sinks hold of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,6 +80,9 @@ pub struct TopicReport {
     /// process was told.
     #[serde(default)]
     pub unfinished: bool,
+    /// Where the log was cut back and has grown again, by group and partition.
+    #[serde(default)]
+    pub cut_back: Vec<CutBack>,
     /// By sink and partition.
     pub lanes: Vec<LaneReport>,
 }
@@ -73,7 +90,7 @@ pub struct TopicReport {
 impl TopicReport {
     /// Whether there is something to adopt.
     pub fn is_stopped(&self) -> bool {
-        self.remade || self.lost > 0 || self.unfinished || self.is_behind()
+        self.remade || self.lost > 0 || self.unfinished || self.is_behind() || !self.cut_back.is_empty()
     }
 
     /// Whether sinks have taken a later making than the one recorded, as where the store was lost.
@@ -92,6 +109,8 @@ impl TopicReport {
 pub struct Choices {
     /// Go on from the log's start where records were deleted before they were taken.
     pub skip_lost: bool,
+    /// Go on in the log as it is where it was cut back and has grown again.
+    pub cut_back: bool,
     /// Change nothing.
     pub dry_run: bool,
 }
@@ -104,6 +123,9 @@ pub struct Adopted {
     pub epoch: u32,
     /// How many offsets are given up, over all lanes.
     pub skipped: i64,
+    /// Whether a log that was cut back and has grown again is taken as it is.
+    #[serde(default)]
+    pub as_is: bool,
     /// Whether nothing was changed.
     pub dry_run: bool,
     /// How it was before.
@@ -185,7 +207,8 @@ impl Adopter {
     /// Adopts a topic that was made again: its sinks begin at its start in the next epoch. Or, if sinks have taken a later
     /// epoch than the one recorded, as where the store was lost: goes on in that. Or, if it is the same as ever and
     /// `skip_lost` says so: goes on from the log's start where records were deleted untaken. What was broken off is
-    /// finished by making the same call again.
+    /// finished by making the same call again. Or, if `cut_back` says so: goes on in a log as it is that was cut back and
+    /// has grown again.
     ///
     /// # Errors
     /// [`AdoptError::Refused`] if the topic is neither; or a service's.
@@ -193,7 +216,14 @@ impl Adopter {
         let sights = self.epochs.look().await?;
         let sight = sights.get(&topic).ok_or(AdoptError::NoTopic(topic))?;
         let before = self.report(topic, sight).await?;
-        let Choices { skip_lost, dry_run } = choices;
+        let Choices { skip_lost, cut_back, dry_run } = choices;
+        if cut_back && !before.cut_back.is_empty() {
+            if !dry_run {
+                self.settle(topic, &sight.recorded.taken_as_is()).await?;
+                warn!(%topic, "the log is taken as it is, which was cut back and has grown again");
+            }
+            return Ok(Adopted { epoch: before.epoch, skipped: 0, as_is: true, dry_run, before });
+        }
         if before.remade || before.is_behind() {
             let (newest, topic_id) = (before.newest(), sight.topic_id.clone());
             let next = match before.remade {
@@ -204,7 +234,11 @@ impl Adopter {
                 self.settle(topic, &next).await?;
                 warn!(%topic, epoch = next.epoch, remade = before.remade, "a topic has been adopted");
             }
-            return Ok(Adopted { epoch: next.epoch, skipped: 0, dry_run, before });
+            return Ok(Adopted { epoch: next.epoch, skipped: 0, as_is: false, dry_run, before });
+        }
+        if let Some(CutBack { partition, offset, .. }) = before.cut_back.first() {
+            let told = tails::cut_back(TopicPartition::new(topic, *partition), *offset);
+            return Err(AdoptError::Refused(format!("topic {topic} is the same as ever, but {told}")));
         }
         if before.lost == 0 && !before.unfinished {
             return Err(AdoptError::Refused(nothing_to_adopt(&before)));
@@ -232,7 +266,7 @@ impl Adopter {
             self.settle(topic, &sight.recorded.revised()).await?;
             warn!(%topic, skipped, "offsets that were deleted untaken have been given up");
         }
-        Ok(Adopted { epoch, skipped, dry_run, before })
+        Ok(Adopted { epoch, skipped, as_is: false, dry_run, before })
     }
 
     async fn settle(&self, topic: Topic, epoch: &Epoch) -> Result<(), AdoptError> {
@@ -294,17 +328,36 @@ impl Adopter {
                 lanes.push(LaneReport::new(positions.sink(), &held, *marks, sight));
             }
         }
+        let cut_back = self.cut_back(topic, sight, &mut known).await?;
         Ok(TopicReport {
             topic: topic.to_string(),
             epoch: sight.recorded.epoch,
             recorded_id: sight.recorded.topic_id.clone(),
             topic_id: sight.topic_id.clone(),
-            // Without ids, a position beyond the end is all that shows it.
-            remade: sight.is_remade() || sight.topic_id.is_none() && lanes.iter().any(|lane| lane.is_past(sight)),
+            // Without ids, a position beyond the end or another record is all that shows it.
+            remade: sight.is_remade()
+                || sight.topic_id.is_none() && (lanes.iter().any(|lane| lane.is_past(sight)) || !cut_back.is_empty()),
             lost: lanes.iter().map(|lane| lane.lost).sum(),
             unfinished: self.is_unfinished(topic, sight).await?,
+            cut_back,
             lanes,
         })
+    }
+
+    async fn cut_back(
+        &self,
+        topic: Topic,
+        sight: &Sight,
+        known: &mut BTreeMap<TopicPartition, Option<Watermarks>>,
+    ) -> Result<Vec<CutBack>, AdoptError> {
+        let mut found = Vec::new();
+        for (group, partition, tail) in tails::load_all(&*self.epochs.store, topic).await? {
+            let Some(marks) = self.marks(partition, known).await?.filter(|_| tail.counts(sight)) else { continue };
+            if tail.is_replaced(&self.log, partition, marks).await.map_err(EpochError::from)? {
+                found.push(CutBack { group, partition: partition.partition, offset: tail.record.offset });
+            }
+        }
+        Ok(found)
     }
 
     /// The log's ends, which are asked for once. `None` if the topic that is there has no such partition.

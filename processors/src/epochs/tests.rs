@@ -3,7 +3,8 @@
 use super::*;
 
 fn sight(recorded: Option<&str>, there: Option<&str>) -> Sight {
-    let recorded = Epoch { epoch: 3, revision: 5, topic_id: recorded.map(str::to_owned), adopted: Timestamp(0) };
+    let recorded =
+        Epoch { epoch: 3, revision: 5, as_is: 0, topic_id: recorded.map(str::to_owned), adopted: Timestamp(0) };
     Sight { recorded, topic_id: there.map(str::to_owned) }
 }
 

@@ -102,7 +102,7 @@ mod tests {
     const AT: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 0 };
 
     fn sight(there: Option<&str>) -> Sight {
-        let recorded = Epoch { epoch: 2, revision: 3, topic_id: Some("a".into()), adopted: Timestamp(0) };
+        let recorded = Epoch { epoch: 2, revision: 3, as_is: 0, topic_id: Some("a".into()), adopted: Timestamp(0) };
         Sight { recorded, topic_id: there.map(str::to_owned) }
     }
 

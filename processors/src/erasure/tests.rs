@@ -223,7 +223,7 @@ async fn receipts_tell_of_rows_that_nothing_leads_to_any_more() {
     assert_eq!(eraser.left(Tier::Hot, &second).await.unwrap(), None);
     for (revision, ago, is_left) in [(1, 0, true), (2, 4 * HOUR, false)] {
         let adopted = Timestamp(now.millis() - ago);
-        let epoch = Epoch { epoch: 1, revision, topic_id: None, adopted };
+        let epoch = Epoch { epoch: 1, revision, as_is: 0, topic_id: None, adopted };
         let write = Write {
             table: &EPOCHS,
             key: Key { partition: vec!["topics".into()], clustering: vec![LANE.topic.as_str().into()] },

@@ -97,7 +97,7 @@ mod tests {
         let tiers = StoredTiers::new(store.clone(), nowhere, None);
         assert_eq!(tiers.present_of(Topic::AgentLogs).await.unwrap(), 0, "nobody has seen it");
 
-        let first = Epoch { epoch: 2, revision: 9, topic_id: Some("a".into()), adopted: Timestamp(0) };
+        let first = Epoch { epoch: 2, revision: 9, as_is: 0, topic_id: Some("a".into()), adopted: Timestamp(0) };
         let write = Write {
             table: &EPOCHS,
             key: Key { partition: vec!["topics".into()], clustering: vec![Topic::AgentLogs.as_str().into()] },

@@ -1,5 +1,6 @@
 //! The driver: one task that hands batches to the sinks and flushes them.
 
+mod closing;
 pub(super) mod doubt;
 mod ending;
 mod ends;
@@ -7,6 +8,7 @@ mod epochs;
 mod letters;
 mod open;
 mod quiet;
+mod tails;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use agentworks_kafka::{Batch, DeadLetters, SeekPool};
 use agentworks_schemas::TopicPartition;
+use agentworks_store::Store;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
 
 use self::ending::Ending;
 use self::letters::Failed;
@@ -24,7 +26,6 @@ use super::RuntimeConfig;
 use super::lane::{Lane, Phase};
 use super::message::{Assignment, Room, ToConsumer, ToDriver};
 use super::metrics::GroupMetrics;
-use super::retry::Retry;
 use super::sinks::{self, Outcome, SinkSlot};
 use super::status::{Board, LaneView};
 use crate::epochs::Epochs;
@@ -41,6 +42,10 @@ const DEAD_LETTERS: &str = "dead letters";
 /// What is asked about the topics, beside what the consumer sees of them.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
+    /// Who reads them.
+    pub(super) group: String,
+    /// Where it is kept what is known of them.
+    pub(super) store: Arc<dyn Store>,
     /// Where logs begin and end, and what they hold.
     pub(super) seek: SeekPool,
     /// Which making of a topic they are.
@@ -66,6 +71,10 @@ pub(super) struct Driver {
     dead_letters: Option<Arc<DeadLetters>>,
     /// The partitions whose rejects could not be written.
     failed_letters: HashMap<TopicPartition, Failed>,
+    /// Whether tails are being kept.
+    keeps_tails: bool,
+    /// When to keep them next.
+    next_tails: Instant,
     log: Log,
     /// Look at the topics' epochs, and at where logs end. Ended when this is dropped.
     _look: JoinSet<()>,
@@ -104,6 +113,8 @@ impl Driver {
             head_taken: 0,
             dead_letters: dead_letters.map(Arc::new),
             failed_letters: HashMap::new(),
+            keeps_tails: false,
+            next_tails: Instant::now() + tails::EVERY,
             log,
             _look: look,
             to_self,
@@ -128,6 +139,10 @@ impl Driver {
                 next_tick = now + TICK;
                 self.tick().await;
                 self.publish();
+                if now >= self.next_tails {
+                    self.next_tails = now + tails::EVERY;
+                    self.keep_tails();
+                }
                 if now >= next_show {
                     next_show = now + SHOW;
                     self.show();
@@ -164,8 +179,9 @@ impl Driver {
             ToDriver::Quiet { partition, assignment, from } => self.look_behind(partition, assignment, from),
             ToDriver::Batch { assignment, batch, room } => {
                 self.metrics.batch(&batch);
-                if let Some(lane) = self.lanes.get_mut(&batch.partition).filter(|lane| lane.assignment == assignment) {
-                    lane.came = batch.last().or(lane.came);
+                let lane = self.lanes.get_mut(&batch.partition).filter(|lane| lane.assignment == assignment);
+                if let Some((lane, last)) = lane.zip(batch.last()) {
+                    lane.seen.note(last, Instant::now());
                 }
                 self.queue.push_back((assignment, batch, room));
             }
@@ -179,12 +195,10 @@ impl Driver {
             ToDriver::Letters { partition, assignment, to, result } => {
                 self.letters_written(partition, assignment, to, result).await;
             }
+            ToDriver::Tails { kept, result } => self.tails_kept(kept, result),
             ToDriver::Again { partition, assignment } => self.open_again(partition, assignment),
             ToDriver::Close { partitions, deadline, number } => {
-                let mut held = Vec::new();
-                for partition in partitions {
-                    held.extend(self.close(partition, deadline).await.map(|offset| (partition, offset)));
-                }
+                let held = self.close_all(partitions, deadline).await;
                 self.publish();
                 // If the thread has ended, so will this task.
                 let _ = self.consumer.send(ToConsumer::Closed { number, held });
@@ -293,79 +307,6 @@ impl Driver {
             }
         }
         moved
-    }
-
-    /// Gives a partition up: writes what is pending for it until the deadline, if there is one. Returns the offset up to
-    /// which all sinks hold everything.
-    async fn close(&mut self, partition: TopicPartition, deadline: Option<Instant>) -> Option<i64> {
-        self.close_sinks(partition, deadline).await;
-        let lane = self.lanes.remove(&partition)?;
-        self.ending.remove(&partition);
-        self.failed_letters.remove(&partition);
-        self.letters_to.remove(&partition);
-        info!(%partition, held = lane.held(), flushed = deadline.is_some(), "partition given up");
-        lane.held()
-    }
-
-    /// Has the sinks end with a partition, with their pending data written until the deadline, if there is one.
-    async fn close_sinks(&mut self, partition: TopicPartition, deadline: Option<Instant>) {
-        let Some(lane) = self.lanes.get(&partition) else { return };
-        let running: Vec<_> = lane.running().map(|part| part.sink).collect();
-        if let Some(deadline) = deadline {
-            for sink in &running {
-                self.flush_last(*sink, partition, deadline).await;
-            }
-        }
-        for sink in running {
-            self.sinks[sink].close(partition);
-        }
-    }
-
-    /// Has the sinks end with a partition that will be opened anew, and forgets what was put aside of it: it is read again.
-    /// Returns its assignment.
-    async fn suspend(&mut self, partition: TopicPartition, deadline: Instant, phase: Phase) -> Option<Assignment> {
-        self.close_sinks(partition, Some(deadline)).await;
-        let lane = self.lanes.get_mut(&partition)?;
-        lane.phase = phase;
-        lane.sinks.clear();
-        lane.aside.clear();
-        let assignment = lane.assignment;
-        self.publish();
-        Some(assignment)
-    }
-
-    async fn flush_last(&mut self, sink: usize, partition: TopicPartition, deadline: Instant) {
-        let mut retry = None;
-        loop {
-            let begun = Instant::now();
-            let error = match self.sinks[sink].flush_last(partition).await {
-                Ok(held) => {
-                    let offsets = self.hold(sink, &held);
-                    return self.metrics.flushed(self.sinks[sink].name, offsets, begun.elapsed());
-                }
-                Err(error) => error,
-            };
-            let next = Retry::after(retry.take(), error.to_string());
-            if !error.is_transient() || next.at > deadline {
-                let sink = self.sinks[sink].name;
-                warn!(sink, %partition, %error, "pending data is left to whoever reads the partition next");
-                return;
-            }
-            tokio::time::sleep_until(next.at.into()).await;
-            retry = Some(next);
-        }
-    }
-
-    /// Ends with everything.
-    async fn finish(mut self, deadline: Instant) {
-        let mut held = Vec::new();
-        for partition in self.lanes.keys().copied().collect::<Vec<_>>() {
-            held.extend(self.close(partition, Some(deadline)).await.map(|offset| (partition, offset)));
-        }
-        self.publish();
-        self.show();
-        // If the thread has ended, nobody waits for this.
-        let _ = self.consumer.send(ToConsumer::Drained { held });
     }
 
     /// Writes down what can be seen from outside.

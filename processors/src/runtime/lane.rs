@@ -1,17 +1,21 @@
 //! A partition in the driver.
 
+mod seen;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use agentworks_kafka::{Batch, Fingerprint, Watermarks};
+use agentworks_kafka::{Batch, Watermarks};
 use agentworks_schemas::{Timestamp, TopicPartition};
 
 use super::message::{Assignment, Room};
 use super::retry::Retry;
 use super::status::{LaneState, LaneView, SinkView};
-use crate::epochs::Epoch;
+use crate::epochs::{Epoch, Sight};
 use crate::lane::Held;
+use crate::tails::Tail;
+use seen::Seen;
 
 /// Batches whose first records lie closer together than this are remembered as one, in milliseconds.
 const GRAIN: i64 = 1000;
@@ -28,8 +32,10 @@ pub(super) struct Lane {
     pub(super) epoch: Option<Epoch>,
     /// The sinks that take it, once it has been opened.
     pub(super) sinks: Vec<LaneSink>,
-    /// The last record that came.
-    pub(super) came: Option<Fingerprint>,
+    /// What has come.
+    pub(super) seen: Seen,
+    /// The tail that was kept last.
+    pub(super) kept: Option<Tail>,
     /// When the topic was last known to be the one that was opened: a look at it that found so began then. Before the
     /// first, when this was made, which is before anything was read.
     pub(super) same_at: Instant,
@@ -113,7 +119,8 @@ impl Lane {
             phase,
             epoch: None,
             sinks: Vec::new(),
-            came: None,
+            seen: Seen::default(),
+            kept: None,
             same_at: Instant::now(),
             aside: VecDeque::new(),
             opened: Timestamp::now(),
@@ -158,6 +165,28 @@ impl Lane {
             while self.unheld.pop_front_if(|(_, to)| *to <= least).is_some() {}
         }
         moved
+    }
+
+    /// Notes that the topic is the one that was opened, or nobody can tell: a look at it that found so began at `begun`.
+    pub(super) fn is_as_recorded(&mut self, sight: &Sight, begun: Instant) {
+        if sight.topic_id.is_some() {
+            self.same_at = begun;
+        }
+        // What operators have done to others is no reason to open this one anew.
+        if matches!(self.phase, Phase::Reading)
+            && self.sinks.iter().all(|part| part.stopped.is_none())
+            && let Some(opened) = self.epoch.as_mut().filter(|opened| opened.epoch == sight.recorded.epoch)
+        {
+            opened.revision = sight.recorded.revision;
+        }
+    }
+
+    /// The last record that is remembered of what any sink holds that still takes it: whichever has taken it can't go on in
+    /// a log that has another in its place.
+    pub(super) fn tail(&mut self) -> Option<Tail> {
+        let held = self.running().map(|part| part.high).max()?;
+        let &Epoch { epoch, revision, .. } = self.epoch.as_ref()?;
+        self.seen.below(held).map(|record| Tail { epoch, revision, record })
     }
 
     /// The offset up to which every sink holds everything, if that is known.

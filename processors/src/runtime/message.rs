@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use agentworks_kafka::{Batch, KafkaError, Watermarks};
 use agentworks_schemas::TopicPartition;
+use agentworks_store::StoreError;
 
 use super::retry::Retry;
-use crate::epochs::{EpochError, Sight, Sights};
+use crate::epochs::{Epoch, EpochError, Sights};
+use crate::tails::Tail;
 
 /// The number of an assignment of a partition. It counts up, and tells what belongs to an assignment that is over.
 pub(super) type Assignment = u64;
@@ -18,8 +20,8 @@ pub(super) type Assignment = u64;
 pub(super) enum ToDriver {
     /// The group has given a partition to this member: open it.
     Open { partition: TopicPartition, assignment: Assignment },
-    /// Where the log of a partition that is being opened begins and ends, and which epoch it is of.
-    Log { partition: TopicPartition, assignment: Assignment, answer: Result<(Watermarks, Sight), EpochError> },
+    /// The log of a partition that is being opened.
+    Log { partition: TopicPartition, assignment: Assignment, answer: Result<Answer, EpochError> },
     /// The topics as they are, and as they are recorded; looked at after `begun`.
     Epochs { begun: Instant, sights: Arc<Sights> },
     /// A partition that was read up to `next` may not have the log any more that was read: answer with
@@ -31,6 +33,8 @@ pub(super) enum ToDriver {
     Batch { assignment: Assignment, batch: Arc<Batch>, room: Room },
     /// The rejects of a partition's batch that ends before `to` in this epoch have been written, or couldn't be.
     Letters { partition: TopicPartition, assignment: Assignment, to: (u32, i64), result: Result<(), KafkaError> },
+    /// The tails of partitions have been kept, or couldn't be.
+    Tails { kept: Vec<(TopicPartition, Assignment, Tail)>, result: Result<(), StoreError> },
     /// It is time to open a partition anew that waits.
     Again { partition: TopicPartition, assignment: Assignment },
     /// Partitions are taken away: write what is pending for them until the deadline, or nothing, and answer with
@@ -40,6 +44,17 @@ pub(super) enum ToDriver {
     Stop { partition: TopicPartition, assignment: Assignment, reason: String },
     /// No more will come: write everything until the deadline, and answer with [`ToConsumer::Drained`].
     Drain { deadline: Instant },
+}
+
+/// What is known of the log of a partition that is being opened.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Where it begins and ends.
+    pub(super) marks: Watermarks,
+    /// What is recorded of its topic.
+    pub(super) recorded: Epoch,
+    /// Why nothing may be taken of it, if so.
+    pub(super) problem: Option<String>,
 }
 
 /// To the consumer's thread.

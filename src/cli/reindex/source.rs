@@ -145,7 +145,7 @@ mod tests {
     fn the_log_is_read_for_what_was_in_this_making_alone() {
         let sight = |epoch, recorded: Option<&str>, there: Option<&str>| {
             let topic_id = recorded.map(str::to_owned);
-            let recorded = Epoch { epoch, revision: 3, topic_id, adopted: Timestamp(0) };
+            let recorded = Epoch { epoch, revision: 3, as_is: 0, topic_id, adopted: Timestamp(0) };
             Sight { recorded, topic_id: there.map(str::to_owned) }
         };
         let same = sight(1, Some("a"), Some("a"));

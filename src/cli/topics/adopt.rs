@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use agentworks_processors::epochs::adopt::{Adopted, TopicReport};
+use agentworks_processors::epochs::adopt::{Adopted, CutBack, TopicReport};
 use agentworks_schemas::Topic;
 use anyhow::anyhow;
 use serde::Deserialize;
@@ -26,6 +26,10 @@ pub(super) struct Args {
     /// Where records were deleted from the log before they were taken: go on without them, from where the log begins
     #[arg(long)]
     skip_lost: bool,
+    /// Where the log was cut back and has grown again: go on in it as it is, without what was written in place of the old
+    /// records
+    #[arg(long)]
+    cut_back: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -56,7 +60,8 @@ impl Args {
         if names.is_empty() {
             writeln!(io::stdout(), "all topics are as they were: there is nothing to adopt")?;
         }
-        let query = [("skipLost", self.skip_lost.to_string()), ("dryRun", self.dry_run.to_string())];
+        let query = [("skipLost", self.skip_lost), ("cutBack", self.cut_back), ("dryRun", self.dry_run)]
+            .map(|(name, choice)| (name, choice.to_string()));
         let mut fault = None;
         for name in &names {
             match http::post::<Adopted>(&endpoint, &["admin", "topics", name, "adopt"], &query).await {
@@ -74,9 +79,15 @@ impl Args {
 }
 
 fn print(adopted: &Adopted, out: &mut impl Write) -> io::Result<()> {
-    let Adopted { before: TopicReport { topic, epoch, recorded_id, topic_id, remade, lanes, .. }, .. } = adopted;
+    let Adopted { before: TopicReport { topic, epoch, recorded_id, topic_id, remade, cut_back, lanes, .. }, .. } =
+        adopted;
     let would = if adopted.dry_run { "would go" } else { "goes" };
-    if *remade {
+    if adopted.as_is {
+        writeln!(out, "{topic} {would} on in its log as it is, which was cut back and has grown again")?;
+        for CutBack { group, partition, offset } in cut_back {
+            writeln!(out, "    {group:<7} partition {partition:>4}: another record lies at {offset}")?;
+        }
+    } else if *remade {
         let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "unknown".to_owned());
         let (old, new) = (id(recorded_id), id(topic_id));
         writeln!(
@@ -122,6 +133,10 @@ mod tests {
     use super::*;
 
     fn adopted(remade: bool, lost: i64, taken: u32) -> String {
+        said(remade, lost, taken, false)
+    }
+
+    fn said(remade: bool, lost: i64, taken: u32, as_is: bool) -> String {
         let lane = LaneReport {
             sink: "hot".into(),
             partition: 3,
@@ -140,11 +155,12 @@ mod tests {
             remade,
             lost,
             unfinished: false,
+            cut_back: vec![CutBack { group: "store".into(), partition: 3, offset: 89 }],
             lanes: vec![lane],
         };
         let mut out = Vec::new();
-        print(&Adopted { epoch: if remade { 1 } else { taken }, skipped: lost, dry_run: false, before }, &mut out)
-            .unwrap();
+        let epoch = if remade { 1 } else { taken };
+        print(&Adopted { epoch, skipped: lost, as_is, dry_run: false, before }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -156,6 +172,9 @@ mod tests {
         let lost = adopted(false, 7, 0);
         assert!(lost.starts_with("agent-logs goes on without 7 offsets"), "{lost}");
         assert!(lost.contains("partition    3: 7 offsets, from 90 to 97"), "{lost}");
+        let as_is = said(false, 0, 0, true);
+        assert!(as_is.starts_with("agent-logs goes on in its log as it is"), "{as_is}");
+        assert!(as_is.contains("store   partition    3: another record lies at 89"), "{as_is}");
         let finished = adopted(false, 0, 0);
         let forgotten = adopted(false, 0, 2);
         assert!(forgotten.starts_with("agent-logs goes on in epoch 2, which was taken"), "{forgotten}");

@@ -52,7 +52,7 @@ async fn adopt(order: Adopting) {
     let store = failing(order.store, order.plan);
     let settings = KafkaSettings::new(order.brokers, Topics::with_prefix(order.prefix));
     let adopter = Adopter::over(store, SeekPool::new(settings, 1)).unwrap();
-    let choices = Choices { skip_lost: order.skip_lost, dry_run: false };
+    let choices = Choices { skip_lost: order.skip_lost, ..Choices::default() };
     match adopter.adopt(super::TOPIC, choices).await {
         Ok(adopted) => tell(&format!("adopted in epoch {}", adopted.epoch)),
         Err(error) => tell(&format!("not adopted: {error}")),

@@ -159,7 +159,7 @@ async fn what_was_deleted_before_the_archive_took_it_is_given_up_when_somebody_s
     archived.cut().await;
     let adopter = Adopter::over(store, archived.seek.clone()).unwrap();
     let adopter = adopter.with([Arc::new(ArchiveReader::new(&archived.archive)) as Arc<dyn SinkPositions>]);
-    let choices = Choices { skip_lost: true, dry_run: true };
+    let choices = Choices { skip_lost: true, dry_run: true, ..Choices::default() };
     let would = adopter.adopt(Topic::AgentLogs, choices).await.unwrap();
     let lost: Vec<_> = would.before.lanes.iter().filter(|lane| lane.lost > 0).collect();
     assert_eq!((lost.len(), lost[0].sink.as_str(), would.skipped), (1, "archive", 8), "{lost:?}");

@@ -14,24 +14,11 @@ use agentworks_store::{Intercept, Part, Store, StoreError, Write};
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use rdkafka::admin::AdminOptions;
-use rdkafka::producer::FutureRecord;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{LANE, Log, PARTITIONS, PATIENCE, reads};
+use super::{ALL, LANE, Log, PARTITIONS, PATIENCE, reads, stopped};
 use crate::support::eventually;
-use crate::support::records::{admin, delete_topic, make_again, produce, producer};
-
-const ALL: usize = 2 * PARTITIONS as usize;
-
-fn stopped(runtime: &RuntimeHandle) -> Vec<(TopicPartition, String)> {
-    let lanes = runtime.status().lanes.into_iter();
-    lanes
-        .filter_map(|lane| match lane.state {
-            LaneState::Stopped(reason) => Some((lane.partition, reason)),
-            _ => None,
-        })
-        .collect()
-}
+use crate::support::records::{admin, delete_topic, make_again, produce};
 
 fn config(log: &Log, memories: &[&Memory]) -> RuntimeConfig {
     let mut config = log.config(memories);
@@ -138,53 +125,6 @@ async fn what_was_taken_of_a_topic_that_is_deleted_is_written() {
     assert_eq!((archive.count(), archive.problems()), (400, Vec::new()));
 }
 
-/// A topic made again behind the consumer's back stands for a log that was cut back: nothing but the records tells. In one
-/// partition it grows to where it was; in the others it doesn't, which is what Kafka reports.
-#[tokio::test]
-async fn a_log_that_has_grown_again_since_it_was_cut_back_stops_its_partition() {
-    let mut log = Log::new().await;
-    let hot = Memory::new("hot");
-    let mut config = log.config(&[&hot]);
-    // Whatever waits for the sink is too much already, and the consumer waits.
-    (config.topic_ids, config.queue) = (false, 2);
-    // Else the group would see that there is no such topic for a moment.
-    config.kafka.extra.push(("topic.metadata.refresh.interval.ms".into(), "600000".into()));
-    let runtime = Runtime::start(config).unwrap();
-    reads(&runtime, ALL).await;
-    log.produce(200).await;
-    log.held_by(&[&hot]).await;
-    let next = hot.held(LANE).unwrap().1;
-    hot.block(true);
-    let line = r#"{"id":"more","runId":"run","cardId":"card","workspaceId":"space","message":"text"}"#;
-    produce(&log.settings.brokers, &log.settings.topics.name(Topic::SystemLogs), [("card", line)]).await;
-    eventually(PATIENCE, async || runtime.status().paused.then_some(())).await;
-    // Requests to fetch that were under way before have been answered then.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-
-    make_again(&log.settings, LANE.topic, PARTITIONS).await;
-    let name = log.settings.topics.name(LANE.topic);
-    let producer = producer(&log.settings.brokers, &[]);
-    for _ in 0..next {
-        let record = FutureRecord::to(&name).partition(LANE.partition).key("card").payload(line);
-        producer.send(record, PATIENCE).await.map_err(|(error, _)| error).unwrap();
-    }
-    hot.block(false);
-    let lanes = eventually(PATIENCE, async || {
-        let lanes = stopped(&runtime);
-        (lanes.len() == PARTITIONS as usize).then_some(lanes)
-    })
-    .await;
-    for (partition, reason) in lanes {
-        let expected =
-            if partition == LANE { "is not there any more: the log was cut back" } else { "the log ends at 0" };
-        assert!(partition.topic == LANE.topic && reason.contains(expected), "{partition}: {reason}");
-    }
-    eventually(PATIENCE, async || (hot.count() == 400 + 1).then_some(())).await;
-    assert_eq!(hot.held(LANE), Some((0, next)), "nothing of the new one is taken");
-    assert_eq!(hot.problems(), [] as [String; 0]);
-    runtime.shutdown().await;
-}
-
 /// Waits until a runtime has all partitions, in whatever state.
 async fn reads_or_stops(runtime: &RuntimeHandle) {
     let is_settled = |lane: &agentworks_processors::runtime::LaneStatus| !matches!(lane.state, LaneState::Opening(_));
@@ -257,7 +197,8 @@ async fn what_was_deleted_untaken_is_given_up_only_on_request() {
     let adopter = Adopter::over(Arc::clone(&log.store), SeekPool::new(settings.clone(), 1)).unwrap();
     let refused = adopter.adopt(LANE.topic, Choices::default()).await.unwrap_err().to_string();
     assert!(refused.contains("7 offsets") && refused.contains("--skip-lost"), "{refused}");
-    let tried = adopter.adopt(LANE.topic, Choices { skip_lost: true, dry_run: true }).await.unwrap();
+    let tried =
+        adopter.adopt(LANE.topic, Choices { skip_lost: true, dry_run: true, ..Choices::default() }).await.unwrap();
     assert_eq!(tried.skipped, 7);
     let lost: Vec<_> = tried.before.lanes.iter().filter(|lane| lane.lost > 0).collect();
     assert_eq!((lost.len(), lost[0].partition, lost[0].sink.as_str()), (1, 0, "hot"));
@@ -266,7 +207,7 @@ async fn what_was_deleted_untaken_is_given_up_only_on_request() {
     // Whoever does it dies when positions have been moved, and nobody has been told.
     let dies = Arc::new(Dies { behind: Arc::clone(&log.store) });
     let dying = Adopter::over(dies, SeekPool::new(settings.clone(), 1)).unwrap();
-    let choices = Choices { skip_lost: true, dry_run: false };
+    let choices = Choices { skip_lost: true, ..Choices::default() };
     assert!(dying.adopt(LANE.topic, choices).await.unwrap_err().to_string().contains("as told"));
     assert_eq!(held(LANE).await.unwrap().high, first + 7);
     let refused = adopter.adopt(LANE.topic, Choices::default()).await.unwrap_err().to_string();

@@ -69,7 +69,7 @@ async fn the_command() {
 
     let (done, said, complained) = run(&config, Some("cassandra"), &[]).await;
     assert!(done, "{complained}");
-    assert_eq!(said, "applied 0001_tables.cql\napplied 0002_search_indexers.cql\n");
+    assert_eq!(said, "applied 0001_tables.cql\napplied 0002_search_indexers.cql\napplied 0003_log_tails.cql\n");
     CqlStore::connect(&config).await.unwrap();
 
     let (done, said, _) = run(&config, Some("cassandra"), &[]).await;

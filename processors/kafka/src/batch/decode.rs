@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::hash::BuildHasher;
 
 use agentworks_schemas::codec::{Decoded, Defaults, Reject, Schemas, decode_entry, decode_event};
 use agentworks_schemas::{Position, Topic, TopicPartition};
-use foldhash::quality::FixedState;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Cell, Content, Fingerprint, Raw, Record, Rejected};
 use crate::headers::{self, KeptHeaders};
@@ -67,7 +66,12 @@ impl Raw {
 
     /// What the record is known by.
     pub(super) fn fingerprint(&self, buffer: &[u8]) -> Fingerprint {
-        let hash = FixedState::default().hash_one(self.slices(buffer));
+        let (key, payload) = self.slices(buffer);
+        let hash = [key, payload].into_iter().fold(0, |seed, part| match part {
+            Some(bytes) => xxh3_64_with_seed(bytes, seed),
+            // What isn't there is something else than what is empty.
+            None => !seed,
+        });
         Fingerprint { offset: self.offset, timestamp: self.timestamp, hash }
     }
 

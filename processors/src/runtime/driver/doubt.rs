@@ -13,6 +13,7 @@ use super::Driver;
 use crate::runtime::lane::{Lane, Phase, misfit};
 use crate::runtime::message::{Assignment, ToConsumer, ToDriver};
 use crate::runtime::retry::Retry;
+use crate::tails::cut_back;
 
 impl Driver {
     /// Compares a partition's log with what came of it up to `next`, until that is done; the answer goes to the consumer's
@@ -21,7 +22,7 @@ impl Driver {
         let is_read = |lane: &&Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading);
         let Some(lane) = self.lanes.get(&partition).filter(is_read) else { return };
         let epoch = lane.epoch.as_ref().map_or(0, |recorded| recorded.epoch);
-        let read = Read { partition, epoch, next, last: lane.came };
+        let read = Read { partition, epoch, next, last: lane.seen.last() };
         let (seek, consumer, to_self) = (self.log.seek.clone(), self.consumer.clone(), self.to_self.clone());
         tokio::spawn(async move {
             if let Some(before) = &before {
@@ -64,12 +65,7 @@ pub(in crate::runtime) async fn changed(seek: &SeekPool, read: Read) -> Result<O
     if is_there(seek, read, last).await? {
         return Ok(None);
     }
-    let (topic, offset) = (partition.topic, last.offset);
-    Ok(Some(format!(
-        "the consumer has read {partition} up to {next}, but the record at {offset} is not there any more: the log was cut \
-         back, and has grown again since. Bring the old log back; or delete the topic, make it again, and `agentworks \
-         topics adopt {topic}` goes on with that"
-    )))
+    Ok(Some(cut_back(partition, last.offset)))
 }
 
 /// Whether the last record that was read is there, and none behind it that wasn't. On topics that are compacted, one that is

@@ -9,7 +9,7 @@ use agentworks_schemas::TopicPartition;
 use tracing::{error, info, warn};
 
 use super::Driver;
-use crate::runtime::lane::Phase;
+use crate::runtime::lane::{Lane, Phase};
 use crate::runtime::message::{Room, ToConsumer};
 use crate::sink::SinkError;
 
@@ -69,6 +69,9 @@ impl Driver {
                 warn!(%partition, from, "the sinks have not taken all that was read: it is lost if the log has lost it");
             }
             self.close_sinks(partition, Some(deadline)).await;
+            // Whoever opens it next is to know which log was read.
+            let tail = self.lanes.get_mut(&partition).and_then(Lane::tail);
+            self.log.keep_last(tail.map(|tail| (partition, tail)).into_iter().collect(), deadline).await;
             if let Some(ending) = self.ending.remove(&partition) {
                 self.stop_lane(partition, ending.reason);
             }

@@ -67,8 +67,7 @@ impl Driver {
                 continue;
             };
             match verdict(lane, partition, sight) {
-                Verdict::Nothing if sight.topic_id.is_some() => lane.same_at = begun,
-                Verdict::Nothing => {}
+                Verdict::Nothing => lane.is_as_recorded(sight, begun),
                 Verdict::Stop(reason) => {
                     // What was read before it was last seen to be the old one is of the old one, and nowhere else any more.
                     let same_at = lane.same_at;
@@ -98,7 +97,7 @@ mod tests {
     const LANE: TopicPartition = TopicPartition { topic: Topic::AgentLogs, partition: 0 };
 
     fn recorded(epoch: u32, revision: u32, id: &str) -> Epoch {
-        Epoch { epoch, revision, topic_id: Some(id.to_owned()), adopted: Timestamp(0) }
+        Epoch { epoch, revision, as_is: 0, topic_id: Some(id.to_owned()), adopted: Timestamp(0) }
     }
 
     fn lane(phase: Phase) -> Lane {

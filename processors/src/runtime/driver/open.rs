@@ -8,10 +8,11 @@ use agentworks_schemas::TopicPartition;
 use tracing::{error, info, warn};
 
 use super::{Driver, Log};
-use crate::epochs::{EpochError, Sight};
+use crate::epochs::EpochError;
 use crate::runtime::lane::{Lane, LaneSink, Phase};
-use crate::runtime::message::{Assignment, ToConsumer, ToDriver};
+use crate::runtime::message::{Answer, Assignment, ToConsumer, ToDriver};
 use crate::runtime::retry::Retry;
+use crate::tails;
 
 impl Driver {
     /// Begins to open a partition.
@@ -40,16 +41,16 @@ impl Driver {
         &mut self,
         partition: TopicPartition,
         assignment: Assignment,
-        answer: Result<(Watermarks, Sight), EpochError>,
+        answer: Result<Answer, EpochError>,
     ) {
         let is_opening = |lane: &&mut Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Opening(_));
         let Some(lane) = self.lanes.get_mut(&partition).filter(is_opening) else { return };
         // Whatever ails Kafka or the store, opening waits for it.
         let parts = match answer {
-            Ok((marks, Sight { recorded, topic_id })) => {
-                lane.epoch = Some(recorded.clone());
+            Ok(Answer { marks, recorded, problem }) => {
                 let epoch = recorded.epoch;
-                if let Some(reason) = (Sight { recorded, topic_id }).problem(partition.topic) {
+                lane.epoch = Some(recorded);
+                if let Some(reason) = problem {
                     return self.stop_lane(partition, reason);
                 }
                 self.parts(partition, epoch, marks).await.map(|parts| (parts, marks, epoch))
@@ -135,10 +136,19 @@ impl Driver {
     }
 }
 
-/// Which epoch a partition's topic is in, and then where its log begins and ends.
-async fn ask(log: &Log, partition: TopicPartition) -> Result<(Watermarks, Sight), EpochError> {
+/// Which epoch a partition's topic is in, then where its log begins and ends, and whether it is the one that was read before.
+async fn ask(log: &Log, partition: TopicPartition) -> Result<Answer, EpochError> {
     let sights = log.epochs.recent().await?;
     let missing = || KafkaError::NoTopic(log.seek.settings().topics.name(partition.topic));
     let sight = sights.get(&partition.topic).ok_or_else(missing)?.clone();
-    Ok((log.seek.watermarks(partition).await?, sight))
+    let marks = log.seek.watermarks(partition).await?;
+    let mut problem = sight.problem(partition.topic);
+    if problem.is_none()
+        && let Some(tail) = tails::load(&*log.store, &log.group, partition).await?
+        && tail.counts(&sight)
+        && tail.is_replaced(&log.seek, partition, marks).await?
+    {
+        problem = Some(tails::cut_back(partition, tail.record.offset));
+    }
+    Ok(Answer { marks, recorded: sight.recorded, problem })
 }

@@ -17,7 +17,7 @@ macro_rules! migrations {
 }
 
 /// All of them, in order.
-pub(crate) const ALL: &[Migration] = migrations!["0001_tables.cql", "0002_search_indexers.cql"];
+pub(crate) const ALL: &[Migration] = migrations!["0001_tables.cql", "0002_search_indexers.cql", "0003_log_tails.cql"];
 
 impl Migration {
     /// A fingerprint of the text, in hexadecimal.
