@@ -14,18 +14,24 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::support::records::{PATIENCE, Record, create_topics, producer, read_all};
+use crate::support::transactions::{transact, transactional};
 use crate::support::{agentworks, kafka, unique_prefix};
 
 /// A topic with records that can't be taken, and their dead letters.
 struct Rejected {
     settings: KafkaSettings,
+    partitions: i32,
 }
 
 impl Rejected {
     async fn new() -> Self {
+        Self::over(1).await
+    }
+
+    async fn over(partitions: i32) -> Self {
         let bootstrap = kafka().await.bootstrap();
-        let topics = create_topics(&bootstrap, &unique_prefix(), 1).await;
-        Rejected { settings: KafkaSettings::new(bootstrap, topics) }
+        let topics = create_topics(&bootstrap, &unique_prefix(), partitions).await;
+        Rejected { settings: KafkaSettings::new(bootstrap, topics), partitions }
     }
 
     fn topic(&self) -> String {
@@ -42,11 +48,13 @@ impl Rejected {
     /// Writes dead letters of all that the topic holds from an offset on, as the runtime does.
     async fn reject(&self, from: i64) {
         let pool = SeekPool::new(self.settings.clone(), 1);
-        let partition = TopicPartition::new(Topic::AgentLogs, 0);
-        let mut batches = pool.read(SeekRequest { partition, epoch: 0, from, to: i64::MAX, key: None });
         let letters = DeadLetters::new(&self.settings).unwrap();
-        while let Some(batch) = batches.recv().await {
-            letters.write(batch.unwrap().rejects()).await.unwrap();
+        for number in 0..self.partitions {
+            let partition = TopicPartition::new(Topic::AgentLogs, number);
+            let mut batches = pool.read(SeekRequest { partition, epoch: 0, from, to: i64::MAX, key: None });
+            while let Some(batch) = batches.recv().await {
+                letters.write(batch.unwrap().rejects()).await.unwrap();
+            }
         }
     }
 
@@ -85,6 +93,49 @@ fn said(output: &Output) -> String {
 fn from(record: &Record) -> Option<&str> {
     let (_, value) = record.headers.iter().find(|(name, _)| name == header::REDRIVEN_FROM)?;
     Some(std::str::from_utf8(value).unwrap())
+}
+
+/// Elsewhere retention could take the mark first.
+#[tokio::test]
+async fn a_mark_lies_beside_its_letter_though_neither_has_a_key() {
+    let rejected = Rejected::over(3).await;
+    let name = rejected.topic();
+    let producer = producer(&rejected.settings.brokers, &[]);
+    for number in 0..9 {
+        let record = FutureRecord::<[u8], [u8]>::to(&name).partition(number % 3).payload(b"not a record");
+        producer.send(record, PATIENCE).await.map_err(|(error, _)| error).unwrap();
+    }
+    rejected.reject(0).await;
+    rejected.printed(&["redrive", "--yes"]).await;
+    let header = |record: &Record, wanted: &str| {
+        let (_, value) = record.headers.iter().find(|(name, _)| name == wanted)?;
+        Some(String::from_utf8(value.clone()).unwrap())
+    };
+    let mut places: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for record in read_all(&rejected.settings.brokers, &rejected.settings.topics.dead_letters()).await {
+        let origin = (header(&record, header::PARTITION), header(&record, header::OFFSET));
+        places.entry(origin).or_default().push(record.partition);
+    }
+    assert_eq!(places.len(), 9);
+    assert!(places.values().all(|places| places.len() == 2 && places[0] == places[1]), "{places:?}");
+}
+
+/// They take offsets at the end of the log, over which librdkafka goes without a word.
+#[tokio::test]
+async fn markers_of_transactions_neither_end_a_reading_nor_hold_it_up() {
+    let rejected = Rejected::new().await;
+    let (brokers, topic) = (rejected.settings.brokers.clone(), rejected.settings.topics.dead_letters());
+    for round in 0..2 {
+        rejected.produce("card", b"not a record").await;
+        rejected.reject(round).await;
+        let (brokers, topic) = (brokers.clone(), topic.clone());
+        let aborted = move || transact(&transactional(&brokers), &topic, &["nothing".to_owned()], false);
+        tokio::task::spawn_blocking(aborted).await.unwrap();
+        let listed = rejected.list(&[]).await;
+        assert_eq!(listed.len() as i64, round + 1, "{listed:?}");
+    }
+    let output = rejected.dlq(&["show", "0@1"]).await;
+    assert!(!output.status.success() && said(&output).contains("0@1"), "{}", said(&output));
 }
 
 #[tokio::test]
@@ -217,7 +268,7 @@ async fn what_was_erased_is_left_out() {
 #[tokio::test]
 async fn a_topic_that_is_not_there_is_named() {
     let settings = KafkaSettings::new(kafka().await.bootstrap(), Topics::with_prefix("absent."));
-    let log = Rejected { settings };
+    let log = Rejected { settings, partitions: 1 };
     let output = log.dlq(&["list"]).await;
     assert!(!output.status.success() && said(&output).contains("absent.agent-logs.dlq"), "{}", said(&output));
 }

@@ -3,7 +3,7 @@
 //! A consumer costs threads and connections, so history is read by a few that are kept: a read borrows one, assigns its
 //! partition at its offset, and gives it back when it has what it wanted, or when its reader falls behind or others wait.
 
-mod end;
+pub(crate) mod end;
 mod passed;
 mod queue;
 mod read;

@@ -168,8 +168,9 @@ impl KafkaSettings {
     pub fn redrive(&self) -> ClientConfig {
         let mut config = self.config("redrive", &[DEAD_LETTERS]);
         config.set("transactional.id", format!("{}agentworks-redrive", self.topics.prefix()));
-        // A letter may wait for its transaction's end.
-        config.set("transaction.timeout.ms", "60000");
+        // Of one that is killed nobody reads on in the lanes that it wrote to, until this has passed; a letter may wait for its
+        // transaction's end.
+        config.set("transaction.timeout.ms", "20000");
         config
     }
 

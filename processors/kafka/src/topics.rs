@@ -21,6 +21,7 @@ use crate::error::KafkaError;
 use crate::settings::KafkaSettings;
 use crate::trace::Traced;
 
+pub(crate) use watermarks::known_end_of;
 pub use watermarks::{Watermarks, last_known_end, query_ends, query_watermarks, watermarks_of};
 
 /// How long the brokers have for an answer.

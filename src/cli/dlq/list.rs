@@ -7,6 +7,7 @@ use agentworks_kafka::dead_letter::read::Letter;
 use super::filter::{Chosen, Filter};
 use super::shown::{Shown, safe, short};
 use super::{Output, blocking};
+use crate::cli::client::plain::plain_json;
 use crate::cli::kafka::KafkaArgs;
 
 /// List dead letters, the newest last; one that was written twice is listed once, one that was erased isn't.
@@ -34,7 +35,7 @@ impl Args {
         let written = match self.output {
             Output::Json => chosen.letters[skip..].iter().try_for_each(|letter| {
                 let shown = Shown::new(letter, chosen.redriven.contains(&letter.origin));
-                writeln!(out, "{}", serde_json::to_string(&shown)?)
+                writeln!(out, "{}", plain_json(&serde_json::to_string(&shown)?))
             }),
             Output::Text => table(&chosen, skip, &mut out),
         };

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agentworks_kafka::dead_letter::read::{Found, Letter, LetterPosition, read_letters};
 use agentworks_kafka::dead_letter::redrive::Redriver;
@@ -79,8 +81,14 @@ impl Args {
             let still = self.read(&settings).await?.positions();
             wanted.retain(|position| still.contains(position));
         }
-        let done = blocking(move || redrive(&settings, &redriver, &wanted)).await?;
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_at_signal(stop.clone());
+        let is_stopped = stop.clone();
+        let done = blocking(move || redrive(&settings, &redriver, &wanted, &is_stopped)).await?;
         println!("redrove {done}");
+        if stop.load(Ordering::Relaxed) {
+            bail!("stopped before all were redriven; the same command goes on");
+        }
         outcome(refused)
     }
 
@@ -112,6 +120,18 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// A first Ctrl-C lets the transaction come to its end that is under way: while it is open nobody reads on in the lanes that
+/// it writes to. A second one ends the process.
+fn stop_at_signal(stop: Arc<AtomicBool>) {
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if stop.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        }
+    });
 }
 
 /// Takes out what can't be produced again, and says so. Returns how many.
@@ -150,6 +170,7 @@ fn redrive(
     settings: &KafkaSettings,
     redriver: &Redriver,
     wanted: &HashSet<LetterPosition>,
+    stop: &AtomicBool,
 ) -> Result<usize, KafkaError> {
     let (mut letters, mut bytes, mut done) = (Vec::<Letter>::new(), 0, 0);
     let mut fault = None;
@@ -160,6 +181,9 @@ fn redrive(
         Ok::<_, KafkaError>(())
     };
     read_letters(settings, |found| {
+        if stop.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
         let Found::Letter(letter) = found else { return ControlFlow::Continue(()) };
         if wanted.contains(&letter.position) {
             bytes += letter.payload.as_ref().map_or(0, Vec::len);
@@ -177,7 +201,7 @@ fn redrive(
     if let Some(error) = fault {
         return Err(error);
     }
-    if !letters.is_empty() {
+    if !letters.is_empty() && !stop.load(Ordering::Relaxed) {
         commit(&mut letters)?;
     }
     Ok(done)

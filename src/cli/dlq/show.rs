@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::erased::{Erasures, Owner, Verdict};
 use super::shown::{Shown, bytes, hex, safe, short};
 use super::{Output, blocking};
+use crate::cli::client::plain::plain_json;
 use crate::cli::kafka::KafkaArgs;
 
 /// Show a dead letter: where it came from, what was wrong with it, its headers, and its bytes as they were.
@@ -72,7 +73,7 @@ impl Args {
         let mut out = io::stdout().lock();
         let written = match self.output {
             _ if self.raw => out.write_all(letter.payload.as_deref().unwrap_or_default()),
-            Output::Json => writeln!(out, "{}", serde_json::to_string(&whole(&letter))?),
+            Output::Json => writeln!(out, "{}", plain_json(&serde_json::to_string(&whole(&letter))?)),
             Output::Text => text(&letter, &mut out),
         };
         match written {

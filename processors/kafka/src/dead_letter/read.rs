@@ -16,8 +16,9 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use crate::batch::RecordHeaders;
 use crate::error::KafkaError;
 use crate::headers;
+use crate::seek::end::{EndOfLog, Met};
 use crate::settings::KafkaSettings;
-use crate::topics::{TIMEOUT, Watermarks, partitions_of, watermarks_of};
+use crate::topics::{TIMEOUT, Watermarks, known_end_of, partitions_of, watermarks_of};
 use crate::trace::Traced;
 
 /// A reading fails if nothing at all comes for so long.
@@ -197,25 +198,44 @@ fn read_range(
         return Ok(ControlFlow::Continue(()));
     }
     let fault = |error: &ClientError| KafkaError::from_client(error, name);
-    let mut list = TopicPartitionList::with_capacity(1);
-    list.add_partition_offset(name, partition, Offset::Offset(offsets.start))
-        .and_then(|()| consumer.assign(&list))
-        .map_err(|error| fault(&error))?;
-    let mut heard = Instant::now();
+    let assign = |next| {
+        let mut list = TopicPartitionList::with_capacity(1);
+        let assigned = list.add_partition_offset(name, partition, Offset::Offset(next));
+        assigned.and_then(|()| consumer.assign(&list)).map_err(|error| fault(&error))
+    };
+    let mut next = offsets.start;
+    assign(next)?;
+    let (mut heard, mut log_end) = (Instant::now(), EndOfLog::default());
     while heard.elapsed() < STALL {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
             // Of the partition before, perhaps.
             Some(Ok(message)) if message.partition() != partition => {}
             Some(Err(ClientError::PartitionEOF(number))) if number != partition => {}
-            Some(Err(ClientError::PartitionEOF(_))) => return Ok(ControlFlow::Continue(())),
+            Some(Err(ClientError::PartitionEOF(_))) => {
+                let known = known_end_of(consumer, name, partition);
+                if log_end.met(known, offsets.end) == Met::Nothing {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                let is_known = known.is_some_and(|known| known >= offsets.end);
+                let is_there = is_known && ends(consumer, name, partition)?.1 >= offsets.end;
+                if !is_there {
+                    std::thread::sleep(AGAIN);
+                }
+                log_end.again(is_there);
+                assign(next)?;
+            }
+            Some(Ok(message)) if message.offset() < next => {}
             Some(Ok(message)) if message.offset() >= offsets.end => return Ok(ControlFlow::Continue(())),
             Some(Ok(message)) => {
-                heard = Instant::now();
+                next = message.offset() + 1;
+                log_end.went_on();
                 if visit(found(&message)).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
-                if message.offset() + 1 >= offsets.end {
+                // What is done with it may take long.
+                heard = Instant::now();
+                if next >= offsets.end {
                     return Ok(ControlFlow::Continue(()));
                 }
             }

@@ -72,10 +72,15 @@ impl Redriver {
     /// Queues a letter and its mark. Whether they arrive shows when the transaction is committed.
     fn send(&self, letter: &Letter) -> Result<(), ClientError> {
         let marks = self.settings.topics.dead_letters();
-        for (topic, payload, headers) in
-            [(&letter.origin.topic, letter.payload.as_ref(), again(letter)), (&marks, None, mark(letter))]
+        // Beside its letter, so that retention never takes the mark first.
+        let beside = Some(letter.position.partition);
+        for (topic, partition, payload, headers) in
+            [(&letter.origin.topic, None, letter.payload.as_ref(), again(letter)), (&marks, beside, None, mark(letter))]
         {
             let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+            if let Some(partition) = partition {
+                record = record.partition(partition);
+            }
             if let Some(key) = &letter.key {
                 record = record.key(key);
             }

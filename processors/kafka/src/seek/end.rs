@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// What a read knows of the log's end.
 #[derive(Debug, Default)]
-pub(super) struct EndOfLog {
+pub(crate) struct EndOfLog {
     /// The assignment was made when the log was seen to reach the read's end, and nothing has come of it yet.
     is_sure: bool,
     /// Since when ends are met, and nothing else.
@@ -25,7 +25,7 @@ pub(super) struct EndOfLog {
 
 /// What an end that was met says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Met {
+pub(crate) enum Met {
     /// Nothing lies before the read's end.
     Nothing,
     /// It has to be met again.
@@ -34,12 +34,12 @@ pub(super) enum Met {
 
 impl EndOfLog {
     /// A record came, or the assignment is another.
-    pub(super) fn went_on(&mut self) {
+    pub(crate) fn went_on(&mut self) {
         *self = EndOfLog::default();
     }
 
     /// The log's end was met by a read that ends at `end`; `known` is where the log ends as of the last answer to a fetch.
-    pub(super) fn met(&self, known: Option<i64>, end: i64) -> Met {
+    pub(crate) fn met(&self, known: Option<i64>, end: i64) -> Met {
         match known {
             Some(known) if self.is_sure && known >= end => Met::Nothing,
             _ => Met::Short,
@@ -48,7 +48,7 @@ impl EndOfLog {
 
     /// An assignment is made to meet the log's end again, which was seen to lie at the read's or beyond, or wasn't. How long
     /// that has been going on.
-    pub(super) fn again(&mut self, is_there: bool) -> Duration {
+    pub(crate) fn again(&mut self, is_there: bool) -> Duration {
         self.is_sure = is_there;
         self.since.get_or_insert_with(Instant::now).elapsed()
     }

@@ -123,17 +123,16 @@ pub fn last_known_end<C: ConsumerContext>(
     settings: &KafkaSettings,
     partition: TopicPartition,
 ) -> Option<i64> {
-    let name = CString::new(settings.topics.name(partition.topic)).ok()?;
+    known_end_of(consumer, &settings.topics.name(partition.topic), partition.partition)
+}
+
+/// The same for a topic by its name on the brokers.
+pub(crate) fn known_end_of<C: ConsumerContext>(consumer: &impl Consumer<C>, name: &str, partition: i32) -> Option<i64> {
+    let name = CString::new(name).ok()?;
     let (mut low, mut high) = (-1, -1);
     // SAFETY: the client lives as long as the consumer, the name ends with NUL, and both results are our own variables.
     let answer = unsafe {
-        rd_kafka_get_watermark_offsets(
-            consumer.client().native_ptr(),
-            name.as_ptr(),
-            partition.partition,
-            &mut low,
-            &mut high,
-        )
+        rd_kafka_get_watermark_offsets(consumer.client().native_ptr(), name.as_ptr(), partition, &mut low, &mut high)
     };
     (answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
 }
