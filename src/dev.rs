@@ -30,7 +30,10 @@ const TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Runs everything until it is told to stop, or until Kafka can't be kept running or written to.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     crate::allocator::keep_longer();
-    let config = args.config()?;
+    let loaded = args.config()?;
+    for (key, source) in loaded.given().filter(|(key, _)| args.decides(key)) {
+        eprintln!("note: {key}, from {source}, is not used: `dev` decides that itself");
+    }
     let folder = DataFolder::open(&args.data)?;
     logging::to_file(&folder.log())?;
     let mut stop = Stop::new()?;
@@ -46,9 +49,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         kafka = Kafka::start(&args, &folder) => kafka?,
         () = stop.wait() => return Ok(ExitCode::SUCCESS),
     };
-    let settings = kafka.settings(topics);
+    let login = if args.brokers.is_some() { loaded.kafka()?.extra } else { Vec::new() };
+    let settings = kafka.settings(topics, login);
     let pipeline = tokio::select! {
-        pipeline = Pipeline::start(&args, config, &folder, &settings, kafka.watch(), &secret, listener) => pipeline,
+        pipeline = Pipeline::start(&args, loaded, &folder, &settings, kafka.watch(), &secret, listener) => pipeline,
         () = stop.wait() => {
             kafka.stop().await;
             return Ok(ExitCode::SUCCESS);

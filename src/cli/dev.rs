@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::config::key_and_value;
-use crate::config::{Config, FlagValue, Layers, Loaded};
+use crate::config::{FlagValue, Layers, Loaded};
 use crate::dev;
 
 /// Kafka as a child process (or one that is there), the sinks on an embedded store, the gateway and its terminal, all
 /// under one data folder. Everything that was acknowledged survives `kill -9` of any of it.
 ///
 /// Variables AGENTWORKS__SECTION__KEY and --set change what docs/configuration.md lists; where Kafka, the store and the
-/// objects are, `dev` decides by itself.
+/// objects are, who is let in, and some more, `dev` decides by itself, and says so of what is set in vain. With --brokers,
+/// `kafka.` has how to log in there.
 ///
 /// Once it is ready, DIR/dev.env holds AGENTWORKS_URL, AGENTWORKS_TOKEN and AGENTWORKS_BROKERS, which the other commands
 /// read from their environment, and /readyz answers 200.
@@ -50,10 +51,33 @@ pub(crate) struct Args {
 
 impl Args {
     /// The configuration, as far as it isn't decided here.
-    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+    ///
+    /// # Errors
+    /// If it is wrong.
+    pub(crate) fn config(&self) -> anyhow::Result<Loaded> {
         let flags = self.set.iter().map(|(key, value)| FlagValue::set(key, value)).collect();
         let layers = Layers { file: None, environment: std::env::vars_os().collect(), flags };
-        Ok(Loaded::from_layers(&layers)?.config)
+        Ok(Loaded::from_layers(&layers)?)
+    }
+
+    /// Whether a key says nothing to `dev`.
+    pub(crate) fn decides(&self, key: &str) -> bool {
+        const OWN: [&str; 9] = [
+            "kafka.brokers",
+            "kafka.topic_prefix",
+            "store.",
+            "objects.",
+            "runtime.sinks",
+            "runtime.instance",
+            "search.folder",
+            "gateway.drain_",
+            "log.",
+        ];
+        let is_listen = key.ends_with(".listen");
+        let is_login = key.starts_with("auth.") && key != "auth.revoked";
+        // Its own Kafka speaks without TLS, to nobody else.
+        let is_kafka = key.starts_with("kafka.") && self.brokers.is_none();
+        is_listen || is_login || is_kafka || OWN.iter().any(|own| key.starts_with(own))
     }
 
     pub(crate) async fn execute(self) -> anyhow::Result<ExitCode> {

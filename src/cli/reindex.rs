@@ -124,8 +124,8 @@ async fn open(loaded: &Loaded) -> anyhow::Result<Index> {
     let objects = Objects::open(&objects).context("cannot open objects.url")?;
     // What is erased must not come back.
     let store = store::open(&loaded.store()?, &Note::new()).await?;
-    let splits = Splits::open(&loaded.config.search, &objects, "reindex")?;
-    splits.clear()?;
+    let mut splits = Splits::open(&loaded.config.search, &objects, "reindex")?;
+    splits.take_folder()?;
     let maintainer = splits.maintainer(&loaded.config.search, Erasures::follow(store.clone()))?;
     let archive = super::archive::find(&objects.child("archive")).await?;
     Ok(Index { splits, maintainer, archive: archive.as_ref().map(ArchiveReader::new), store })

@@ -81,7 +81,7 @@ impl Loaded {
             fault
         })?;
         let password = self.secret("store.password", &store.password, &store.password_file)?;
-        cql.password = password.map(|password| Password::new(password.expose())).or_else(Password::from_env);
+        cql.password = password.map(|password| Password::new(password.expose()));
         Ok(StoreAddress::Cql(Box::new(cql)))
     }
 
@@ -131,8 +131,7 @@ impl Loaded {
     /// If there is neither a secret nor an address of keys, or one of them can't be used.
     pub(crate) fn auth(&self) -> Result<JwtAuth, Fault> {
         let auth = &self.config.auth;
-        let revoked = Revoked::parse(auth.revoked.0.iter().map(String::as_str));
-        let revoked = revoked.map_err(|error| self.fault("auth.revoked", error.to_string()))?;
+        let revoked = self.revoked()?;
         let policy = Policy { audience: auth.audience.clone(), issuer: auth.issuer.clone(), revoked };
         let mut verifier = JwtAuth::with_policy(policy);
         if let Some(secret) = self.known_keys()? {
@@ -143,6 +142,19 @@ impl Loaded {
             return Ok(verifier.jwks(jwks));
         }
         Ok(verifier)
+    }
+
+    /// What verifies tokens that are signed with this secret, and aren't revoked.
+    ///
+    /// # Errors
+    /// If what is revoked can't be read.
+    pub(crate) fn auth_with(&self, secret: &Secret) -> Result<JwtAuth, Fault> {
+        Ok(JwtAuth::with_policy(Policy { revoked: self.revoked()?, ..Policy::default() }).secret(secret))
+    }
+
+    fn revoked(&self) -> Result<Revoked, Fault> {
+        let revoked = Revoked::parse(self.config.auth.revoked.0.iter().map(String::as_str));
+        revoked.map_err(|error| self.fault("auth.revoked", error.to_string()))
     }
 
     /// The shared secret, if there is one.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use agentworks_store_cql::PASSWORD_VARIABLE;
 use config::{Map, Source, Value, ValueKind};
 use toml::de::{DeTable, DeValue};
 
@@ -13,6 +14,9 @@ use super::keys::{self, Kind};
 /// What the variables begin with, and what parts section from key.
 const PREFIX: &str = "AGENTWORKS__";
 const SEPARATOR: &str = "__";
+
+/// Another name of a variable: the one that errors of the store ask for.
+const STORE_PASSWORD: (&str, &str) = (PASSWORD_VARIABLE, "AGENTWORKS__STORE__PASSWORD");
 
 /// A flag that sets a key.
 #[derive(Clone, Debug)]
@@ -79,6 +83,20 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// Forgets secrets that a stronger layer gives in the other way: itself, or in a file.
+    fn yield_to(&mut self, stronger: &Layer) {
+        for (section, values) in &mut self.0 {
+            let (ValueKind::Table(own), Some(other)) = (&mut values.kind, stronger.0.get(section)) else { continue };
+            let ValueKind::Table(other) = &other.kind else { continue };
+            for name in other.keys() {
+                let sibling = name.strip_suffix("_file").map_or_else(|| format!("{name}_file"), str::to_owned);
+                own.remove(&sibling);
+            }
+        }
+    }
+}
+
 impl Layers {
     /// The layers, the weakest first.
     pub(super) fn collect(&self, faults: &mut Vec<Fault>) -> Vec<Layer> {
@@ -89,7 +107,15 @@ impl Layers {
                 Err(fault) => faults.push(fault),
             }
         }
-        let variables = self.environment.iter().filter_map(|(name, value)| variable(name.to_str()?, value, faults));
+        let (short, long) = STORE_PASSWORD;
+        let is_given = |wanted: &str| self.environment.iter().any(|(name, _)| name == wanted);
+        let is_long_given = is_given(long);
+        let variables = self.environment.iter().filter_map(|(name, value)| match name.to_str()? {
+            name if name == short => {
+                (!is_long_given && !value.is_empty()).then(|| variable_as(long, name, value, faults)).flatten()
+            }
+            name => variable_as(name, name, value, faults),
+        });
         let variables: Vec<_> = variables.collect();
         layers.push(Layer::new(variables, faults));
         let flags = self.flags.iter().map(|flag| {
@@ -97,14 +123,19 @@ impl Layers {
             (flag.key.clone(), Value::new(Some(&origin), flag.value.as_str()))
         });
         layers.push(Layer::new(flags.collect::<Vec<_>>(), faults));
+        for strong in 1..layers.len() {
+            let (weaker, stronger) = layers.split_at_mut(strong);
+            weaker.iter_mut().for_each(|weak| weak.yield_to(&stronger[0]));
+        }
         layers
     }
 }
 
-/// A variable's key and value; `None` if it isn't ours.
-fn variable(name: &str, value: &OsString, faults: &mut Vec<Fault>) -> Option<(String, Value)> {
+/// The key and value of a variable that is called `name`, or stands for that and is `called` otherwise; `None` if it isn't
+/// ours.
+fn variable_as(name: &str, called: &str, value: &OsString, faults: &mut Vec<Fault>) -> Option<(String, Value)> {
     let rest = name.strip_prefix(PREFIX)?;
-    let origin = format!("the variable {name}");
+    let origin = format!("the variable {called}");
     let parts: Vec<_> = rest.split(SEPARATOR).map(str::to_lowercase).collect();
     let key = parts.join(".");
     if let [section, name, ..] = parts.as_slice() {

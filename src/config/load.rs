@@ -58,6 +58,11 @@ impl Loaded {
         if faults.is_empty() { Ok(loaded) } else { Err(Faults(faults)) }
     }
 
+    /// The keys that were given, each with where.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given.iter().map(|(key, given)| (key.as_str(), given.source.as_str()))
+    }
+
     /// Something wrong with the value of a key.
     pub(crate) fn fault(&self, key: &str, reason: impl Into<String>) -> Fault {
         fault(&self.given, key, reason.into())

@@ -60,6 +60,30 @@ fn each_layer_lies_over_the_one_before() {
 }
 
 #[test]
+fn a_secret_of_a_stronger_layer_counts_in_whichever_way_it_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("old");
+    std::fs::write(&old, "old").unwrap();
+    let file = format!("[store]\nurl = \"cql://me@db/k\"\npassword_file = \"{}\"\n", old.display());
+    let password = |variables: &[(&str, &str)], flags: &[(&str, &str)]| {
+        let store = load(&file, variables, flags).unwrap().config.store;
+        (store.password.map(|password| password.expose().to_owned()), store.password_file)
+    };
+    let short = ("AGENTWORKS_STORE_PASSWORD", "new");
+    let long = ("AGENTWORKS__STORE__PASSWORD", "newer");
+    assert_eq!(password(&[], &[]), (None, Some(old.clone())));
+    assert_eq!(password(&[("AGENTWORKS_STORE_PASSWORD", "")], &[]), (None, Some(old.clone())));
+    assert_eq!(password(&[short], &[]), (Some("new".into()), None));
+    assert_eq!(password(&[short, long], &[]), (Some("newer".into()), None));
+    let shown = old.display().to_string();
+    assert_eq!(password(&[short], &[("store.password_file", &shown)]), (None, Some(old)));
+    let shown = Shown(&load(&file, &[short], &[]).unwrap()).to_string();
+    assert!(shown.contains("# the variable AGENTWORKS_STORE_PASSWORD") && !shown.contains("new\""), "{shown}");
+    let both = load(&format!("{file}password = \"x\"\n"), &[], &[]).unwrap_err();
+    assert!(both.contains("give either store.password or store.password_file, not both"), "{both}");
+}
+
+#[test]
 fn what_is_shown_can_be_read_again() {
     let variables = [("AGENTWORKS__KAFKA__TOPIC_PREFIX", "p-"), ("AGENTWORKS__AUTH__SECRET", SECRET)];
     let shown = Shown(&load("", &variables, &[]).unwrap()).to_string();

@@ -35,12 +35,12 @@ impl Kafka {
         Ok(Kafka::Child { broker, state })
     }
 
-    pub(super) fn settings(&self, topics: Topics) -> KafkaSettings {
+    pub(super) fn settings(&self, topics: Topics, extra: Vec<(String, String)>) -> KafkaSettings {
         let brokers = match self {
             Kafka::Child { broker, .. } => broker.bootstrap(),
             Kafka::Theirs { brokers } => brokers.clone(),
         };
-        KafkaSettings { brokers, topics, extra: Vec::new() }
+        KafkaSettings { brokers, topics, extra }
     }
 
     pub(super) fn watch(&self) -> KafkaWatch {

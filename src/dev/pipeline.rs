@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentworks_gateway::Gateway;
-use agentworks_gateway::auth::{JwtAuth, Secret};
+use agentworks_gateway::auth::Secret;
 use agentworks_gateway::server::{self, Ending, Probes, Slots};
 use agentworks_ingest::producer::Producer;
 use agentworks_kafka::{KafkaSettings, create_topics};
@@ -20,7 +20,7 @@ use warp::Filter;
 use super::folder::DataFolder;
 use super::kafka::KafkaWatch;
 use crate::cli::dev::Args;
-use crate::config::{Config, List, SINKS, StoreAddress};
+use crate::config::{List, Loaded, SINKS, StoreAddress};
 use crate::roles::ingest::Ingest;
 use crate::roles::metrics::ProcessMetrics;
 use crate::roles::process::{Places, Process};
@@ -49,7 +49,7 @@ impl Pipeline {
     /// Starts everything, and returns when it is ready.
     pub(super) async fn start(
         args: &Args,
-        mut config: Config,
+        loaded: Loaded,
         folder: &DataFolder,
         settings: &KafkaSettings,
         kafka: KafkaWatch,
@@ -57,6 +57,8 @@ impl Pipeline {
         listener: TcpListener,
     ) -> anyhow::Result<Self> {
         create_topics(settings, args.partitions, 1).await.context("cannot create the topics")?;
+        let auth = Arc::new(loaded.auth_with(secret)?);
+        let mut config = loaded.config;
         config.runtime.sinks = List(SINKS.map(str::to_owned).to_vec());
         config.search.folder = folder.search();
         // Nobody else takes over here, and whoever has stopped it is waiting.
@@ -67,7 +69,6 @@ impl Pipeline {
         let store = store::open(&StoreAddress::Embedded(folder.store()), &Note::new()).await?;
         let mut registry = Registry::default();
         ProcessMetrics::register("dev", &mut registry);
-        let auth = Arc::new(JwtAuth::new(secret));
         auth.register(&mut registry);
         let objects = Objects::folder(&folder.objects()).context("cannot keep objects")?;
         let archive = serve::archive(&objects, &Note::new()).await?;
@@ -99,9 +100,12 @@ impl Pipeline {
         &self.url
     }
 
-    /// Waits until entries can't be written any more, and says why.
+    /// Waits until entries can't be written or taken any more, and says why.
     pub(super) async fn failed(&self) -> String {
-        self.ingest.failed().await
+        tokio::select! {
+            reason = self.ingest.failed() => reason,
+            reason = self.process.failed() => format!("the sinks can't go on: {reason}"),
+        }
     }
 
     /// Ends everything in the order of the flow, so that what was taken in reaches the log, and what was read the store.

@@ -1,5 +1,6 @@
 //! The search index: the sink that makes it, looking after its splits, and searching it.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use agentworks_search::indexer::{IndexerConfig, Live, clear, indexer};
 use agentworks_search::maintain::{MaintainConfig, Maintainer, MergePolicy};
 use agentworks_search::manifest::{Grace, Manifest};
 use agentworks_search::searcher::{LogTail, Searcher, SearcherConfig, SeekTail};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use prometheus_client::registry::Registry;
 use tokio::time::sleep;
 use tracing::warn;
@@ -37,6 +38,8 @@ pub(crate) struct Splits {
     cache: SplitCache,
     /// For splits in the making.
     scratch: PathBuf,
+    /// Held as long as somebody writes there.
+    lock: Option<Arc<File>>,
 }
 
 /// Which splits there are among `objects`.
@@ -51,7 +54,7 @@ impl Splits {
         let folder = config.folder.join(role);
         let cache = CacheConfig { bytes: config.cache.0 as u64, ..CacheConfig::new(folder.join("splits")) };
         let cache = SplitCache::new(objects.clone(), cache).context("cannot use search.folder")?;
-        Ok(Splits { manifest: Manifest::new(objects), cache, scratch: folder.join("making") })
+        Ok(Splits { manifest: Manifest::new(objects), cache, scratch: folder.join("making"), lock: None })
     }
 
     /// Which there are.
@@ -59,11 +62,23 @@ impl Splits {
         &self.manifest
     }
 
-    /// Removes what looking after them has left in the local folder when it was killed. Nobody may be at it.
+    /// Takes the local folder for this process alone, and removes what looking after splits has left there when it was
+    /// killed.
     ///
     /// # Errors
-    /// If the local folder can't be used.
-    pub(crate) fn clear(&self) -> anyhow::Result<()> {
+    /// If the folder can't be used, or another process does.
+    pub(crate) fn take_folder(&mut self) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.scratch).context("cannot use search.folder")?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(self.scratch.join("lock"));
+        let lock = lock.context("cannot use search.folder")?;
+        match lock.try_lock() {
+            Ok(()) => self.lock = Some(Arc::new(lock)),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another process makes splits in {}: give each a search.folder of its own",
+                self.scratch.display()
+            ),
+            Err(TryLockError::Error(error)) => return Err(error).context("cannot lock search.folder"),
+        }
         let scratch = self.scratch.join(MAINTAIN);
         if scratch.is_dir() {
             clear(&scratch).context("cannot use search.folder")?;
@@ -129,8 +144,8 @@ impl Index {
         erasures: Erasures,
         registry: &mut Registry,
     ) -> anyhow::Result<(Box<dyn Sink>, Self)> {
-        let splits = Splits::open(config, objects, "process")?;
-        splits.clear()?;
+        let mut splits = Splits::open(config, objects, "process")?;
+        splits.take_folder()?;
         let making = IndexerConfig {
             age: config.split_age.0,
             split_bytes: config.split_bytes.0 as u64,
@@ -165,5 +180,26 @@ impl Index {
                 warn!(%error, "looking after the search index will be tried again");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn one_process_alone_makes_splits_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::folder(&folder.path().join("objects")).unwrap();
+        let config = config::Search { folder: folder.path().join("search"), ..config::Search::default() };
+        let open = || Splits::open(&config, &objects, "process").unwrap();
+        let mut first = open();
+        first.take_folder().unwrap();
+        let refused = open().take_folder().unwrap_err().to_string();
+        assert!(refused.contains("give each a search.folder of its own"), "{refused}");
+        drop(first);
+        open().take_folder().unwrap();
     }
 }

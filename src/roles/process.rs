@@ -100,7 +100,7 @@ impl Process {
         metrics.register(registry);
         let mut start = Start { config, places, registry, erasures: None, index: None, upkeep: JoinSet::new() };
         let mut runtimes = Vec::new();
-        for group in config.runtime.groups() {
+        for group in config.runtime.groups(kafka.topics.prefix()) {
             let (mut sinks, sharing) = (Vec::new(), Sharing::default());
             for name in &group.sinks {
                 let sink = start.sink(name, &sharing)?;

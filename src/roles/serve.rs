@@ -19,7 +19,7 @@ use agentworks_processors::erasure::{Clear, Eraser};
 use agentworks_processors::reader::LogReader;
 use agentworks_schemas::access::Authenticate;
 use agentworks_search::remote::{PeerKey, follow};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use prometheus_client::registry::Registry;
 use tokio::time::sleep;
 use tracing::warn;
@@ -36,6 +36,11 @@ use crate::config::{Config, Loaded};
 
 /// How long is waited between attempts to reach objects.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How often is looked whether the hub has ended of itself.
+const LOOK: Duration = Duration::from_secs(1);
+/// What is said then.
+const HUB_ENDED: &str = "the live hub has failed";
 
 /// Who answers for what isn't published in the search index yet.
 pub(crate) struct Indexing<'a> {
@@ -140,7 +145,7 @@ pub(crate) fn follow_peers(gateway: &Gateway, ready: Ready, registry: &mut Regis
     Ok(())
 }
 
-/// Runs the role until it is told to stop.
+/// Runs the role until it is told to stop, or nothing shows live lines any more: then it ends with that, to be started again.
 pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let auth = Arc::new(loaded.auth()?);
     let (settings, address, objects) = (loaded.kafka()?, loaded.store()?, loaded.objects()?);
@@ -160,22 +165,29 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     let indexing = Indexing { here: None, elsewhere: loaded.peers()? };
     let gateway = gateway(config, &settings, &places, indexing, auth.clone(), address, service.registry())?;
     service.limit(gateway.config.server.clone());
-    let hub = gateway.hub.clone();
+    let (hub, live) = (gateway.hub.clone(), gateway.hub.clone());
     let ready: Ready = Arc::new(move || {
         if !hub.is_running() {
-            return Err("the live hub has failed".into());
+            return Err(HUB_ENDED.into());
         }
         kafka.check().and_then(|()| watch.check()).and_then(|()| auth.ready())
     });
     follow_peers(&gateway, ready.clone(), service.registry())?;
     let routes = gateway.clone();
     let mut serving = service.serve(ready, |probes| routes.routes(probes).boxed());
-    serving.until_stopped(std::future::pending()).await?;
-    serving
+    let ended = serving.until_stopped(async {
+        while live.is_running() {
+            sleep(LOOK).await;
+        }
+        Err(anyhow!(HUB_ENDED))
+    });
+    let ended = ended.await;
+    let code = serving
         .finish(async |server| {
             gateway.drain(server.ending()).await;
             server.end().await;
             Ok(())
         })
-        .await
+        .await?;
+    ended.map(|()| code)
 }

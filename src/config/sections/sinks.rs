@@ -210,21 +210,22 @@ impl Runtime {
         self.sinks.0.iter().any(|sink| SINKS.contains(&sink.as_str()) && !STORE_SINKS.contains(&sink.as_str()))
     }
 
-    /// The consumer groups that this process is a member of, that of the store first.
-    pub(crate) fn groups(&self) -> Vec<Group> {
+    /// The consumer groups that this process is a member of, that of the store first. Those that weren't named begin as the
+    /// topics do: installations that share a Kafka share no group.
+    pub(crate) fn groups(&self, topic_prefix: &str) -> Vec<Group> {
         let own = |sinks: &[&'static str]| {
             sinks.iter().copied().filter(|sink| self.sinks.0.iter().any(|own| own == sink)).collect::<Vec<_>>()
         };
         let store = own(&STORE_SINKS);
         let name = match &self.group {
             Some(group) => group.clone(),
-            None if store.len() == STORE_SINKS.len() => STORE_GROUP.to_owned(),
-            None => format!("{STORE_GROUP}-{}", store.join("-")),
+            None if store.len() == STORE_SINKS.len() => format!("{topic_prefix}{STORE_GROUP}"),
+            None => format!("{topic_prefix}{STORE_GROUP}-{}", store.join("-")),
         };
         let others = own(&SINKS[STORE_SINKS.len()..]).into_iter().map(|sink| Group {
             name: match &self.group {
                 Some(group) => format!("{group}-{sink}"),
-                None => format!("agentworks-{sink}"),
+                None => format!("{topic_prefix}agentworks-{sink}"),
             },
             sinks: vec![sink],
         });
@@ -240,7 +241,14 @@ mod tests {
     fn a_group_has_one_set_of_sinks() {
         let of = |sinks: &[&str], group: Option<&str>| {
             let sinks = List(sinks.iter().map(|&sink| sink.to_owned()).collect());
-            let groups = Runtime { sinks, group: group.map(str::to_owned), ..Runtime::default() }.groups();
+            let runtime = Runtime { sinks, group: group.map(str::to_owned), ..Runtime::default() };
+            let groups = runtime.groups("");
+            let theirs = runtime.groups("a.").into_iter().map(|group| group.name);
+            let is_shared = |(own, other): (&Group, String)| own.name == other;
+            assert!(
+                groups.iter().zip(theirs).all(|both| is_shared(both) == group.is_some()),
+                "topics' prefixes part them"
+            );
             groups.iter().map(|group| format!("{}: {}", group.name, group.sinks.join(" "))).collect::<Vec<_>>()
         };
         assert_eq!(of(&["runs", "hot", "warm"], None), ["agentworks-store: hot warm runs"]);

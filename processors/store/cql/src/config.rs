@@ -111,11 +111,6 @@ impl Password {
         }
     }
 
-    /// The one in the environment variable [`PASSWORD_VARIABLE`], if that is set and not empty.
-    pub fn from_env() -> Option<Self> {
-        std::env::var(PASSWORD_VARIABLE).ok().filter(|password| !password.is_empty()).map(Password)
-    }
-
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

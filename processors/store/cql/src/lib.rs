@@ -22,6 +22,6 @@ mod tls;
 mod value;
 mod write;
 
-pub use config::{ConfigError, CqlConfig, Password};
+pub use config::{ConfigError, CqlConfig, PASSWORD_VARIABLE, Password};
 pub use migrate::{MigrateError, Migrated, Plan, migrate};
 pub use store::CqlStore;

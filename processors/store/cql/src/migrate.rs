@@ -68,7 +68,10 @@ pub enum MigrateError {
 pub async fn migrate(config: &CqlConfig) -> Result<Migrated, MigrateError> {
     let session = session::open(config).await?;
     let schema = Schema::of(&session, config);
-    schema.change(&create_keyspace(config)).await?;
+    // Making one takes a right on all keyspaces, whether or not it is there.
+    if !schema.has_keyspace().await? {
+        schema.change(&create_keyspace(config)).await?;
+    }
     schema.use_keyspace().await?;
     schema.change(&format!("CREATE TABLE IF NOT EXISTS {JOURNAL} (file text PRIMARY KEY, checksum text)")).await?;
 
