@@ -8,6 +8,7 @@ use agentworks_schemas::Timestamp;
 use anyhow::Context;
 use clap::Parser;
 
+use super::client::plain::{Keep, plain, plain_json};
 use super::client::{Failure, GatewayArgs, finish, http};
 
 /// Erase a run or a workspace: at once unreadable, then deleted.
@@ -71,7 +72,7 @@ impl Args {
         for receipt in receipts {
             if self.json {
                 let line = serde_json::to_string(receipt).context("a receipt can't be written as JSON")?;
-                writeln!(out, "{line}")?;
+                writeln!(out, "{}", plain_json(&line))?;
             } else {
                 print(receipt, &mut out)?;
             }
@@ -108,10 +109,12 @@ fn went(state: &TierState) -> String {
 fn print(receipt: &Receipt, out: &mut impl Write) -> io::Result<()> {
     let erasure = &receipt.erasure;
     let what = match &erasure.target {
-        Target::Workspace => format!("workspace {}", erasure.workspace),
-        Target::Run(run) => format!("run {run}"),
+        Target::Workspace => format!("workspace {}", plain(&erasure.workspace, Keep::NOTHING)),
+        // Whoever wrote it chose it.
+        Target::Run(run) => format!("run {}", plain(run, Keep::NOTHING)),
     };
-    writeln!(out, "erased {what} at {} ({}), asked for by {}", erasure.at, erasure.id, erasure.by)?;
+    let by = plain(&erasure.by, Keep::NOTHING);
+    writeln!(out, "erased {what} at {} ({}), asked for by {by}", erasure.at, erasure.id)?;
     for state in &receipt.tiers {
         let gone = match (state.cleared, state.gone_by) {
             (Some(at), _) => format!("cleared {at}, {}", went(state)),

@@ -21,6 +21,24 @@ impl Keep {
     pub(crate) const NOTHING: Keep = Keep { colours: false, breaks: None };
 }
 
+/// JSON in one line that means the same and can do nothing to a terminal: JSON itself escapes only what is below a space.
+pub(crate) fn plain_json(json: &str) -> Cow<'_, str> {
+    // Between its tokens, that is.
+    let is_bare = |c: char| is_special(c) && !matches!(c, '\0'..='\x1f');
+    if !json.contains(is_bare) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        match character {
+            // All of them lie in the plane that four digits name.
+            character if is_bare(character) => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            character => out.push(character),
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// The text as it may be shown. Tabs stay.
 pub(crate) fn plain(text: &str, keep: Keep) -> Cow<'_, str> {
     if !text.chars().any(is_special) {
@@ -125,6 +143,16 @@ mod tests {
     use super::*;
 
     const COLOURS: Keep = Keep { colours: true, breaks: None };
+
+    #[test]
+    fn json_stays_json_and_what_it_says() {
+        let value = serde_json::json!({"message": "a\u{9b}31m\u{202e}\u{7f} \u{e9}\n"});
+        let text = value.to_string();
+        let shown = plain_json(&text);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).ok(), Some(value));
+        assert!(!shown.contains(is_special) && shown.contains("\\u009b31m\\u202e\\u007f \u{e9}"), "{shown}");
+        assert!(matches!(plain_json("{\"a\":1}"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn ordinary_text_is_not_touched() {

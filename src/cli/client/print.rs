@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Failure;
-use super::plain::{Keep, plain};
+use super::plain::{Keep, plain, plain_json};
 
 /// How entries are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -107,8 +107,10 @@ impl<W: Write> Printer<W> {
         let entry =
             if entry.contains(['\n', '\r']) { Cow::Owned(entry.replace(['\n', '\r'], " ")) } else { entry.into() };
         match (position, entry.strip_prefix('{')) {
-            (Some(position), Some(members)) => writeln!(self.out, "{{\"position\":\"{position}\",{members}"),
-            _ => writeln!(self.out, "{entry}"),
+            (Some(position), Some(members)) => {
+                writeln!(self.out, "{{\"position\":\"{position}\",{}", plain_json(members))
+            }
+            _ => writeln!(self.out, "{}", plain_json(&entry)),
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli::client::Failure;
-use crate::cli::client::plain::{Keep, plain};
+use crate::cli::client::plain::{Keep, plain, plain_json};
 use crate::cli::client::print::{Output, Printer};
 
 /// How wide the longest bar of a histogram is.
@@ -48,7 +48,7 @@ impl Counted<'_> {
         }
         if printer.output() == Output::Json {
             let line = serde_json::to_string(self).map_err(anyhow::Error::from)?;
-            return Ok(printer.line(&line)?);
+            return Ok(printer.line(&plain_json(&line))?);
         }
         if let Some(timeline) = self.timeline_data {
             histogram(printer, timeline)?;
