@@ -57,8 +57,8 @@ pub use sharing::Sharing;
 pub use stats::{BlockStats, Detail, Names};
 pub(crate) use tier::Class;
 pub use tier::{RetentionError, Tier};
-pub use weight::CHUNK_BYTES;
 pub(crate) use weight::Weight;
+pub use weight::{CHUNK_BYTES, entry_weight};
 pub(crate) use writer::{BlockConfig, BlockWriter};
 
 /// How many bytes of canonical bodies one bucket takes of one partition of the log.

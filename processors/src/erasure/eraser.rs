@@ -321,8 +321,8 @@ impl Eraser {
             None => (now, "deleted; the store drops it from its files as it compacts them"),
             Some(until) => (
                 Timestamp(until),
-                "deleted, but for what later entries are found by, blocks that have such, and what lay in topics that \
-                 have been made again since: that expires",
+                "deleted, but for what later entries or further cards are found by, blocks that have later entries, and \
+                 what lay in topics that have been made again since: that expires",
             ),
         };
         info!(erasure = erasure.id, tier = %state.tier, rows, "cleared");

@@ -1,7 +1,6 @@
 //! Writing which cards there are, and where each one's records lie.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use agentworks_schemas::{Position, Timestamp, TopicPartition};
@@ -23,6 +22,12 @@ const ROWS: usize = 1_000;
 
 /// How many rows are looked up at a time.
 const LOOKUPS: usize = 16;
+
+/// What a card that is remembered costs in memory beside its name and its lanes, about.
+const CARD: usize = 192;
+
+/// What most of them cost. A name may be many times as long as usual, so it is not their number alone that is bounded.
+const USUAL_CARD: usize = 2 * CARD;
 
 /// What is known of a card.
 #[derive(Debug, Default)]
@@ -61,15 +66,18 @@ impl Seen {
 #[derive(Debug)]
 pub(crate) struct CardBook {
     known: LruCache<String, Known>,
+    /// How many may be remembered, and what those that are cost in memory, in bytes.
+    cards: usize,
+    bytes: usize,
     new_lanes: HashMap<(String, TopicPartition, u32), i64>,
     seen: HashMap<String, Seen>,
 }
 
 impl CardBook {
-    /// A book that remembers `cards` cards.
+    /// A book that remembers `cards` cards; fewer if their names are long.
     pub(crate) fn new(cards: usize) -> Self {
-        let known = LruCache::sparse(NonZeroUsize::new(cards).unwrap_or(NonZeroUsize::MIN));
-        CardBook { known, new_lanes: HashMap::new(), seen: HashMap::new() }
+        let known = LruCache::unbounded();
+        CardBook { known, cards, bytes: 0, new_lanes: HashMap::new(), seen: HashMap::new() }
     }
 
     /// Notes a record of the card with this joined name. `erasures` are those of all of its workspace: no row tells of a
@@ -80,6 +88,9 @@ impl CardBook {
             was_known = false;
             Known::default()
         });
+        if !was_known {
+            self.bytes += CARD + name.len();
+        }
         let is_due =
             |row: &Seen| seen.timestamp.millis() >= row.timestamp.millis() + REFRESH || any_covers(erasures, row.at);
         if known.row.as_ref().is_none_or(is_due) && !any_covers(erasures, seen.at) {
@@ -90,12 +101,24 @@ impl CardBook {
         match known.lanes.iter_mut().find(|lane| (lane.partition, lane.epoch) == (partition, epoch)) {
             Some(lane) if lane.first <= offset => return was_known,
             Some(lane) => lane.first = offset,
-            None => known.lanes.push(CardLane { partition, epoch, first: offset }),
+            None => {
+                known.lanes.push(CardLane { partition, epoch, first: offset });
+                self.bytes += size_of::<CardLane>();
+            }
         }
         // It may have been noted before, and forgotten since.
         let first = self.new_lanes.entry((name.to_owned(), partition, epoch)).or_insert(offset);
         *first = offset.min(*first);
+        self.evict();
         was_known
+    }
+
+    /// Forgets the cards that were used least lately; if need be, their rows are written again.
+    fn evict(&mut self) {
+        while self.known.len() > self.cards || self.bytes > self.cards.saturating_mul(USUAL_CARD) {
+            let Some((name, known)) = self.known.pop_lru() else { break };
+            self.bytes -= CARD + name.len() + known.lanes.len() * size_of::<CardLane>();
+        }
     }
 
     /// How many rows wait to be written.
@@ -214,5 +237,30 @@ mod tests {
         other.see(&name, seen(32, 6_000_000), &erasures);
         other.write(&*store, &view).await.unwrap();
         assert_eq!(row().await, (32, 6_000_000));
+    }
+
+    #[test]
+    fn cards_with_long_names_are_forgotten_sooner() {
+        let mut book = CardBook::new(10);
+        let mut see = |name: &str, offset| {
+            let seen = Seen { at: at(offset), timestamp: Timestamp(1) };
+            let was_known = book.see(name, seen, &[]);
+            (was_known, book.known.len(), book.bytes)
+        };
+        for round in [false, true] {
+            let seen: Vec<_> = (0..10).map(|card: i64| see(&card.to_string(), 100 - card)).collect();
+            assert!(seen.iter().all(|(was_known, ..)| *was_known == round), "{seen:?}");
+        }
+        let long = |card: i64| card.to_string().repeat(1_000);
+        for card in 0..10 {
+            let (was_known, count, bytes) = see(&long(card), card);
+            assert!(!was_known && bytes <= 10 * USUAL_CARD, "{count} cards of {bytes} bytes");
+        }
+        assert!(see(&long(9), 9).0, "the last is remembered");
+        assert!(!see(&long(0), 0).0, "the first is not");
+        // Whatever is forgotten is counted no more.
+        let seen: Vec<_> = (0..100).map(|card| see(&card.to_string(), card)).collect();
+        let (_, count, bytes) = seen[99];
+        assert_eq!((count, bytes), (10, 10 * (CARD + 2 + size_of::<CardLane>())));
     }
 }

@@ -37,7 +37,7 @@ pub struct HotConfig {
     pub writes: usize,
     /// The level of zstd, 1 to 22.
     pub zstd_level: i32,
-    /// How many cards are remembered, so that their rows aren't written again and again.
+    /// How many cards are remembered (fewer if their names are long), so that their rows aren't written again and again.
     pub known_cards: usize,
 }
 

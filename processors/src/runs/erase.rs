@@ -5,6 +5,7 @@
 //! workspace they are [written down](crate::erasure::begun) first.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use agentworks_schemas::Position;
@@ -24,8 +25,14 @@ const RUNS: usize = 8;
 /// How many rows of a run are deleted at a time.
 const ROWS: usize = 16;
 
+/// How many rows that list runs are read at a time.
+const LISTED: usize = 10_000;
+
 /// A row to be deleted.
-type Doomed = (&'static Table, Key);
+struct Doomed {
+    table: &'static Table,
+    key: Key,
+}
 
 impl RunPart {
     /// Where the run's first record lies.
@@ -42,8 +49,9 @@ pub(crate) async fn erase(store: &Arc<dyn Store>, erasure: &Erasure) -> Result<u
         Target::Workspace => {
             let listed = of_workspace(&**store, &erasure.workspace).await?;
             let runs = begun::begin(&**store, erasure, listed).await?;
+            // Each made when it is its turn: there may be millions of runs.
             let deletions = runs.into_iter().map(|run| erase_run(store, erasure, run).boxed());
-            let rows = stream::iter(deletions.collect::<Vec<_>>()).buffer_unordered(RUNS);
+            let rows = stream::iter(deletions).buffer_unordered(RUNS);
             let rows = rows.try_fold(0, |sum, rows| async move { Ok(sum + rows) }).await?;
             begun::end(&**store, erasure).await?;
             Ok(rows)
@@ -57,7 +65,14 @@ pub(crate) async fn of_workspace(store: &dyn Store, workspace: &str) -> Result<B
     for day in store.scan(Scan::partition(&tables::DAYS, vec![workspace.into()])).await? {
         let Some(Part::Int(day)) = day.clustering.first() else { continue };
         let partition = vec![workspace.into(), Part::Int(-day)];
-        runs.extend(store.scan(Scan::partition(&tables::BY_DAY, partition)).await?.iter().filter_map(run_of));
+        let listed = Scan { limit: LISTED, payload: false, ..Scan::partition(&tables::BY_DAY, partition) };
+        let mut from = Bound::Unbounded;
+        loop {
+            let mut rows = store.scan(Scan { from, ..listed.clone() }).await?;
+            runs.extend(rows.iter().filter_map(run_of));
+            let Some(last) = rows.pop() else { break };
+            from = Bound::Excluded(last.clustering);
+        }
     }
     Ok(runs)
 }
@@ -81,7 +96,7 @@ async fn erase_run(store: &Arc<dyn Store>, erasure: &Erasure, run: String) -> Re
         stays.iter().flat_map(|(_, part)| listings(&part.listed())).map(|write| write.key).collect();
     let not_of_others = |listed: &Listed| -> Vec<Doomed> {
         let doomed = listings(listed).filter(|write| !of_others.contains(&write.key));
-        doomed.map(|write| (write.table, write.key)).collect()
+        doomed.map(|write| Doomed { table: write.table, key: write.key }).collect()
     };
     // Those of before were deleted already, where the run was erased more than once.
     for listed in stays.iter().chain(&gone).flat_map(|(_, part)| &part.replaced) {
@@ -104,7 +119,8 @@ async fn marks(store: &Arc<dyn Store>, erasure: &Erasure, run: &str) -> Result<V
         let Some((at, epoch)) = tables::share_of(&row) else { continue };
         let offset = Mark::from_row(run, &row)?.offset;
         if erasure.covers(Position { partition: at, epoch, offset }) {
-            marks.push((&tables::MARKS, Key { partition: partition.clone(), clustering: row.clustering }));
+            let key = Key { partition: partition.clone(), clustering: row.clustering };
+            marks.push(Doomed { table: &tables::MARKS, key });
         }
     }
     Ok(marks)
@@ -113,10 +129,7 @@ async fn marks(store: &Arc<dyn Store>, erasure: &Erasure, run: &str) -> Result<V
 /// Deletes rows that have no versions. Returns how many that were.
 async fn delete(store: &Arc<dyn Store>, rows: Vec<Doomed>) -> Result<u64, StoreError> {
     let count = rows.len() as u64;
-    let mut deleting = Vec::new();
-    for (table, key) in rows {
-        deleting.push(async move { store.delete(table, &key, 0).await });
-    }
+    let deleting = rows.into_iter().map(|row| async move { store.delete(row.table, &row.key, 0).await }.boxed());
     stream::iter(deleting).buffer_unordered(ROWS).try_collect::<()>().await?;
     Ok(count)
 }

@@ -110,6 +110,11 @@ fn bounded(reason: &str) -> String {
     format!("{}{CUT}", &reason[..end])
 }
 
+/// A sum of money that stays one, however much is claimed: JSON has no infinity, and what it has instead reads as nothing.
+fn add_costs(sum: f64, cost: f64) -> f64 {
+    (sum + cost).min(f64::MAX)
+}
+
 impl RunPart {
     /// The part that the run's first record in a partition makes.
     pub fn first(partition: TopicPartition, epoch: u32, record: &Record<'_>) -> Self {
@@ -172,7 +177,6 @@ impl RunPart {
 
     /// The part of which this is the beginning and `rest` what follows it in the same partition.
     pub(super) fn followed_by(self, rest: RunPart) -> RunPart {
-        let sum = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(|a, b| a + b);
         // Events have none.
         let clock = if rest.entries() > 0 { self.clock.max(rest.clock) } else { self.clock };
         RunPart {
@@ -187,7 +191,7 @@ impl RunPart {
             agent: self.agent.or(rest.agent),
             started: self.started.or(rest.started),
             lifecycle: rest.lifecycle.or(self.lifecycle),
-            cost: sum(self.cost, rest.cost),
+            cost: self.cost.into_iter().chain(rest.cost).reduce(add_costs),
             tokens: self.tokens.into_iter().chain(rest.tokens).reduce(i64::saturating_add),
             marked: rest.marked,
             clock,
@@ -222,7 +226,7 @@ impl RunPart {
     fn follow(&mut self, event: &RunEvent<'_>, recorded: Timestamp) {
         self.see(event.timestamp, event.agent_id.as_deref(), recorded);
         if let Some(cost) = event.cost {
-            *self.cost.get_or_insert(0.0) += cost;
+            self.cost = Some(add_costs(self.cost.unwrap_or(0.0), cost));
         }
         if event.input_tokens.is_some() || event.output_tokens.is_some() {
             let spent = event.input_tokens.unwrap_or(0).saturating_add(event.output_tokens.unwrap_or(0));
@@ -298,7 +302,7 @@ pub fn fold_parts(run: &str, parts: &[RunPart], inference: Inference) -> Option<
         log_count: count(&[0, 1, 2, 3, 4]),
         error_count: count(&[3, 4]),
         warning_count: count(&[2]),
-        cost: parts.iter().filter_map(|part| part.cost).reduce(|sum, cost| sum + cost),
+        cost: parts.iter().filter_map(|part| part.cost).reduce(add_costs),
         tokens_used: parts.iter().filter_map(|part| part.tokens).reduce(i64::saturating_add),
         exit_code: end.and_then(|event| event.exit_code),
         reason: match end {

@@ -23,6 +23,10 @@ use crate::sink::SinkError;
 /// How many runs are looked up at a time.
 const LOOKUPS: usize = 16;
 
+/// How many rows are looked at for a page, for each run that is wanted and at least: beyond that many rows that show
+/// nothing the page ends. All runs of a workspace that was erased are listed until they are deleted.
+const ROWS: (usize, usize) = (4, 400);
+
 /// Reads what the runs sink wrote.
 #[derive(Clone, Debug)]
 pub struct RunReader {
@@ -48,7 +52,8 @@ pub enum RunListing {
 pub struct RunPage {
     /// The runs, as the store knows them.
     pub runs: Vec<RunSummary>,
-    /// Where the next page begins; `None` if this is the last.
+    /// Where the next page begins; `None` if this is the last. A page may have fewer runs than were asked for, or none,
+    /// and yet not be the last.
     pub next: Option<PageToken>,
 }
 
@@ -198,7 +203,8 @@ impl RunReader {
         }
     }
 
-    /// A page of runs, newest first; `after` is the `next` of the page before.
+    /// A page of runs, newest first; `after` is the `next` of the page before. It has fewer than `limit` if there are no
+    /// more, or if there are many rows that show nothing: then it tells where to go on.
     pub async fn list(
         &self,
         workspace: &str,
@@ -208,13 +214,25 @@ impl RunReader {
     ) -> Result<RunPage, SinkError> {
         let mut after = after.cloned();
         let mut runs = Vec::new();
-        while runs.len() < limit {
-            let rows = self.rows(workspace, listing, after.as_ref(), limit - runs.len()).await?;
-            let Some(last) = rows.last().cloned() else { return Ok(RunPage { runs, next: None }) };
-            after = Some(last);
-            let shown = rows.into_iter().map(|row| self.summary(workspace, row));
-            let shown: Vec<_> = stream::iter(shown).buffered(LOOKUPS).try_collect().await?;
-            runs.extend(shown.into_iter().flatten());
+        let mut budget = limit.saturating_mul(ROWS.0).max(ROWS.1);
+        let mut count = limit;
+        while runs.len() < limit && budget > 0 {
+            let rows = self.rows(workspace, listing, after.as_ref(), count.min(budget)).await?;
+            if rows.is_empty() {
+                return Ok(RunPage { runs, next: None });
+            }
+            budget = budget.saturating_sub(rows.len());
+            let shown = rows.iter().map(|row| self.summary(workspace, row.clone()));
+            let shown: Vec<_> = stream::iter(shown.collect::<Vec<_>>()).buffered(LOOKUPS).try_collect().await?;
+            for (row, run) in rows.into_iter().zip(shown) {
+                if runs.len() == limit {
+                    break;
+                }
+                after = Some(row);
+                runs.extend(run);
+            }
+            // Where one is missing at the end, not one row after the other.
+            count = (limit - runs.len()).max(LOOKUPS);
         }
         Ok(RunPage { runs, next: after })
     }

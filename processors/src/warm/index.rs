@@ -5,7 +5,6 @@
 //! sink, and hold also where entries of several cards bear the same run.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::ops::Bound;
 
 use agentworks_schemas::TopicPartition;
@@ -26,6 +25,12 @@ pub(crate) const CARD_RUNS: Table = Table {
 /// How many rows one call writes.
 const ROWS: usize = 1_000;
 
+/// What a row that is remembered costs in memory beside its names, about.
+const ROW: usize = 192;
+
+/// What most of them cost. A name may be many times as long as usual, so it is not their number alone that is bounded.
+const USUAL_ROW: usize = 2 * ROW;
+
 /// A row: of this card, in this bucket of this partition, there are entries of this run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct CardRun {
@@ -42,14 +47,16 @@ pub(super) struct CardRun {
 pub(super) struct RunBook {
     /// The rows that are written, with their expiries.
     known: LruCache<CardRun, Option<i64>>,
+    /// How many may be remembered, and what those that are cost in memory, in bytes.
+    rows: usize,
+    bytes: usize,
     new: HashMap<CardRun, Option<i64>>,
 }
 
 impl RunBook {
-    /// A book that remembers so many rows.
+    /// A book that remembers so many rows; fewer if their names are long.
     pub(super) fn new(rows: usize) -> Self {
-        let known = LruCache::sparse(NonZeroUsize::new(rows).unwrap_or(NonZeroUsize::MIN));
-        RunBook { known, new: HashMap::new() }
+        RunBook { known: LruCache::unbounded(), rows, bytes: 0, new: HashMap::new() }
     }
 
     /// Notes a row, which is to be there until `expires`.
@@ -72,13 +79,30 @@ impl RunBook {
             store.write(std::mem::replace(&mut writes, rest)).await?;
         }
         for (row, expires) in self.new.drain() {
-            self.known.put(row, expires);
+            let bytes = row.bytes();
+            if self.known.put(row, expires).is_none() {
+                self.bytes += bytes;
+            }
         }
+        self.evict();
         Ok(())
+    }
+
+    /// Forgets the rows that were used least lately; if need be, they are written again.
+    fn evict(&mut self) {
+        while self.known.len() > self.rows || self.bytes > self.rows.saturating_mul(USUAL_ROW) {
+            let Some((row, _)) = self.known.pop_lru() else { break };
+            self.bytes -= row.bytes();
+        }
     }
 }
 
 impl CardRun {
+    /// What it costs in memory while it is remembered, about.
+    fn bytes(&self) -> usize {
+        ROW + self.workspace.len() + self.card.len() + self.run.len()
+    }
+
     fn key(&self) -> Key {
         let CardRun { workspace, card, bucket, partition, epoch, run } = self;
         let mut clustering = lane(*partition, *epoch);
@@ -115,4 +139,45 @@ pub(super) async fn runs(
         _ => None,
     };
     Ok(rows.into_iter().filter_map(run).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::blocks::tests::{AT, store};
+
+    fn row(run: &str) -> CardRun {
+        let (workspace, card, run) = ("acme".into(), "card".into(), run.into());
+        CardRun { workspace, card, bucket: 1, partition: AT, epoch: 0, run }
+    }
+
+    #[tokio::test]
+    async fn rows_with_long_names_are_forgotten_sooner() {
+        let (_folder, store) = store();
+        let mut book = RunBook::new(10);
+        // As many as may be, and the same once more: nothing is new.
+        for expected in [10, 0] {
+            (0..10).for_each(|run| book.note(row(&run.to_string()), None));
+            assert_eq!(book.pending(), expected);
+            book.write(&*store).await.unwrap();
+        }
+        assert_eq!((book.known.len(), book.bytes), (10, 10 * row("0").bytes()));
+        let long = |run: usize| row(&run.to_string().repeat(1_000));
+        for run in 0..10 {
+            book.note(long(run), None);
+            book.write(&*store).await.unwrap();
+        }
+        assert!(
+            (1..=3).contains(&book.known.len()) && book.bytes <= 10 * USUAL_ROW,
+            "{} {}",
+            book.known.len(),
+            book.bytes
+        );
+        book.note(long(9), None);
+        assert_eq!(book.pending(), 0, "the last is remembered");
+        book.note(long(0), None);
+        assert_eq!(book.pending(), 1, "and the first is written again");
+    }
 }

@@ -34,7 +34,8 @@ pub struct WarmConfig {
     pub writes: usize,
     /// The level of zstd, 1 to 22.
     pub zstd_level: i32,
-    /// How many runs are remembered, so that the rows that list them under their cards aren't written again and again.
+    /// How many runs are remembered (fewer if their names are long), so that the rows that list them under their cards
+    /// aren't written again and again.
     pub known_runs: usize,
 }
 

@@ -8,8 +8,11 @@ use agentworks_store::{Scan, Store};
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::blocks::Cleared;
 use crate::blocks::tests::{AT, Log, Reader, scan, store};
+use crate::erasure::{Erasure, Target};
 use crate::lane::{HOUR, bucket_of};
+use crate::runs::{RunsConfig, RunsSink};
 use crate::sink::{Flush, Sink};
 
 fn sink(store: &Arc<dyn Store>, config: WarmConfig) -> WarmSink {
@@ -137,4 +140,41 @@ async fn days_are_buckets_and_expire() {
     assert_eq!(reader.all_forward(&held, scan("b", 0, 300), 7).await, log.entries("b", 90..300));
     assert_eq!(reader.all_backward(&held, scan("b", 0, 300), 7).await, log.entries("b", 90..300));
     assert!(held.expires(held.buckets[0].0, "acme", 90).unwrap() > now + HOUR);
+}
+
+#[tokio::test]
+async fn what_finds_an_erased_run_under_its_further_cards_is_told_of_until_it_expires() {
+    let (_folder, store) = store();
+    // A run of two cards, two days ago, and another one today.
+    let mut log = Log::of_cards(&["a", "b"], 300);
+    for line in &mut log.lines {
+        match line.offset < 200 {
+            true => line.timestamp = Timestamp(line.timestamp.millis() - 2 * DAY),
+            false => line.run = "later".into(),
+        }
+    }
+    let mut sinks: [Box<dyn Sink>; 2] =
+        [Box::new(sink(&store, always())), Box::new(RunsSink::new(store.clone(), RunsConfig::default()))];
+    for sink in &mut sinks {
+        sink.open(AT, 0, 0).await.unwrap();
+        sink.take(&log.batch(0..300)).await.unwrap();
+        sink.flush(Flush::Partition(AT)).await.unwrap();
+    }
+    let held = Reader::card(&store).held(AT).await.unwrap();
+    let bucket = bucket_of(log.lines[0].timestamp, DAY);
+    let rows = async |card: &str| {
+        let partition = vec!["acme".into(), card.into(), bucket.into()];
+        store.scan(Scan::partition(&CARD_RUNS, partition)).await.unwrap().len()
+    };
+    assert_eq!((blocks(&store, &log, "run").await, rows("a").await, rows("b").await), (1, 1, 1));
+
+    let upto = [(AT, 0, 300)].into_iter().collect();
+    let erasure = Erasure::new("acme", Target::Run("run".into()), upto, "tests");
+    let until = held.expires_last(bucket, "acme");
+    assert!(until.is_some());
+    // The second time as who goes on after the first was killed.
+    for deleted in [1, 0] {
+        assert_eq!(erase(&store, &erasure).await.unwrap(), Cleared { rows: deleted, until });
+        assert_eq!((blocks(&store, &log, "run").await, rows("a").await, rows("b").await), (0, 0, 1));
+    }
 }

@@ -129,6 +129,31 @@ async fn marks_at_erased_entries_lead_nowhere_before_they_are_deleted() {
     assert_eq!(reader.mark_after("w", "run-0", LOGS, 0, 500).await.unwrap(), None);
 }
 
+/// While its runs are being deleted: nobody waits for all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_page_of_an_erased_workspace_ends_though_nothing_is_shown() {
+    let (_folder, store) = store();
+    // The last three runs are beyond the erasure.
+    let logs: Vec<_> = (0..1_003).map(|run| Said::Line(run, Level::Info)).collect();
+    exercise(&store, &[(LOGS, logs)], Vec::new()).await;
+    write_erasure(&*store, &erasure(Target::Workspace, 1_000, 0)).await.unwrap();
+    let reader = RunReader::new(store.clone()).erasures(Erasures::follow(store.clone()));
+    for listing in [RunListing::Card("card".into()), RunListing::Workspace] {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = reader.list("w", &listing, after.as_ref(), 2).await.unwrap();
+            pages.push(page.runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>());
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        // For the second page 400 rows were looked at, and for the third.
+        let expected: [&[&str]; 4] = [&["run-1002", "run-1001"], &["run-1000"], &[], &[]];
+        assert_eq!(pages, expected, "{listing:?}");
+    }
+}
+
 /// What the sink says of a run's part, and the reader of the run: entries, and the offset of the first.
 async fn counts(reader: &RunReader, run: &str) -> Vec<(u64, i64)> {
     let parts = reader.parts("w", run).await.unwrap();

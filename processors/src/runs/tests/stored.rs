@@ -108,3 +108,17 @@ async fn reasons_have_a_bound_and_memory_is_what_there_is() {
     sink.close(EVENTS);
     assert_eq!(sink.remembered(), 0);
 }
+
+#[test]
+fn a_cost_beyond_all_numbers_is_the_greatest() {
+    let costly = |cost| RunEvent { cost: Some(cost), ..failed(0, "?") };
+    let batch = events(0, &[costly(1e308), costly(1e308), costly(1.0)]);
+    assert!(batch.rejects().is_empty(), "{:?}", batch.rejects());
+    let mut part = super::super::RunPart::first(EVENTS, 0, &batch.records()[0]);
+    batch.records().iter().for_each(|record| part.apply(record));
+    assert_eq!(part.cost, Some(f64::MAX));
+    let row = tables::write_part("w", "run-0", Origin::Sink, &part).unwrap();
+    assert_eq!(tables::read_part("run-0", &row.payload).unwrap(), part);
+    assert_eq!(part.clone().followed_by(part.clone()).cost, Some(f64::MAX));
+    assert_eq!(fold_parts("run-0", &[part.clone(), part], soon()).unwrap().cost, Some(f64::MAX));
+}
