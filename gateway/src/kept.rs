@@ -1,9 +1,11 @@
 //! What was read and is kept until it is shown: so many entries, or so many bytes of them.
 
 use std::collections::{VecDeque, vec_deque};
+use std::time::Instant;
 
+use agentworks_processors::blocks::entry_weight;
 use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, ReadItem, Scope};
-use agentworks_schemas::{Cursor, LogEntry};
+use agentworks_schemas::Cursor;
 
 /// How many bytes of entries are enough, however many are wanted.
 const MAX_BYTES: usize = 4 << 20;
@@ -33,19 +35,21 @@ pub(crate) async fn newest(
     Ok(kept)
 }
 
-/// The same, but where the archive can't be reached, as much as can be given without it, and the fault.
+/// The same, but no more than are found `until` then; and where the archive can't be reached, as much as can be given without
+/// it, and the fault.
 pub(crate) async fn newest_at_hand(
     reader: &LogReader,
     scope: &Scope,
     filter: &ReadFilter,
     before: &Cursor,
     count: usize,
+    until: Instant,
 ) -> Result<(Kept, Option<ReadError>), ReadError> {
     let mut kept = Kept::default();
     while let Some((before, missing)) = kept.missing(before, count) {
-        let (items, fault) = reader.newest_at_hand(scope, filter, &before, missing).await?;
+        let (items, fault) = reader.newest_at_hand(scope, filter, &before, missing, until).await?;
         kept.put_before(items);
-        if fault.is_some() {
+        if fault.is_some() || Instant::now() >= until {
             return Ok((kept, fault));
         }
     }
@@ -99,7 +103,7 @@ impl Kept {
     fn count(&mut self, item: &ReadItem) {
         if let ReadItem::Entry { entry, .. } = item {
             self.entries += 1;
-            self.bytes += weight(&entry.entry);
+            self.bytes += entry_weight(&entry.entry);
         }
     }
 
@@ -111,7 +115,7 @@ impl Kept {
             self.is_all = false;
             if let ReadItem::Entry { entry, .. } = item {
                 self.entries -= 1;
-                self.bytes -= weight(&entry.entry);
+                self.bytes -= entry_weight(&entry.entry);
             }
         }
     }
@@ -124,11 +128,6 @@ impl IntoIterator for Kept {
     fn into_iter(self) -> Self::IntoIter {
         self.items.into_iter()
     }
-}
-
-/// About how large an entry's JSON is, in bytes.
-fn weight(entry: &LogEntry<'_>) -> usize {
-    512 + entry.message.len() + entry.data.as_ref().map_or(0, |data| data.as_str().len())
 }
 
 /// The cursor just after an item.
@@ -218,11 +217,13 @@ mod tests {
 
     #[test]
     fn large_entries_are_fewer_than_are_wanted_and_the_newest() {
+        let ReadItem::Entry { entry, .. } = entry(AGENT, 0, &"x".repeat(200_000), &[]) else { panic!("an entry") };
+        let each = entry_weight(&entry.entry);
         for most in [1, 4] {
             let (mut kept, given) = newest_of(&[200_000; 1000], 1000, most);
-            assert!((given - 1) * 200_000 < MAX_BYTES + most * 200_512, "{given}");
+            assert!((given - 1) * 200_000 < MAX_BYTES + most * each, "{given}");
             kept.trim_front(1000);
-            assert!(!kept.is_all() && kept.bytes <= MAX_BYTES && kept.bytes + 200_512 > MAX_BYTES, "{}", kept.bytes);
+            assert!(!kept.is_all() && kept.bytes <= MAX_BYTES && kept.bytes + each > MAX_BYTES, "{}", kept.bytes);
             let kept = offsets(kept);
             assert_eq!(kept, (1000 - kept.len() as i64..1000).collect::<Vec<_>>());
         }

@@ -323,26 +323,28 @@ impl LogReader {
     ) -> Result<Vec<ReadItem>, ReadError> {
         let erased = self.tiers.erasures.view().await?;
         let lanes = self.tiers.lanes(scope).await?;
-        match self.newest_of((scope, filter, erased), &lanes, before, count).await? {
+        match self.newest_of((scope, filter, erased), &lanes, before, (count, None)).await? {
             (_, Some(fault)) => Err(fault),
             (items, None) => Ok(items),
         }
     }
 
-    /// The same, but where the cold tier can't be reached, as much as can be given without it, and the fault.
+    /// The same, but no more than are found `until` then; and where the cold tier can't be reached, as much as can be given
+    /// without it, and the fault.
     pub async fn newest_at_hand(
         &self,
         scope: &Scope,
         filter: &ReadFilter,
         before: &Cursor,
         count: usize,
+        until: Instant,
     ) -> Result<(Vec<ReadItem>, Option<ReadError>), ReadError> {
         let erased = self.tiers.erasures.view().await?;
         let (lanes, away) = match self.tiers.lanes(scope).await {
             Err(fault) if fault.is_cold_away() => (self.tiers.lanes_at_hand(scope).await?, Some(fault)),
             lanes => (lanes?, None),
         };
-        let (items, fault) = self.newest_of((scope, filter, erased), &lanes, before, count).await?;
+        let (items, fault) = self.newest_of((scope, filter, erased), &lanes, before, (count, Some(until))).await?;
         Ok((items, fault.or(away)))
     }
 
@@ -351,11 +353,11 @@ impl LogReader {
         (scope, filter, erased): (&Scope, &ReadFilter, Arc<View>),
         lanes: &[ScopeLane],
         before: &Cursor,
-        count: usize,
+        (count, until): (usize, Option<Instant>),
     ) -> Result<(Vec<ReadItem>, Option<ReadError>), ReadError> {
         let reading = self.reading(scope.clone(), filter.clone(), erased);
         let plan = stream::Plan::new(filter, start_of(lanes), before, lanes)?;
-        stream::newest(&reading, plan, before, (count, NEWEST_BYTES)).await
+        stream::newest(&reading, plan, before, (count, NEWEST_BYTES), until).await
     }
 
     /// A run's summary as of the end of the log: the stored parts and what lies beyond them. `card` helps where the store

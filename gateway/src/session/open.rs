@@ -1,7 +1,7 @@
 //! The beginning of a stream: where it begins, and what is shown first.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, Scope};
 use agentworks_schemas::protocol::{ErrorCode, Gap, RunSummary, ServerMessage};
@@ -18,6 +18,8 @@ use crate::kept::{self, Kept};
 use crate::roster::Presence;
 use crate::socket::{Frame, Outbox};
 
+/// How long entries are looked for that a stream shows first: a filter may let few pass, of all that a card ever had.
+const HISTORY: Duration = Duration::from_secs(10);
 /// How long a client that goes on from its position waits for the summary of the run that goes on.
 const ACTIVE: Duration = Duration::from_millis(250);
 
@@ -132,7 +134,13 @@ pub(super) async fn open(source: Source, place: Place, start: Start, filter: Rea
     let (mut history, mut room) = (Kept::default(), None);
     if resumed.is_none() && start.history > 0 {
         room = source.room.take().await;
-        let (items, fault) = kept::newest_at_hand(&source.reader, &scope, &filter, &end, start.history).await?;
+        let until = Instant::now() + HISTORY;
+        let (items, fault) = kept::newest_at_hand(&source.reader, &scope, &filter, &end, start.history, until).await?;
+        if Instant::now() >= until && !items.is_full(start.history) {
+            let message = "to look for older entries that the filter lets pass takes too long; the stream begins with those \
+                           that were found. GET /v1/search looks in an index";
+            complaints.push((ErrorCode::LimitExceeded, message.to_owned()));
+        }
         history = items;
         history.trim_front(start.history);
         if let Some(error) = fault {

@@ -6,6 +6,7 @@
 //! of its topic yields too few, those before it are searched, of which only the cold tier has something.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use agentworks_kafka::KafkaError;
 use agentworks_schemas::TopicPartition;
@@ -27,7 +28,8 @@ const TIER_ENTRIES: (usize, usize) = (64, 1024);
 pub(super) struct Found {
     /// In order, from some making of the chain on, up to the last; without an end.
     pub(super) pieces: Vec<Piece>,
-    /// Whether the search was ended by its budget, by how much was found or by a fault, so that there may be more before.
+    /// Whether the search was ended by its budget, its time, by how much was found or by a fault, so that there may be more
+    /// before.
     pub(super) is_cut: bool,
     /// That of a cold tier that can't be reached.
     pub(super) fault: Option<ReadError>,
@@ -52,6 +54,8 @@ pub(super) struct BackwardReader<'a> {
     room: usize,
     window: i64,
     budget: i64,
+    /// When to be content with what was found.
+    until: Option<Instant>,
     found: VecDeque<Piece>,
     entries: usize,
     weight: Weight,
@@ -62,12 +66,13 @@ pub(super) struct BackwardReader<'a> {
 
 impl<'a> BackwardReader<'a> {
     /// Searches all of a chain in `partition`, from its end on, for the last `count` entries, or for as many as weigh `room`
-    /// bytes.
+    /// bytes, or are found `until` then.
     pub(super) fn new(
         reading: &'a Reading,
         partition: TopicPartition,
         chain: &'a Chain,
         (count, room): (usize, usize),
+        until: Option<Instant>,
     ) -> Self {
         let Span { epoch, from: floor, to: next } = chain.last;
         let (found, entries, weight) = (VecDeque::new(), 0, Weight::default());
@@ -85,6 +90,7 @@ impl<'a> BackwardReader<'a> {
             room,
             window,
             budget,
+            until,
             found,
             entries,
             weight,
@@ -137,7 +143,9 @@ impl<'a> BackwardReader<'a> {
 
     /// Whether more is wanted.
     fn has_room(&self) -> bool {
-        self.entries < self.count && self.weight.bytes() < self.room
+        self.entries < self.count
+            && self.weight.bytes() < self.room
+            && self.until.is_none_or(|until| Instant::now() < until)
     }
 
     async fn step(&mut self) -> Result<(), ReadError> {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::sync::Arc;
+use std::time::Instant;
 
 use agentworks_schemas::{Cursor, TopicPartition};
 use futures_util::future::{join_all, try_join_all};
@@ -98,18 +99,21 @@ async fn forward(
     }
 }
 
-/// The last `count` entries of what `plan` comes to, or as many as weigh about `room` bytes. Where the cold tier can't be
-/// reached, those that were found without it, and the fault.
+/// The last `count` entries of what `plan` comes to, or as many as weigh about `room` bytes, or are found `until` then. Where
+/// the cold tier can't be reached, those that were found without it, and the fault.
 pub(super) async fn newest(
     reading: &Reading,
     plan: Plan,
     before: &Cursor,
     (count, room): (usize, usize),
+    until: Option<Instant>,
 ) -> Result<(Vec<ReadItem>, Option<ReadError>), ReadError> {
     // Whatever there is of it, each partition gives one entry.
     let wanted = (count, (room / plan.lanes.len().max(1)).max(1));
-    let searches =
-        plan.lanes.iter().map(|(partition, chain)| BackwardReader::new(reading, *partition, chain, wanted).run());
+    let searches = plan
+        .lanes
+        .iter()
+        .map(|(partition, chain)| BackwardReader::new(reading, *partition, chain, wanted, until).run());
     let mut found = try_join_all(searches).await?;
     let fault = found.iter_mut().find_map(|found| found.fault.take());
     let cut: Vec<_> = plan.lanes.iter().zip(&found).filter(|(_, found)| found.is_cut).map(|((at, _), _)| *at).collect();

@@ -23,7 +23,7 @@ use super::lanes::Seen;
 use super::stored::StoredTiers;
 use super::tiers::{LOG_BUDGET, Tier, Tiers};
 use crate::lane::Held;
-use crate::runs::{PageToken, RunListing, RunPage, RunPart};
+use crate::runs::{Lifecycle, PageToken, RunListing, RunPage, RunPart};
 
 /// Among how many of a card's newest runs the active one is looked for, beside those that the end of the log tells of.
 const NEWEST: usize = 100;
@@ -60,16 +60,19 @@ async fn settled(
     run: &str,
     parts: &[RunPart],
 ) -> Result<Option<KnownRun>, ReadError> {
-    let lifecycles = parts.iter().filter_map(|part| part.lifecycle.as_ref());
-    let Some(last) = lifecycles.max_by_key(|event| event.recorded).filter(|event| event.kind.is_end()) else {
-        return Ok(None);
-    };
+    let Some(last) = last_event(parts).filter(|event| event.kind.is_end()) else { return Ok(None) };
     let Some(summary) = tiers.runs.fold(run, parts) else { return Ok(None) };
     let lanes = lanes(tiers, workspace, &summary.card_id, parts.iter().map(|part| part.partition.partition)).await?;
     let partitions = lanes.iter().flat_map(|lane| Topic::LOGS.map(|topic| TopicPartition::new(topic, *lane)));
     let held = try_join_all(partitions.map(|partition| tiers.runs.held(partition))).await?;
     let is_past = |held: &Option<Held>| held.as_ref().is_some_and(|held| held.clock.time > last.recorded);
     if !held.iter().all(is_past) {
+        return Ok(None);
+    }
+    // Again, after the positions: what isn't in these then isn't below the sink's position.
+    let now = tiers.runs.parts(workspace, run).await?;
+    let Some(summary) = tiers.runs.fold(run, &now) else { return Ok(None) };
+    if !goes_on_from(&now, parts) {
         return Ok(None);
     }
     let mut ends = Cursor::new();
@@ -79,8 +82,20 @@ async fn settled(
         }
         ends.set(held.partition, held.epoch, held.high);
     }
-    let shares = shares(tiers, workspace, &ends, parts).await?;
+    let shares = shares(tiers, workspace, &ends, &now).await?;
     Ok(Some(KnownRun::new(workspace, summary, shares)))
+}
+
+/// The last event that began or ended the run.
+fn last_event(parts: &[RunPart]) -> Option<&Lifecycle> {
+    parts.iter().filter_map(|part| part.lifecycle.as_ref()).max_by_key(|event| event.recorded)
+}
+
+/// Whether parts that were read again are those of before, with what else was counted in their lanes meanwhile: the run
+/// stands as it stood, and none of it lies where nobody has looked.
+fn goes_on_from(now: &[RunPart], before: &[RunPart]) -> bool {
+    let lanes: BTreeSet<i32> = before.iter().map(|part| part.partition.partition).collect();
+    last_event(now) == last_event(before) && now.iter().all(|part| lanes.contains(&part.partition.partition))
 }
 
 /// The run with what the log holds beyond the sink's position, in the last `budget` offsets of each partition.

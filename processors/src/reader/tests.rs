@@ -7,6 +7,7 @@ mod fake;
 mod makings;
 mod model;
 mod places;
+mod settled;
 
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ async fn last_in(
     to: &Cursor,
     wanted: (usize, usize),
 ) -> Result<Vec<ReadItem>, ReadError> {
-    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, &[])?, to, wanted).await)
+    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, &[])?, to, wanted, None).await)
 }
 
 /// What was found, if there was no fault.

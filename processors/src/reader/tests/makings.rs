@@ -35,7 +35,7 @@ async fn last_in(
     (from, to): (&Cursor, &Cursor),
     wanted: (usize, usize),
 ) -> Result<Vec<ReadItem>, ReadError> {
-    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, wanted).await)
+    found(newest(reading, Plan::new(&reading.filter, from.clone(), to, lanes)?, to, wanted, None).await)
 }
 
 proptest! {
@@ -202,10 +202,13 @@ async fn what_is_at_hand_is_given_where_cold_is_away() {
     let tiers = Arc::new(FakeTiers::changing(vec![twice()], Box::new(away)));
     let (reading, lanes) = (reading(&tiers, scope(), ReadFilter::default()), tiers.lanes());
     let plan = |before: &Cursor| Plan::new(&reading.filter, start_of(&lanes), before, &lanes).unwrap();
-    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), (9, usize::MAX)).await.unwrap();
+    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), (9, usize::MAX), None).await.unwrap();
     assert_eq!(places(&items), (0..6).map(|offset| (1, offset, offset + 1)).collect::<Vec<_>>());
     assert!(matches!(fault, Some(ReadError::Cold(SinkError::Store(_)))), "{fault:?}");
-    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), (6, usize::MAX)).await.unwrap();
+    let (items, fault) = newest(&reading, plan(&at(1, 6)), &at(1, 6), (6, usize::MAX), None).await.unwrap();
+    let late = Some(std::time::Instant::now());
+    let (too_late, _) = newest(&reading, plan(&at(1, 6)), &at(1, 6), (6, usize::MAX), late).await.unwrap();
+    assert!(too_late.is_empty(), "there was no time");
     assert_eq!((items.len(), fault.is_none()), (6, true), "it isn't needed");
 }
 
