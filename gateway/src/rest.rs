@@ -49,6 +49,7 @@ mod topics;
 
 use agentworks_schemas::Timestamp;
 use agentworks_schemas::access::Role;
+use http::Method;
 use serde::Serialize;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
@@ -57,16 +58,19 @@ use crate::Gateway;
 use asked::{Asked, Id, asked};
 
 pub use asked::authorised;
-pub(crate) use error::damage;
+pub(crate) use asked::id_fault;
 pub use error::{ApiError, recover};
+pub(crate) use error::{damage, method};
 
 /// All routes of this module. What they don't know is rejected, for other routes to take; what a token doesn't allow is
 /// rejected with an [`ApiError`], which [`recover`] answers.
 pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let of_search = search::routes(gateway.clone());
-    let posted = warp::post().and(asked(gateway.clone()));
-    let deleted = warp::delete().and(asked(gateway.clone()));
-    let asked = warp::get().and(asked(gateway));
+    let of_method = |one, all| method(one, all).and(asked(gateway.clone()));
+    let posted = of_method(Method::POST, "POST");
+    let deleted = of_method(Method::DELETE, "DELETE");
+    let asked = of_method(Method::GET, "GET");
+    let [erasures_asked, erasures_posted] = [Method::GET, Method::POST].map(|one| of_method(one, "GET, POST"));
     let on_me = warp::path!("v1" / "me").and(asked.clone()).then(me).map(answer).boxed();
     let on_cards = warp::path!("v1" / "cards").and(asked.clone()).then(cards::list).map(answer).boxed();
     let on_card = warp::path!("v1" / "cards" / Id).and(asked.clone()).then(cards::show).map(answer).boxed();
@@ -80,8 +84,8 @@ pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Re
     let on_run = warp::path!("v1" / "runs" / Id).and(asked.clone()).then(runs::show).map(answer).boxed();
     let on_run_entries =
         warp::path!("v1" / "runs" / Id / "entries").and(asked.clone()).then(entries::of_run).map(answer).boxed();
-    let on_erasures = warp::path!("v1" / "erasures").and(asked.clone()).then(erasures::list).map(answer).boxed();
-    let on_erasing = warp::path!("v1" / "erasures").and(posted.clone()).then(erasures::make).map(answer).boxed();
+    let on_erasures = warp::path!("v1" / "erasures").and(erasures_asked).then(erasures::list).map(answer).boxed();
+    let on_erasing = warp::path!("v1" / "erasures").and(erasures_posted).then(erasures::make).map(answer).boxed();
     let on_erasure = warp::path!("v1" / "erasures" / Id).and(asked.clone()).then(erasures::show).map(answer).boxed();
     let on_connections =
         warp::path!("v1" / "admin" / "connections").and(asked.clone()).then(connections::list).map(answer).boxed();

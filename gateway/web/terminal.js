@@ -175,9 +175,12 @@ function openCard(card) {
         live.note('The connection was lost; once it is back, the stream goes on where it was', 'warn');
       }
       if (name !== 'open') return;
-      if (lost) {
-        live.note('Connected again');
+      if (lost) live.note('Connected again');
+      // What belonged to the connection before has ended with it, also where the page has moved by itself.
+      if (known) {
         replay.reconnected();
+        state.lag = null;
+        showScreen();
       }
       known = true;
       lost = false;

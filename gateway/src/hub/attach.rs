@@ -1,6 +1,6 @@
 //! Joining live: from a cursor, through the tails, to the instant at which the hub begins to push.
 
-use agentworks_schemas::{Cursor, TopicPartition};
+use agentworks_schemas::{Cursor, Position, TopicPartition};
 
 use super::batch::Batch;
 use super::channel::{ChannelId, Lanes, ViewerId, raise};
@@ -31,7 +31,7 @@ impl Core {
     /// all. The cursor is moved past what was queued.
     pub(super) fn step(&mut self, id: ChannelId, viewer: ViewerId, cursor: &mut Cursor, wanted: &Wanted) -> Step {
         self.flush();
-        let Core { channels, lanes, schemas, .. } = self;
+        let Core { channels, lanes, schemas, erased, .. } = self;
         let viewers = channels.get_mut(&id).map(|channel| (channel.outbox(viewer), channel));
         let Some((Some(outbox), channel)) = viewers else { unreachable!("a watch ends when it is dropped") };
         let reached = channel.cursor(lanes);
@@ -57,6 +57,10 @@ impl Core {
             let Ok(decoded) = decode::entry(schemas, partition, &raw) else { continue };
             let entry = decoded.record;
             if !channel.holds(&entry) || !wanted.has(&entry) {
+                continue;
+            }
+            // The hub takes what it comes late to into the tails, be it erased by now or not.
+            if erased.hides(&entry.workspace_id, &entry.run_id, Position { partition, epoch, offset: raw.offset }) {
                 continue;
             }
             entries += 1;

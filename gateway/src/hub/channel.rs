@@ -133,8 +133,11 @@ impl Channel {
         let Some(live) = &mut viewer.live else { return };
         let position = live.cursor(reached);
         let was_pushed = std::mem::take(&mut live.was_pushed);
-        if !was_pushed && position != *told {
-            viewer.watcher.outbox.pusher().push(&position_frame(&self.card, &position));
+        // Where there is no room it is told the next time.
+        if !was_pushed
+            && position != *told
+            && viewer.watcher.outbox.pusher().push(&position_frame(&self.card, &position))
+        {
             *told = position;
         }
     }

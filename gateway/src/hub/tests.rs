@@ -143,6 +143,7 @@ fn what_is_erased_is_neither_pushed_nor_in_the_tails() {
     let mut view = View::default();
     view.add(Erasure::new("w", Target::Run("r".into()), upto, "tests"));
     bench.core.erase(Arc::new(view));
+    let mut within = bench.end.clone();
     bench.entry(AGENT, &entry("w", "c", "r", "late"));
     bench.entry(AGENT, &entry("w", "c", "r", "after"));
     bench.core.flush();
@@ -153,6 +154,10 @@ fn what_is_erased_is_neither_pushed_nor_in_the_tails() {
     let late = bench.viewer("w", "c");
     let step = bench.core.step(late.channel, late.id, &mut start.clone(), &Wanted::default());
     assert_eq!(step, Step::Behind(bench.end.clone()));
+    // Who comes from within the tail isn't given there what nobody was pushed.
+    let step = bench.core.step(late.channel, late.id, &mut within, &Wanted::default());
+    assert_eq!((step, received(&late).0), (Step::Live, vec!["after".to_owned()]));
+    assert_eq!(within, bench.end);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use agentworks_processors::blocks::entry_weight;
 use agentworks_processors::hot::StoredEntry;
 use agentworks_processors::reader::Place;
 use agentworks_schemas::{Cursor, TopicPartition};
@@ -12,8 +13,8 @@ use tokio::time::Instant;
 const LOW: usize = 32;
 /// How much there is at most: entries, and bytes or one entry more.
 const MOST: (usize, usize) = (LOW + FEWEST as usize, 64 * 1024);
-/// What an entry takes beside its texts, about.
-const ENTRY_BYTES: usize = 700;
+/// What an item takes beside its entry, about: most of it is the cursor.
+const BESIDE: usize = 200;
 
 /// How many entries are read at a time, at least and at most.
 const FEWEST: u64 = 64;
@@ -90,8 +91,7 @@ impl Ahead {
 
 /// About how much memory an entry takes.
 fn weight(entry: &StoredEntry) -> usize {
-    let data = entry.entry.data.as_ref().map_or(0, |data| data.as_str().len());
-    ENTRY_BYTES + entry.entry.message.len() + data
+    BESIDE + entry_weight(&entry.entry)
 }
 
 /// How many entries are read at a time, and since when.

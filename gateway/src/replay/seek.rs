@@ -1,10 +1,11 @@
 //! Where a seek leads.
 
-use agentworks_processors::reader::{KnownRun, LogReader, Place, ReadError};
-use agentworks_schemas::protocol::{SeekPosition, SeekTo};
-use agentworks_schemas::{Cursor, LogEntry, Timestamp};
+use agentworks_processors::reader::{KnownRun, LogReader, Place, ReadError, ReadFilter, ReadItem};
+use agentworks_schemas::protocol::{RunSummary, SeekPosition, SeekTo};
+use agentworks_schemas::{Cursor, LogEntry, Timestamp, Topic};
 
-use super::look::{Look, Looking, end};
+use super::look::{Look, Looking, end, has_ended};
+use crate::kept::newest;
 
 /// What a seek is to find. Up to there entries are passed over.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +49,15 @@ impl Aim {
     }
 }
 
-/// A place, and the end of the log if it was asked for.
-pub(super) type Found = (Place, Option<Look>);
+/// A place that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) place: Place,
+    /// The end of the log, if it was asked for.
+    pub(super) look: Option<Look>,
+    /// The record timestamp of the last entry before the place, if it was looked for and there is one.
+    pub(super) newest: Option<Timestamp>,
+}
 
 /// Finds places in a run.
 #[derive(Clone)]
@@ -72,7 +80,7 @@ impl Finder {
             (_, At::Ordinal(ordinal)) => reader.before_ordinal(run, ordinal, *include_system).await?,
             (_, At::Here) => Place { cursor: run.start(*include_system), ordinal: 0 },
         };
-        Ok((place, None))
+        Ok(Found { place, look: None, newest: None })
     }
 
     /// The end of what the run has now.
@@ -80,13 +88,35 @@ impl Finder {
         let look = looking.look(true).await?;
         let run = look.run.as_ref().unwrap_or(&self.run);
         let ordinal = self.reader.ordinal_of(run, &look.end, self.include_system).await?;
-        Ok((Place { cursor: look.end.clone(), ordinal }, Some(look)))
+        let newest = self.newest(&run.summary, &look.end).await?;
+        Ok(Found { place: Place { cursor: look.end.clone(), ordinal }, look: Some(look), newest })
+    }
+
+    /// The place at a cursor up to which entries were passed over without being read.
+    pub(super) async fn passed(self, cursor: Cursor) -> Result<Found, ReadError> {
+        let newest = self.newest(&self.run.summary, &cursor).await?;
+        Ok(Found { newest, ..self.count(cursor).await? })
+    }
+
+    /// When the last entry before a cursor was recorded, of a run of which nothing else says whether it goes on.
+    async fn newest(&self, run: &RunSummary, before: &Cursor) -> Result<Option<Timestamp>, ReadError> {
+        if !run.inferred || has_ended(run, None) {
+            return Ok(None);
+        }
+        let topics = (!self.include_system).then(|| vec![Topic::AgentLogs]);
+        let filter = ReadFilter { topics, ..ReadFilter::default() };
+        let kept = newest(&self.reader, &self.run.scope(), &filter, before, 1).await?;
+        let recorded = kept.into_iter().filter_map(|item| match item {
+            ReadItem::Entry { entry, .. } => Some(entry.timestamp),
+            ReadItem::Gap { .. } => None,
+        });
+        Ok(recorded.max())
     }
 
     /// The place at a cursor.
     pub(super) async fn count(self, cursor: Cursor) -> Result<Found, ReadError> {
         let ordinal = self.reader.ordinal_of(&self.run, &cursor, self.include_system).await?;
-        Ok((Place { cursor, ordinal }, None))
+        Ok(Found { place: Place { cursor, ordinal }, look: None, newest: None })
     }
 
     /// A cursor that a client has sent, within the run: whatever it says of other partitions, or of what is beyond the

@@ -16,7 +16,7 @@ use agentworks_schemas::{Cursor, Timestamp, Topic, TopicPartition};
 use futures_util::future::BoxFuture;
 
 use super::ahead::{Ahead, Item, Window};
-use super::look::{Look, Looking, is_over};
+use super::look::{Look, Looking, has_ended};
 use super::seek::{Aim, At, Finder, Found};
 
 /// A replay that has shown all that the log had so short a while ago is live.
@@ -50,7 +50,7 @@ pub(super) struct Track {
     /// How many entries in a row were not shown.
     misses: u64,
     window: Window,
-    /// The record timestamp of the last entry read; until there is one, when the track was opened.
+    /// The record timestamp of the last entry read; until there is one, when the track was opened or moved.
     last: Timestamp,
 }
 
@@ -233,8 +233,8 @@ impl Track {
         match &mut self.state {
             State::Ready => self.step(),
             State::Finding(finding) => {
-                let (place, look) = finding.found.as_mut().await?;
-                self.found(place, look);
+                let found = finding.found.as_mut().await?;
+                self.found(found);
             }
             State::Reading { stream, .. } => {
                 let item = stream.recv().await.transpose()?;
@@ -269,13 +269,13 @@ impl Track {
         if let Some(aim) = self.aim.take() {
             return self.reached(aim);
         }
-        if self.look.is_last {
+        if self.look.is_over(self.summary(), self.last, self.vain) {
             self.ahead.push(Item::End);
             self.state = State::Over;
             return;
         }
-        let is_over = is_over(self.summary(), self.last, self.show.until);
-        if !self.is_live && !is_over && self.look.asked.elapsed() < CAUGHT_UP {
+        let may_be_over = has_ended(self.summary(), self.show.until) || self.look.is_quiet(self.summary(), self.last);
+        if !self.is_live && !may_be_over && self.look.asked.elapsed() < CAUGHT_UP {
             self.is_live = true;
             return self.ahead.push(Item::Live);
         }
@@ -289,7 +289,6 @@ impl Track {
             run: self.run.clone(),
             include_system: self.include_system,
             known: self.look.known,
-            last: self.last,
             until: self.show.until,
             after,
         }
@@ -309,12 +308,17 @@ impl Track {
         self.look.end.iter().all(reached)
     }
 
-    fn found(&mut self, place: Place, look: Option<Look>) {
+    fn found(&mut self, Found { place, look, newest }: Found) {
         let State::Finding(Finding { then, .. }) = std::mem::replace(&mut self.state, State::Ready) else { return };
         if let Some(look) = look {
             self.looked(look);
         }
         self.total = self.total.max(place.ordinal);
+        if let Then::Seek(_) = then {
+            // What was read elsewhere says nothing of what lies here.
+            self.last = Timestamp::now();
+        }
+        self.last = newest.unwrap_or(self.last);
         match then {
             Then::Seek(aim) => {
                 self.go_on(place);
@@ -330,7 +334,7 @@ impl Track {
             }
             Then::Show(entry) => {
                 let ordinal = place.ordinal.saturating_sub(1);
-                self.last = entry.timestamp;
+                (self.last, self.vain) = (entry.timestamp, 0);
                 self.place = place;
                 self.number(entry, ordinal);
             }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use agentworks_schemas::access::{Claims, Role};
+use agentworks_schemas::codec::MAX_ID;
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use warp::{Filter, Rejection};
@@ -23,8 +24,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Fails unless the token allows to read `card`.
+    /// Fails unless the token allows to read `card`, which can be one.
     pub(super) fn check_card(&self, card: &str) -> Result<(), ApiError> {
+        check_id("card", card)?;
         if self.claims.may_read(&self.claims.workspace, card) {
             return Ok(());
         }
@@ -71,6 +73,16 @@ pub(super) fn asked(gateway: Gateway) -> impl Filter<Extract = (Asked,), Error =
 
 fn raw_query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
     warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+/// Why no card or run can have this id, in words; `None` if one can.
+pub(crate) fn id_fault(id: &str) -> Option<String> {
+    (id.len() > MAX_ID).then(|| format!("it has {} bytes; ids have at most {MAX_ID}", id.len()))
+}
+
+/// Fails if no card or run can have this id.
+pub(super) fn check_id(name: &str, id: &str) -> Result<(), ApiError> {
+    id_fault(id).map_or(Ok(()), |fault| Err(ApiError::Invalid(format!("{name}: {fault}"))))
 }
 
 /// An id in a path: any characters, percent-encoded.
@@ -220,5 +232,12 @@ mod tests {
         assert_eq!(id("a+b").as_deref(), Some("a+b"));
         assert_eq!(id("%ff"), None);
         assert_eq!(id(""), None);
+    }
+
+    #[test]
+    fn ids_are_as_long_as_an_entrys_may_be() {
+        assert_eq!(check_id("run", &"é".repeat(MAX_ID / 2)), Ok(()));
+        let error = check_id("run", &"x".repeat(MAX_ID + 1)).unwrap_err();
+        assert_eq!(message(error), "run: it has 513 bytes; ids have at most 512");
     }
 }

@@ -7,7 +7,7 @@ use agentworks_schemas::Cursor;
 use agentworks_schemas::position::ParseCursorError;
 use warp::reply::Response;
 
-use super::asked::{Asked, Id, Params};
+use super::asked::{Asked, Id, Params, check_id};
 use super::error::ApiError;
 use super::page::{backward, forward};
 use super::{json, runs};
@@ -113,6 +113,7 @@ pub(super) async fn of_run(Id(run): Id, mut asked: Asked) -> Result<Response, Ap
     let hint = asked.params.text("card");
     let wanted = Wanted::read(&mut asked.params, From::After(Cursor::new()))?;
     asked.params.finish()?;
+    check_id("run", &run)?;
     let card = runs::card_of(&asked, &run, hint).await?;
     let scope = Scope::Run { workspace: asked.claims.workspace.clone(), run, card };
     answer(&asked, scope, wanted).await

@@ -5,7 +5,7 @@ use agentworks_schemas::access::Role;
 use serde::Serialize;
 use warp::reply::Response;
 
-use super::asked::{Asked, Id};
+use super::asked::{Asked, Id, check_id};
 use super::error::ApiError;
 use super::json;
 
@@ -21,7 +21,10 @@ pub(super) async fn make(mut asked: Asked) -> Result<Response, ApiError> {
     asked.params.finish()?;
     let claims = may_erase(&asked)?;
     let target = match (run, workspace) {
-        (Some(run), None) => Target::Run(run),
+        (Some(run), None) => {
+            check_id("run", &run)?;
+            Target::Run(run)
+        }
         (None, Some(workspace)) if workspace == claims.workspace => Target::Workspace,
         (None, Some(workspace)) => {
             let own = &claims.workspace;

@@ -1,18 +1,19 @@
 //! Faults, and how they are told.
 
 use std::convert::Infallible;
+use std::future::ready;
 
 use agentworks_processors::reader::ReadError;
 use agentworks_processors::sink::SinkError;
 use agentworks_schemas::access::AccessError;
 use agentworks_store::StoreError;
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 use warp::reject::{InvalidHeader, InvalidQuery, LengthRequired, MethodNotAllowed, MissingHeader, PayloadTooLarge};
-use warp::reject::{Reject, UnsupportedMediaType};
+use warp::reject::{Reject, UnsupportedMediaType, custom};
 use warp::reply::Response;
-use warp::{Rejection, Reply};
+use warp::{Filter, Rejection, Reply};
 
 use crate::search::SearchFault;
 
@@ -41,8 +42,8 @@ pub enum ApiError {
     NoSearch,
     /// `not_found`: 404.
     NotFound(String),
-    /// `method_not_allowed`: 405.
-    Method,
+    /// `method_not_allowed`: 405. The route has these methods, where they are known.
+    Method(Option<&'static str>),
     /// `conflict`: 409. Things are not so that this could be done; the message says how they are.
     Conflict(String),
     /// `position_gone`: 410. The position is of a topic that has been made again since.
@@ -58,6 +59,19 @@ pub enum ApiError {
 }
 
 impl Reject for ApiError {}
+
+/// A path has these methods, and not the request's. It is no [`ApiError`] yet: another route of the path may have taken the
+/// request, and found another fault.
+#[derive(Debug)]
+struct WrongMethod(&'static str);
+
+impl Reject for WrongMethod {}
+
+/// Takes requests with one method, on a path that has `all` of these.
+pub(crate) fn method(one: Method, all: &'static str) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    let check = move |method: Method| ready((method == one).then_some(()).ok_or_else(|| custom(WrongMethod(all))));
+    warp::method().and_then(check).untuple_one()
+}
 
 impl ApiError {
     /// The status, the code and the message.
@@ -76,7 +90,7 @@ impl ApiError {
                 (StatusCode::NOT_IMPLEMENTED, "search_unavailable", SearchFault::Unavailable.to_string())
             }
             ApiError::NotFound(message) => (StatusCode::NOT_FOUND, "not_found", message.clone()),
-            ApiError::Method => {
+            ApiError::Method(_) => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this route has no such method".into())
             }
             ApiError::Conflict(message) => (StatusCode::CONFLICT, "conflict", message.clone()),
@@ -117,7 +131,7 @@ impl Reply for ApiError {
             ApiError::Denied(_) => {
                 Some((WWW_AUTHENTICATE, "Bearer realm=\"agentworks\", error=\"insufficient_scope\""))
             }
-            ApiError::Method => Some((ALLOW, "GET")),
+            ApiError::Method(Some(methods)) => Some((ALLOW, methods)),
             ApiError::Unavailable | ApiError::Busy(_) => Some((RETRY_AFTER, "1")),
             _ => None,
         };
@@ -182,8 +196,10 @@ pub async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         ApiError::Http(StatusCode::LENGTH_REQUIRED)
     } else if rejection.find::<UnsupportedMediaType>().is_some() {
         ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    } else if let Some(WrongMethod(methods)) = rejection.find() {
+        ApiError::Method(Some(methods))
     } else if rejection.find::<MethodNotAllowed>().is_some() {
-        ApiError::Method
+        ApiError::Method(None)
     } else if let Some(header) = rejection.find::<MissingHeader>() {
         ApiError::Invalid(format!("the header {} is missing", header.name()))
     } else if let Some(header) = rejection.find::<InvalidHeader>() {

@@ -5,7 +5,7 @@ use agentworks_schemas::protocol::{RunStatus, RunSummary};
 use serde::Serialize;
 use warp::reply::Response;
 
-use super::asked::{Asked, Id};
+use super::asked::{Asked, Id, check_id};
 use super::error::ApiError;
 use super::json;
 
@@ -95,6 +95,7 @@ pub(super) async fn list(mut asked: Asked) -> Result<Response, ApiError> {
 pub(super) async fn show(Id(run): Id, mut asked: Asked) -> Result<Response, ApiError> {
     let hint = asked.params.text("card");
     asked.params.finish()?;
+    check_id("run", &run)?;
     if let Some(card) = &hint {
         asked.check_card(card)?;
     }

@@ -25,7 +25,7 @@ use agentworks_schemas::protocol::LogSearchResult;
 use agentworks_search::searcher::SearchPlan;
 use bytes::{Buf, BufMut};
 use futures_util::{Stream, StreamExt};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Serialize;
 use tokio::time::timeout;
 use warp::reply::Response;
@@ -33,7 +33,7 @@ use warp::{Filter, Rejection};
 
 use self::asking::Form;
 use super::asked::{Asked, Id, asked};
-use super::error::ApiError;
+use super::error::{ApiError, method};
 use super::{answer, json};
 use crate::Gateway;
 use crate::search::Found;
@@ -49,9 +49,11 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let max = u64::try_from(gateway.config.max_message).unwrap_or(u64::MAX);
     let body = warp::body::content_length_limit(max).and(warp::body::stream());
-    let posted = warp::post().and(asked(gateway.clone())).and(body);
-    let asked = warp::get().and(asked(gateway));
-    let on_search = warp::path!("v1" / "search").and(asked.clone()).then(search).map(answer).boxed();
+    let [searches_asked, searches_posted] =
+        [Method::GET, Method::POST].map(|one| method(one, "GET, POST").and(asked(gateway.clone())));
+    let posted = searches_posted.and(body);
+    let asked = method(Method::GET, "GET").and(asked(gateway));
+    let on_search = warp::path!("v1" / "search").and(searches_asked).then(search).map(answer).boxed();
     let on_posted = warp::path!("v1" / "search").and(posted).then(search_by_body).map(answer).boxed();
     let on_facets = warp::path!("v1" / "facets").and(asked.clone()).then(counts::facets).map(answer).boxed();
     let on_histogram = warp::path!("v1" / "histogram").and(asked.clone()).then(counts::histogram).map(answer).boxed();

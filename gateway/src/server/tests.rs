@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::Method;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
+use warp::reject::custom;
 
 use super::*;
+use crate::rest::{ApiError, method};
 
 /// A server of these routes, and how to end it.
 async fn start<F>(routes: F) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>)
@@ -24,8 +27,12 @@ where
 
 /// The status and the whole answer.
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    ask(address, "GET", path).await
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -54,6 +61,28 @@ async fn the_probes_say_how_it_is_and_faults_have_one_form() {
     shutdown.cancel();
     server.await.unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_with_those_that_the_path_has() {
+    let is = |one| method(one, "GET, PUT");
+    let get = warp::path!("things").and(is(Method::GET)).map(|| Response::new("got".into()));
+    let denied = || std::future::ready(Err::<Response, _>(custom(ApiError::Denied("no".to_owned()))));
+    let put = warp::path!("things").and(is(Method::PUT)).and_then(denied);
+    let other = warp::path!("other").and(method(Method::DELETE, "DELETE")).map(|| Response::new("gone".into()));
+    let (address, shutdown, server) = start(get.or(put).unify().or(other).unify()).await;
+    for (asked, path, status, allow) in [
+        ("GET", "/things", 200, None),
+        ("PUT", "/things", 403, None),
+        ("DELETE", "/things", 405, Some("\r\nallow: GET, PUT\r\n")),
+        ("GET", "/other", 405, Some("\r\nallow: DELETE\r\n")),
+    ] {
+        let (got, answer) = ask(address, asked, path).await;
+        let is_told = allow.map_or(!answer.contains("\r\nallow:"), |allow| answer.contains(allow));
+        assert!(got == status && is_told, "{asked} {path}: {answer}");
+    }
+    shutdown.cancel();
+    server.await.unwrap();
 }
 
 /// A route that takes its time: it says that it was entered, and is left when it is released.

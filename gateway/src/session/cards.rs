@@ -9,6 +9,10 @@ use super::feed::Feed;
 use crate::auth::Grant;
 use crate::hub::Runs;
 
+/// So many bytes of answers may wait in the streams of a connection before no more is asked of any, and those to one more
+/// message of the client.
+const MAX_ANSWERS: usize = 1 << 20;
+
 /// The cards of one connection, each with its own feed.
 pub(super) struct Cards {
     feeds: Vec<Feed>,
@@ -24,8 +28,8 @@ impl Cards {
         Cards { feeds: vec![first], is_paused: false, runs: None, has_greeted: false }
     }
 
-    /// Keeps entries flowing, of all cards in turn. It ends when a card's client has been greeted, and may be dropped and
-    /// called again at any time.
+    /// Keeps entries flowing, of all cards in turn. It ends when a card's client has been greeted, or the connection is
+    /// over, and may be dropped and called again at any time.
     pub(super) async fn run(&mut self) {
         match self.feeds.as_mut_slice() {
             [] => pending().await,
@@ -43,6 +47,11 @@ impl Cards {
 
     pub(super) fn len(&self) -> usize {
         self.feeds.len()
+    }
+
+    /// Whether so many answers wait to be said that no more should be asked for, of any card.
+    pub(super) fn are_crowded(&self) -> bool {
+        self.feeds.iter().map(Feed::answers).sum::<usize>() >= MAX_ANSWERS
     }
 
     /// The cards' ids.

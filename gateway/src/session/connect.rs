@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agentworks_schemas::access::{AccessError, Claims};
 use http::header::{HOST, ORIGIN, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use super::start::Beginning;
 use crate::Gateway;
 use crate::auth::{bearer, origin_allowed};
 use crate::metrics::EndLabel;
-use crate::rest::ApiError;
+use crate::rest::{ApiError, id_fault, method};
 use crate::roster::Registered;
 use crate::server::{Connection, Full};
 use crate::socket::upgrade::{Handshake, take_stream};
@@ -38,7 +38,7 @@ const INBOX: usize = 16;
 /// answered with 403 in any case.
 pub fn routes(gateway: Gateway) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::path!("v1" / "cards" / String / "stream")
-        .and(warp::get())
+        .and(method(Method::GET, "GET"))
         .and(warp::header::headers_cloned())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::ext::optional::<OnUpgrade>())
@@ -82,6 +82,9 @@ impl Request {
         let Some(card) = card.map(|card| card.into_owned()) else {
             return Err(ApiError::Invalid("the card in the path is not UTF-8".to_owned()));
         };
+        if let Some(fault) = id_fault(&card) {
+            return Err(ApiError::Invalid(format!("the card in the path: {fault}")));
+        }
         let header = |name| self.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         if !origin_allowed(header(ORIGIN), header(HOST), &self.gateway.config) {
             return Err(ApiError::Denied("pages of this origin may not connect".to_owned()));

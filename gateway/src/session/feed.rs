@@ -18,7 +18,6 @@
 mod steps;
 
 use std::collections::VecDeque;
-use std::future::pending;
 use std::mem::{replace, take};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +66,8 @@ pub(super) struct Feed {
     told: Cursor,
     mark_at: Option<Instant>,
     failures: u32,
+    /// How many bytes of answers may be among what waits: those that were queued since nothing waited.
+    answers: usize,
 }
 
 enum State {
@@ -128,6 +129,7 @@ impl Feed {
             told: Cursor::new(),
             mark_at: None,
             failures: 0,
+            answers: 0,
         }
     }
 
@@ -136,14 +138,15 @@ impl Feed {
         &self.source.card
     }
 
-    /// Keeps entries flowing. It ends only to say that the client has been greeted, and may be dropped and called again at
-    /// any time. Where it is `one_of_many`, the others get their turn after each of its steps.
+    /// Keeps entries flowing. It ends only to say that the client has been greeted, or that the connection is over, and may
+    /// be dropped and called again at any time. Where it is `one_of_many`, the others get their turn after each of its steps.
     pub(super) async fn run(&mut self, one_of_many: bool) {
         let had_greeted = self.has_greeted();
         while self.has_greeted() == had_greeted {
             if self.step().await == Err(Closed) {
-                // The session will notice.
-                pending::<()>().await;
+                // The session ends when it looks, and nothing else may wake it: until its client has been greeted, it
+                // doesn't listen to it.
+                return;
             }
             if one_of_many {
                 yield_now().await;
@@ -162,10 +165,16 @@ impl Feed {
         waiting().count() >= MAX_QUEUED.0 || waiting().map(Frame::len).sum::<usize>() >= MAX_QUEUED.1
     }
 
+    /// How many bytes of answers wait, at most.
+    pub(super) fn answers(&self) -> usize {
+        self.answers
+    }
+
     /// Begins anew, after another greeting, and after what was read and not sent yet.
     pub(super) fn reopen(&mut self, start: Start, greeting: Option<Frame>) {
         self.watch = None;
         self.lag.pause();
+        self.answers += greeting.as_ref().map_or(0, Frame::len);
         self.greeting.extend(self.queue.drain(..).chain(greeting));
         self.has_begun = false;
         self.state = beginning(&self.source, start);
@@ -178,6 +187,7 @@ impl Feed {
 
     /// Says something at this place of the stream.
     pub(super) fn say(&mut self, frame: Frame) {
+        self.answers += frame.len();
         self.queue.push_back(frame);
     }
 
@@ -210,7 +220,7 @@ impl Feed {
         self.wanted.filters = filters;
         self.want_anew();
         let data = FiltersInfo { card_id: self.source.card.clone(), filters: self.wanted.said() };
-        self.queue.push_back(Frame::message(&ServerMessage::FiltersSet { data }));
+        self.say(Frame::message(&ServerMessage::FiltersSet { data }));
     }
 
     /// Goes on with what is wanted now, from just after what was shown.
@@ -284,7 +294,9 @@ impl Feed {
             let queue = if is_greeting { &mut self.greeting } else { &mut self.queue };
             let Some(frame) = queue.pop_front() else {
                 // A greeting that can't be said yet may have some of it.
-                self.room.take_if(|_| self.greeting.is_empty());
+                if self.greeting.is_empty() {
+                    (self.room, self.answers) = (None, 0);
+                }
                 return Ok(());
             };
             if let Some(frame) = self.source.outbox.try_send(frame)? {
@@ -298,3 +310,6 @@ impl Feed {
 fn beginning(source: &Source, start: Start) -> State {
     State::Beginning { start, beginning: Box::pin(begin(source.clone())) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,13 +14,14 @@ use super::start::Start;
 use super::{Session, error_frame};
 use crate::auth::Grant;
 use crate::hub::{Filters, Wanted};
+use crate::rest::id_fault;
 use crate::socket::depth::is_deeper;
 use crate::socket::{CloseCode, Frame, Verdict, Waiting};
 
 /// How many answers may be in the making at once.
 pub(super) const MAX_LOOKUPS: usize = 8;
 /// What a client is told that asks more of a card than it takes.
-const WAIT: &str = "too many answers of this card wait to be read already";
+const WAIT: &str = "too many answers of this card, or of the connection's cards together, wait to be read already";
 
 impl Session {
     /// Does what a message asks for, or answers why not.
@@ -69,6 +70,9 @@ impl Session {
             ClientMessage::PauseStream {} => self.cards.pause(),
             ClientMessage::ResumeStream {} => self.cards.resume(),
             ClientMessage::ReplayRun { run_id, options } => {
+                if !self.can_be("runId", &run_id, "replay_run") {
+                    return;
+                }
                 let started = self.replays.start(run_id, self.card.clone(), options.unwrap_or_default());
                 self.replies.extend(started.err());
             }
@@ -106,14 +110,18 @@ impl Session {
         if card.is_empty() {
             return self.refuse(ErrorCode::InvalidValue, "a card has an id", question);
         }
+        if !self.can_be("cardId", &card, question) {
+            return;
+        }
         let filters = match filters.map(Filters::new).transpose() {
             Ok(filters) => filters,
             Err(reason) => return self.refuse(ErrorCode::InvalidValue, reason, question),
         };
         let answer = Frame::message(&ServerMessage::CardSubscribed { data: CardInfo { card_id: card.clone() } });
         let limit = self.gateway.config.max_cards;
+        let are_crowded = self.cards.are_crowded();
         if let Some(feed) = self.cards.get(&card) {
-            if feed.is_crowded() {
+            if are_crowded || feed.is_crowded() {
                 return self.refuse(ErrorCode::LimitExceeded, WAIT, question);
             }
             match start.position {
@@ -172,15 +180,19 @@ impl Session {
         if card.is_some_and(|card| self.cards.get(card).is_none()) {
             return self.refuse(ErrorCode::NotFound, "the card is not watched", QUESTION);
         }
+        let are_crowded = self.cards.are_crowded();
         let mut feeds: Vec<_> =
             self.cards.iter_mut().filter(|feed| card.is_none_or(|card| card == feed.card())).collect();
-        if feeds.iter().any(|feed| feed.is_crowded()) {
+        if are_crowded || feeds.iter().any(|feed| feed.is_crowded()) {
             return self.refuse(ErrorCode::LimitExceeded, WAIT, QUESTION);
         }
         feeds.iter_mut().for_each(|feed| feed.set_filters(filters.clone()));
     }
 
     fn subscribe_run(&mut self, run_id: String) {
+        if !self.can_be("runId", &run_id, "subscribe_run") {
+            return;
+        }
         let limit = self.gateway.config.max_subscriptions;
         if self.runs.len() >= limit && !self.runs.contains(&run_id) {
             let message = format!("{limit} runs are subscribed to, which is the limit: unsubscribe from one");
@@ -190,6 +202,15 @@ impl Session {
         }
     }
 
+    /// Whether an id can be any entry's: what is kept of a connection is bounded. Otherwise the client is told.
+    fn can_be(&mut self, name: &str, id: &str, question: &str) -> bool {
+        let fault = id_fault(id);
+        if let Some(fault) = &fault {
+            self.refuse(ErrorCode::InvalidValue, format!("{name}: {fault}"), question);
+        }
+        fault.is_none()
+    }
+
     fn narrow(&mut self) {
         self.cards.narrow((!self.runs.is_empty()).then(|| Arc::new(self.runs.clone())));
     }
@@ -197,6 +218,9 @@ impl Session {
     /// Answers with a run's summary, as soon as it is there.
     fn look_up(&mut self, run_id: String) {
         const QUESTION: &str = "get_run_summary";
+        if !self.can_be("runId", &run_id, QUESTION) {
+            return;
+        }
         if self.lookups.len() >= MAX_LOOKUPS {
             let message = format!("{MAX_LOOKUPS} answers are still being made: wait for one");
             return self.refuse(ErrorCode::LimitExceeded, message, QUESTION);

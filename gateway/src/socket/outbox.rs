@@ -151,6 +151,29 @@ impl Outbox {
         }
     }
 
+    /// What comes of `work`, unless the connection is over before.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub(crate) async fn unless_closed<T>(&self, work: impl Future<Output = T>) -> Result<T, Closed> {
+        tokio::select! {
+            done = work => Ok(done),
+            () = self.closed() => Err(Closed),
+        }
+    }
+
+    /// Waits until the connection is over.
+    async fn closed(&self) {
+        loop {
+            let mut drained = pin!(self.drained.notified());
+            drained.as_mut().enable();
+            if self.is_closed() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
     /// How many bytes those that wait may queue now; 0 if they may not.
     pub fn free(&self) -> usize {
         let state = self.state.lock();

@@ -61,6 +61,8 @@ export class Replay {
   reconnected() {
     this.#starts = 0;
     this.#session = null;
+    // Where a seek led was to be said by the session before.
+    this.#seeking = false;
     if (this.#run !== null && !this.#done) this.#begin(this.#place);
   }
 

@@ -247,7 +247,7 @@ pub(super) fn faults() -> Vec<ApiError> {
         Busy(String::new()),
         NoSearch,
         NotFound(String::new()),
-        Method,
+        Method(None),
         Conflict(String::new()),
         Gone,
         Damaged(String::new()),

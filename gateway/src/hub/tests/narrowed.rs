@@ -127,3 +127,21 @@ fn a_viewer_that_nothing_is_shown_to_learns_its_position() {
     assert_eq!(mark(&mut bench), (vec![], None), "an entry told it a moment ago");
     assert_eq!(mark(&mut bench), (vec![], Some(cursor(2, 1))));
 }
+
+#[test]
+fn a_position_that_found_no_room_is_told_later() {
+    let mut bench = Bench::new();
+    let viewer = bench.viewer_with_room("w", "c", 400);
+    attach(&mut bench, &viewer, &errors());
+    let long = "shown ".repeat(60);
+    bench.entry(AGENT, &of_level(Level::Error, &long));
+    bench.entry(AGENT, &of_level(Level::Info, "not shown"));
+    let mut told = Cursor::new();
+    // The first time it only takes note that an entry was pushed.
+    for _ in 0..3 {
+        bench.core.mark(viewer.channel, viewer.id, &mut told);
+    }
+    assert_eq!((received(&viewer), told.clone()), ((vec![long], Some(cursor(1, 0))), Cursor::new()));
+    bench.core.mark(viewer.channel, viewer.id, &mut told);
+    assert_eq!((received(&viewer), told), ((vec![], Some(cursor(2, 0))), cursor(2, 0)));
+}

@@ -105,7 +105,11 @@ impl Track {
         match item {
             Some(ReadItem::Entry { entry, cursor }) => self.count(cursor, Then::Show(entry)),
             Some(ReadItem::Gap { partition, from, to, cursor }) => self.count(cursor, Then::Gap(partition, from, to)),
-            None => self.count(self.look.end.clone(), Then::Read),
+            // What was passed over says whether the run goes on, as what is read does.
+            None => {
+                let found = self.finder().passed(self.look.end.clone());
+                self.finding(Then::Read, found);
+            }
         }
     }
 

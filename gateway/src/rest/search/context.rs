@@ -1,6 +1,7 @@
 //! What stands around a hit in its run.
 
-use agentworks_processors::reader::{LogReader, ReadFilter, ReadItem, Scope, StoredEntry};
+use agentworks_kafka::KafkaError;
+use agentworks_processors::reader::{LogReader, ReadError, ReadFilter, ReadItem, Scope, StoredEntry};
 use agentworks_schemas::protocol::PositionedEntry;
 use agentworks_schemas::{Cursor, Position};
 use serde::Serialize;
@@ -75,8 +76,12 @@ impl Around<'_> {
         let cursor = |offset| Cursor::from_iter([(at.partition, at.epoch, offset)]);
         let mut stream = self.reader.read(scope, ReadFilter::default(), cursor(at.offset), cursor(at.offset + 1));
         while let Some(item) = stream.recv().await {
-            if let ReadItem::Entry { entry, .. } = item? {
-                return Ok(Some(*entry));
+            match item {
+                Ok(ReadItem::Entry { entry, .. }) => return Ok(Some(*entry)),
+                Ok(ReadItem::Gap { .. }) => {}
+                // Whoever made the position up: in a partition that there isn't, there is no entry.
+                Err(ReadError::Kafka(KafkaError::NoTopic(_))) => break,
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(None)

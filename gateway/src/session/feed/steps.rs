@@ -28,7 +28,7 @@ impl Feed {
     pub(super) async fn move_on(&mut self) -> Result<(), Closed> {
         match &mut self.state {
             State::Beginning { start, beginning } => {
-                let begun = beginning.await;
+                let begun = self.source.outbox.unless_closed(beginning).await?;
                 let start = start.clone();
                 self.has_begun = true;
                 match begun {
