@@ -68,11 +68,12 @@ pub enum MigrateError {
 pub async fn migrate(config: &CqlConfig) -> Result<Migrated, MigrateError> {
     let session = session::open(config).await?;
     let schema = Schema::of(&session, config);
-    // Making one takes a right on all keyspaces, whether or not it is there.
-    if !schema.has_keyspace().await? {
+    // Making one takes a right on all keyspaces, whether or not it is there. One that another makes at this moment may be
+    // listed before it can be used; then this waits for it.
+    if !schema.has_keyspace().await? || schema.use_keyspace().await.is_err() {
         schema.change(&create_keyspace(config)).await?;
+        schema.use_keyspace().await?;
     }
-    schema.use_keyspace().await?;
     schema.change(&format!("CREATE TABLE IF NOT EXISTS {JOURNAL} (file text PRIMARY KEY, checksum text)")).await?;
 
     let applied = schema.applied().await?;
