@@ -8,9 +8,10 @@
 //! - [`erasing`]: taking what was erased out of index and archive.
 //! - [`service`]: the frame around one role: its port, its probes, its end.
 //! - [`elsewhere`]: what archive and index know of the log where the store was lost.
-//! - [`kafka`]: whether Kafka serves; [`store`]: opening the store.
+//! - [`kafka`]: whether Kafka serves; [`clocks`]: whose clock its records bear; [`store`]: opening the store.
 //! - [`metrics`]: what is measured of the process, and of the entries by workspace.
 
+mod clocks;
 mod elsewhere;
 mod erasing;
 pub(crate) mod index;

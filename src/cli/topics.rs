@@ -30,7 +30,7 @@ enum Command {
     },
     /// Add partitions
     Grow(grow::Args),
-    /// Go on with a topic that was made again, or after records were deleted untaken
+    /// Go on with a topic that was made again or cut back, or after records were deleted untaken
     Adopt(adopt::Args),
 }
 

@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use warp::Filter;
 
 use super::Ready;
+use super::clocks;
 use super::elsewhere::{self, Unopened};
 use super::index::Index;
 use super::kafka::KafkaWatch;
@@ -239,6 +240,7 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     };
     let Some((kafka, places)) = service.until_stopped(opened).await? else { return Ok(ExitCode::SUCCESS) };
     let process = Process::start(config, &settings, &places, service.registry())?;
+    tokio::spawn(clocks::look(settings));
     let sinks = process.clone();
     let ready: Ready = Arc::new(move || kafka.check().and_then(|()| sinks.check()));
     let shown = match (process.index(), key) {
