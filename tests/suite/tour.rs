@@ -111,7 +111,12 @@ async fn check(dev: &Dev) {
     assert_eq!((&run["status"], &run["exitCode"]), (&Value::from("failed"), &Value::from(3)), "{run}");
     assert_eq!(run["logCount"], 501, "{run}");
     assert!(run["duration"].is_u64(), "{run}");
-    let mut replayed = messages(&dev.ok(&["replay", id, "--speed", "1000", "--output", "json"], b"").await);
+    // By its id alone a run is found once the store knows it, within seconds.
+    let replayed = eventually(SOON, async || {
+        let output = dev.command(&["replay", id, "--speed", "1000", "--output", "json"], b"").await;
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    });
+    let mut replayed = messages(&replayed.await);
     // The two outputs are two pipes: which of their lines came first is known only within each.
     let broke = replayed.iter().position(|line| line == "it broke").expect("what it wrote to standard error");
     replayed.remove(broke);

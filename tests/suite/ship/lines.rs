@@ -100,6 +100,7 @@ async fn without_kafka_the_second_signal_ends_it_and_it_says_what_is_lost() {
         assert_ne!(length, 0, "{said}");
     }
     // What lies in the pipe is read by and by, for which there is no sign from outside.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     loop {
         signal(&child, Signal::INT);
         tokio::select! {
