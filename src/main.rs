@@ -4,6 +4,7 @@ mod allocator;
 mod cli;
 mod config;
 mod dev;
+mod lock;
 mod logging;
 mod roles;
 

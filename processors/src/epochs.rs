@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 
 use agentworks_kafka::{KafkaError, KafkaSettings, TopicIds};
 use agentworks_schemas::{Timestamp, Topic};
-use agentworks_store::{Column, Key, Store, StoreError, Table, Write};
-use bytes::Bytes;
+use agentworks_store::{Column, Key, Store, StoreError, Table};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tracing::warn;
 
 pub use self::positions::{SinkEpochs, SinkPositions};
 
+use crate::blocks::table::json;
 use crate::sink::SinkError;
 
 /// The epochs of all topics: `scope, topic` → [`Epoch`]. There is one scope.
@@ -264,16 +264,7 @@ impl Epochs {
     /// Records an epoch. Somebody else may have recorded the same revision or a later one at the same time; what stays is
     /// returned.
     async fn record(&self, topic: Topic, epoch: &Epoch) -> Result<Epoch, StoreError> {
-        let payload = serde_json::to_vec(epoch).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let write = Write {
-            table: &EPOCHS,
-            key: key(topic),
-            version: i64::from(epoch.revision),
-            expires: None,
-            stats: Bytes::new(),
-            payload: payload.into(),
-        };
-        self.store.write(vec![write]).await?;
+        self.store.write(vec![json(&EPOCHS, key(topic), epoch.revision.into(), epoch)?]).await?;
         Ok(recorded(&*self.store, topic).await?.unwrap_or_else(|| epoch.clone()))
     }
 }

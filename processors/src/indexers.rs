@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use agentworks_schemas::{Timestamp, TopicPartition};
 use agentworks_store::{Column, Key, Scan, Store, StoreError, Table, Write};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use crate::blocks::table::json;
 
 /// The indexers: `scope, instance` → [`Lease`]. There is one scope. The versions count an instance's own writes.
 pub const INDEXERS: Table = Table {
@@ -52,16 +53,8 @@ fn key(instance: &str) -> Key {
 /// # Errors
 /// The store's.
 pub async fn renew(store: &dyn Store, lease: &Lease) -> Result<(), StoreError> {
-    let payload = serde_json::to_vec(lease).map_err(|error| StoreError::Failed(error.to_string()))?;
-    let write = Write {
-        table: &INDEXERS,
-        key: key(&lease.instance),
-        version: lease.count,
-        expires: Some(lease.at.millis() + STAY),
-        stats: Bytes::new(),
-        payload: payload.into(),
-    };
-    store.write(vec![write]).await
+    let row = json(&INDEXERS, key(&lease.instance), lease.count, lease)?;
+    store.write(vec![Write { expires: Some(lease.at.millis() + STAY), ..row }]).await
 }
 
 /// Says that an indexer is no more, after its last [`renew`].
@@ -78,7 +71,7 @@ pub async fn end(store: &dyn Store, lease: &Lease) -> Result<(), StoreError> {
 /// The store's.
 pub async fn holding(store: &dyn Store) -> Result<Vec<Lease>, StoreError> {
     let rows = store.scan(Scan::partition(&INDEXERS, vec![SCOPE.into()])).await?;
-    let parse = |payload: &Bytes| {
+    let parse = |payload: &[u8]| {
         serde_json::from_slice::<Lease>(payload)
             .map_err(|error| StoreError::Failed(format!("the lease of a search indexer can't be read: {error}")))
     };

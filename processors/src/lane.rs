@@ -25,8 +25,8 @@ use agentworks_schemas::{Timestamp, TopicPartition};
 pub(crate) use clock::bucket_of;
 pub use clock::{Clock, DAY, HOUR};
 pub use expiry::{MARGIN, Span};
-pub(crate) use position::load_all;
 pub use position::{POSITIONS, begin, load, publish};
+pub(crate) use position::{load_all, partition_of, parts_of};
 pub use retention::{Keep, Retention, Term, Terms};
 
 use crate::sink::SinkError;

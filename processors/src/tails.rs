@@ -10,12 +10,12 @@
 
 use agentworks_kafka::{Fingerprint, KafkaError, SeekPool, SeekRequest, Watermarks};
 use agentworks_schemas::{Topic, TopicPartition};
-use agentworks_store::{Column, Key, Part, Row, Scan, Store, StoreError, Table, Write};
-use bytes::Bytes;
+use agentworks_store::{Column, Key, Part, Row, Scan, Store, StoreError, Table};
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::table::json;
 use crate::epochs::Sight;
-use crate::lane::version;
+use crate::lane::{partition_of, parts_of, version};
 
 /// The tails: `scope, consumer group, topic, partition` → [`Tail`]. There is one scope.
 pub const TAILS: Table = Table {
@@ -39,8 +39,8 @@ pub(crate) struct Tail {
 }
 
 fn key(group: &str, partition: TopicPartition) -> Key {
-    let clustering = vec![group.into(), partition.topic.as_str().into(), i64::from(partition.partition).into()];
-    Key { partition: vec![SCOPE.into()], clustering }
+    let [topic, number] = parts_of(partition);
+    Key { partition: vec![SCOPE.into()], clustering: vec![group.into(), topic, number] }
 }
 
 /// The tail that a group keeps of a partition; `None` if it has none yet.
@@ -60,11 +60,9 @@ pub(crate) async fn load_all(
 ) -> Result<Vec<(String, TopicPartition, Tail)>, StoreError> {
     let mut all = Vec::new();
     for row in store.scan(Scan::partition(&TAILS, vec![SCOPE.into()])).await? {
-        let [Part::Text(group), Part::Text(name), Part::Int(number)] = row.clustering.as_slice() else { continue };
-        let Ok(number) = i32::try_from(*number) else { continue };
-        if name == topic.as_str() {
-            let partition = TopicPartition::new(topic, number);
-            all.push((group.to_string(), partition, read(group, partition, &row)?));
+        let [Part::Text(group), of @ ..] = row.clustering.as_slice() else { continue };
+        if let Some(partition) = partition_of(of).filter(|partition| partition.topic == topic) {
+            all.push((group.clone(), partition, read(group, partition, &row)?));
         }
     }
     Ok(all)
@@ -78,15 +76,7 @@ fn read(group: &str, partition: TopicPartition, row: &Row) -> Result<Tail, Store
 /// Keeps tails. One that lies before the one that is there changes nothing.
 pub(crate) async fn keep(store: &dyn Store, group: &str, tails: &[(TopicPartition, Tail)]) -> Result<(), StoreError> {
     let write = |(partition, tail): &(TopicPartition, Tail)| {
-        let payload = serde_json::to_vec(tail).map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Write {
-            table: &TAILS,
-            key: key(group, *partition),
-            version: version(tail.epoch, tail.record.offset),
-            expires: None,
-            stats: Bytes::new(),
-            payload: payload.into(),
-        })
+        json(&TAILS, key(group, *partition), version(tail.epoch, tail.record.offset), tail)
     };
     store.write(tails.iter().map(write).collect::<Result<_, StoreError>>()?).await
 }

@@ -108,8 +108,7 @@ impl Layers {
             }
         }
         let (short, long) = STORE_PASSWORD;
-        let is_given = |wanted: &str| self.environment.iter().any(|(name, _)| name == wanted);
-        let is_long_given = is_given(long);
+        let is_long_given = self.environment.iter().any(|(name, _)| name == long);
         let variables = self.environment.iter().filter_map(|(name, value)| match name.to_str()? {
             name if name == short => {
                 (!is_long_given && !value.is_empty()).then(|| variable_as(long, name, value, faults)).flatten()

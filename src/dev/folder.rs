@@ -1,11 +1,13 @@
 //! The data folder of one machine: what lies where, and who may use it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+
+use crate::lock;
 
 /// A data folder, held by this process until it is dropped or dies.
 #[derive(Debug)]
@@ -19,18 +21,13 @@ impl DataFolder {
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("cannot make the data folder {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("cannot open the data folder {}", path.display()))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"));
-        let lock = lock.with_context(|| format!("cannot write to the data folder {}", path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!(
+        let taken = lock::take(&path).with_context(|| format!("cannot write to the data folder {}", path.display()))?;
+        let Some(lock) = taken else {
+            bail!(
                 "the data folder {} is in use by another `agentworks dev`: stop that one, or choose another with --data",
                 path.display()
-            ),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock the data folder {}", path.display()));
-            }
-        }
+            );
+        };
         let folder = DataFolder { path, _lock: lock };
         folder.remove_env_file()?;
         Ok(folder)

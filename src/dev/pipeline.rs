@@ -104,7 +104,7 @@ impl Pipeline {
     pub(super) async fn failed(&self) -> String {
         tokio::select! {
             reason = self.ingest.failed() => reason,
-            reason = self.process.failed() => format!("the sinks can't go on: {reason}"),
+            reason = self.process.failed() => reason,
         }
     }
 

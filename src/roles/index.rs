@@ -1,6 +1,6 @@
 //! The search index: the sink that makes it, looking after its splits, and searching it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use tracing::warn;
 
 use super::erasing::ErasedFromIndex;
 use crate::config;
+use crate::lock;
 
 /// Where splits are made when they are looked after, in the folder for splits in the making.
 const MAINTAIN: &str = "maintain";
@@ -68,17 +69,10 @@ impl Splits {
     /// # Errors
     /// If the folder can't be used, or another process does.
     pub(crate) fn take_folder(&mut self) -> anyhow::Result<()> {
-        std::fs::create_dir_all(&self.scratch).context("cannot use search.folder")?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(self.scratch.join("lock"));
-        let lock = lock.context("cannot use search.folder")?;
-        match lock.try_lock() {
-            Ok(()) => self.lock = Some(Arc::new(lock)),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another process makes splits in {}: give each a search.folder of its own",
-                self.scratch.display()
-            ),
-            Err(TryLockError::Error(error)) => return Err(error).context("cannot lock search.folder"),
-        }
+        let Some(held) = lock::take(&self.scratch).context("cannot use search.folder")? else {
+            bail!("another process makes splits in {}: give each a search.folder of its own", self.scratch.display());
+        };
+        self.lock = Some(Arc::new(held));
         let scratch = self.scratch.join(MAINTAIN);
         if scratch.is_dir() {
             clear(&scratch).context("cannot use search.folder")?;

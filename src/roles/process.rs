@@ -16,7 +16,7 @@ use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle, Runt
 use agentworks_processors::sink::Sink;
 use agentworks_processors::warm::WarmSink;
 use agentworks_store::Store;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -154,7 +154,7 @@ impl Process {
         loop {
             let fault = self.runtimes.lock().iter().find_map(|runtime| runtime.status().fault);
             if let Some(fault) = fault {
-                return fault;
+                return format!("the sinks can't go on: {fault}");
             }
             sleep(LOOK).await;
         }
@@ -252,11 +252,7 @@ pub(crate) async fn run(loaded: &Loaded) -> anyhow::Result<ExitCode> {
         Some(routes) => routes.or(probes.routes()).unify().boxed(),
         None => probes.routes().boxed(),
     });
-    let ended = serving.until_stopped(async {
-        let fault = process.failed().await;
-        bail!("the sinks can't go on: {fault}")
-    });
-    let ended = ended.await;
+    let ended = serving.until_stopped(async { Err(anyhow!(process.failed().await)) }).await;
     let code = serving
         .finish(async |server| {
             // The probes answer until the last block is written.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use agentworks_broker::jars::{self, Jars, Package};
+use agentworks_broker::jars::Package;
 use agentworks_broker::java::Java;
 use agentworks_broker::service::{Service, free_port};
 use agentworks_store_cql::config::TlsFiles;
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use super::jvm::java;
 use super::kafka::{remove_folders_of_earlier_runs, scratch_root};
 use super::{eventually, unique_prefix};
 
@@ -184,13 +185,10 @@ async fn answers(address: SocketAddr) -> std::io::Result<bool> {
 }
 
 async fn launch(folder: &Path) -> Service {
-    let java = Java::find().unwrap_or_else(|error| panic!("{error}"));
-    let fetch = || Jars::find_or_fetch(&jars::default_cache(), &CASSANDRA);
-    let jars = tokio::task::spawn_blocking(fetch).await.unwrap().unwrap_or_else(|error| panic!("{error}"));
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = Command::new(java.program());
+    let mut command = java(&CASSANDRA, folder).await;
     command
-        .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"])
+        .args(["-Xms512m", "-Xmx512m"])
         .arg("-Djdk.attach.allowAttachSelf=true")
         .arg(format!("-Dcassandra.storagedir={}", folder.display()))
         .arg(format!("-Dcassandra.config=file://{}", folder.join("cassandra.yaml").display()))
@@ -201,11 +199,7 @@ async fn launch(folder: &Path) -> Service {
         .args(["-Dcassandra.skip_wait_for_gossip_to_settle=0", "-Dcassandra.ring_delay_ms=1"])
         .args(EXPORTS.map(|package| format!("--add-exports={package}=ALL-UNNAMED")))
         .args(OPENS.map(|package| format!("--add-opens={package}=ALL-UNNAMED")))
-        .arg("-cp")
-        .arg(jars.class_path())
         .arg("org.apache.cassandra.service.CassandraDaemon")
-        .current_dir(folder)
-        .env("MALLOC_ARENA_MAX", "2")
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log);

@@ -4,6 +4,7 @@
 //! - [`dev`]: `agentworks dev`, as a user starts it.
 //! - [`index`]: the search index of a stack.
 //! - [`issuer`]: somebody who signs tokens, and publishes keys.
+//! - [`jvm`]: programs that run on a JVM.
 //! - [`kafka`]: one real Kafka for all tests of this binary, and others of a test's own.
 //! - [`minio`]: one real MinIO for all tests, where there is one.
 //! - [`records`]: topics, and raw records in and out of them, with nothing of ours in between.
@@ -19,6 +20,7 @@ pub mod cassandra;
 pub mod dev;
 pub mod index;
 pub mod issuer;
+pub mod jvm;
 pub mod kafka;
 #[allow(dead_code, reason = "only some of the binaries use it")]
 pub mod minio;

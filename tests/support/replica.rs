@@ -4,11 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use agentworks_broker::jars::{self, Jars, KAFKA};
-use agentworks_broker::java::Java;
+use agentworks_broker::jars::KAFKA;
 use agentworks_broker::service::{Service, free_port};
-use tokio::process::Command;
 
+use super::jvm::java;
 use super::wait::eventually;
 use super::{process, records};
 
@@ -48,8 +47,12 @@ log.cleaner.dedupe.buffer.size=4194304
         );
         fs::write(folder.join("server.properties"), text).unwrap();
         let cluster_id = setting("data/meta.properties", "cluster.id");
-        let mut format = java(&folder, "kafka.tools.StorageTool").await;
-        let output = format.args(["format", "-t", &cluster_id, "-c", "server.properties"]).output().await.unwrap();
+        let mut format = java(&KAFKA, &folder).await;
+        let output = format
+            .args(["kafka.tools.StorageTool", "format", "-t", &cluster_id, "-c", "server.properties"])
+            .output()
+            .await
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let service = launch(&folder).await;
         Replica { folder, service }
@@ -69,21 +72,11 @@ log.cleaner.dedupe.buffer.size=4194304
 
 async fn launch(folder: &Path) -> Service {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = java(folder, "kafka.Kafka").await;
-    command.arg("server.properties").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut command = java(&KAFKA, folder).await;
+    command
+        .args(["-Xmx256m", "kafka.Kafka", "server.properties"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
     Service::start(command).await.unwrap()
-}
-
-async fn java(folder: &Path, main: &str) -> Command {
-    let java = Java::find().unwrap_or_else(|error| panic!("{error}"));
-    let fetch = || Jars::find_or_fetch(&jars::default_cache(), &KAFKA);
-    let jars = tokio::task::spawn_blocking(fetch).await.unwrap().unwrap_or_else(|error| panic!("{error}"));
-    let mut command = Command::new(java.program());
-    command
-        .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"])
-        .args(["-cp".as_ref(), jars.class_path().as_os_str()])
-        .arg(main)
-        .current_dir(folder)
-        .env("MALLOC_ARENA_MAX", "2");
-    command
 }

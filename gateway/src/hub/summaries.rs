@@ -109,32 +109,13 @@ impl Summaries {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use agentworks_schemas::Timestamp;
-    use agentworks_schemas::protocol::RunStatus;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::hub::testing::Bench;
+    use crate::hub::testing::{self, Bench};
 
     fn summary(run: &str, log_count: u64) -> RunSummary {
-        RunSummary {
-            run_id: run.to_owned(),
-            card_id: "card".to_owned(),
-            agent_id: String::new(),
-            status: RunStatus::Running,
-            inferred: false,
-            incomplete: false,
-            start_time: Timestamp(0),
-            end_time: None,
-            duration: None,
-            log_count,
-            error_count: 0,
-            warning_count: 0,
-            cost: None,
-            tokens_used: None,
-            exit_code: None,
-            reason: None,
-        }
+        RunSummary { log_count, ..testing::summary(run) }
     }
 
     #[tokio::test(start_paused = true)]

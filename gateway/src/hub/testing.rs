@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry, encode_event};
+use agentworks_schemas::protocol::{RunStatus, RunSummary};
 use agentworks_schemas::{Cursor, Level, LogEntry, RunEvent, RunEventKind, Source, Timestamp, Topic, TopicPartition};
 
 use super::channel::{ChannelId, ViewerId};
@@ -60,6 +61,28 @@ pub(super) fn event<'a>(workspace: &'a str, card: &'a str, run: &'a str) -> RunE
         exit_code: None,
         reason: None,
         trace_id: None,
+    }
+}
+
+/// A run that goes on.
+pub(crate) fn summary(run: &str) -> RunSummary {
+    RunSummary {
+        run_id: run.to_owned(),
+        card_id: "card".to_owned(),
+        agent_id: String::new(),
+        status: RunStatus::Running,
+        inferred: false,
+        incomplete: false,
+        start_time: Timestamp(0),
+        end_time: None,
+        duration: None,
+        log_count: 1,
+        error_count: 0,
+        warning_count: 0,
+        cost: None,
+        tokens_used: None,
+        exit_code: None,
+        reason: None,
     }
 }
 

@@ -104,26 +104,10 @@ pub(super) async fn end(reader: &LogReader, run: &KnownRun, include_system: bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::testing::summary;
 
     fn run(inferred: bool) -> RunSummary {
-        RunSummary {
-            run_id: "r".to_owned(),
-            card_id: "c".to_owned(),
-            agent_id: String::new(),
-            status: RunStatus::Running,
-            inferred,
-            incomplete: false,
-            start_time: Timestamp(0),
-            end_time: None,
-            duration: None,
-            log_count: 1,
-            error_count: 0,
-            warning_count: 0,
-            cost: None,
-            tokens_used: None,
-            exit_code: None,
-            reason: None,
-        }
+        RunSummary { inferred, ..summary("r") }
     }
 
     fn look(at: Timestamp) -> Look {

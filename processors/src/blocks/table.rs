@@ -3,8 +3,9 @@
 use std::ops::Bound;
 
 use agentworks_schemas::{Topic, TopicPartition};
-use agentworks_store::{Key, Order, Part, Row, Scan, Table, Write};
+use agentworks_store::{Key, Order, Part, Row, Scan, StoreError, Table, Write};
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::block::BlockKey;
 use super::stats::BlockStats;
@@ -69,4 +70,15 @@ impl BlockKey {
 pub(crate) fn mark(table: &'static Table, partition: Vec<Part>, clustering: Vec<Part>, version: i64) -> Write {
     let key = Key { partition, clustering };
     Write { table, key, version, expires: None, stats: Bytes::new(), payload: Bytes::new() }
+}
+
+/// A write of a row that says `value`, as JSON: there are few of them, and people look at them.
+pub(crate) fn json(
+    table: &'static Table,
+    Key { partition, clustering }: Key,
+    version: i64,
+    value: &impl Serialize,
+) -> Result<Write, StoreError> {
+    let payload = serde_json::to_vec(value).map_err(|error| StoreError::Failed(error.to_string()))?;
+    Ok(Write { payload: payload.into(), ..mark(table, partition, clustering, version) })
 }

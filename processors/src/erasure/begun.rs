@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use agentworks_store::{Key, Scan, Store, StoreError, Write};
-use bytes::Bytes;
+use agentworks_store::{Key, Scan, Store, StoreError};
 use uuid::Uuid;
 
 use super::journal::{ERASURES, Erasure, key};
+use crate::blocks::table::json;
 
 /// How many names a row has.
 const NAMES: usize = 1_000;
@@ -37,17 +37,9 @@ pub(crate) async fn begin(
     }
     let new: Vec<&String> = found.difference(&names).collect();
     for chunk in new.chunks(NAMES) {
-        let payload = serde_json::to_vec(chunk).map_err(|error| StoreError::Failed(error.to_string()))?;
-        let write = Write {
-            table: &ERASURES,
-            // Never one that was deleted before: that would win.
-            key: key(&scope(erasure), Uuid::new_v4().to_string()),
-            version: 0,
-            expires: None,
-            stats: Bytes::new(),
-            payload: payload.into(),
-        };
-        store.write(vec![write]).await?;
+        // Never one that was deleted before: that would win.
+        let key = key(&scope(erasure), Uuid::new_v4().to_string());
+        store.write(vec![json(&ERASURES, key, 0, &chunk)?]).await?;
     }
     names.extend(found);
     Ok(names)

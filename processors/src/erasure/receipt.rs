@@ -3,11 +3,11 @@
 use std::fmt;
 
 use agentworks_schemas::Timestamp;
-use agentworks_store::{Scan, Store, StoreError, Write};
-use bytes::Bytes;
+use agentworks_store::{Scan, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use super::journal::{ERASURES, Erasure, RECEIPTS, key};
+use crate::blocks::table::json;
 
 /// Where data lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,16 +141,8 @@ impl Receipt {
 
 /// Writes down what has become of an erasure in a tier. A state in which it is cleared stays.
 pub(super) async fn write(store: &dyn Store, erasure: &Erasure, state: &TierState) -> Result<(), StoreError> {
-    let payload = serde_json::to_vec(state).map_err(|error| StoreError::Failed(error.to_string()))?;
-    let write = Write {
-        table: &ERASURES,
-        key: key(RECEIPTS, format!("{}/{}", erasure.id, state.tier)),
-        version: state.cleared.map_or(0, |_| 1),
-        expires: None,
-        stats: Bytes::new(),
-        payload: payload.into(),
-    };
-    store.write(vec![write]).await
+    let key = key(RECEIPTS, format!("{}/{}", erasure.id, state.tier));
+    store.write(vec![json(&ERASURES, key, state.cleared.map_or(0, |_| 1), state)?]).await
 }
 
 /// Reads what has become of an erasure.

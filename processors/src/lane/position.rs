@@ -1,11 +1,11 @@
 //! Positions in the store.
 
 use agentworks_schemas::{Timestamp, Topic, TopicPartition};
-use agentworks_store::{Column, Key, Part, Row, Scan, Store, StoreError, Table, Write};
-use bytes::Bytes;
+use agentworks_store::{Column, Key, Part, Row, Scan, Store, StoreError, Table};
 use serde::{Deserialize, Serialize};
 
 use super::{Clock, Held, Keep, Terms};
+use crate::blocks::table::json;
 use crate::epochs::forgotten;
 use crate::sink::SinkError;
 
@@ -17,7 +17,7 @@ pub const POSITIONS: Table = Table {
     versioned: true,
 };
 
-/// What a position's row holds, as JSON: there are few of them, and people look at them.
+/// What a position's row holds, as JSON.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     epoch: u32,
@@ -41,8 +41,18 @@ struct Stored {
 }
 
 fn key(sink: &str, partition: TopicPartition) -> Key {
-    let clustering = vec![partition.topic.as_str().into(), i64::from(partition.partition).into()];
-    Key { partition: vec![sink.into()], clustering }
+    Key { partition: vec![sink.into()], clustering: parts_of(partition).into() }
+}
+
+/// A partition as columns: its topic, its number.
+pub(crate) fn parts_of(partition: TopicPartition) -> [Part; 2] {
+    [partition.topic.as_str().into(), i64::from(partition.partition).into()]
+}
+
+/// The partition of such columns.
+pub(crate) fn partition_of(parts: &[Part]) -> Option<TopicPartition> {
+    let [Part::Text(topic), Part::Int(number)] = parts else { return None };
+    Some(TopicPartition::new(Topic::named(topic)?, i32::try_from(*number).ok()?))
 }
 
 /// Loads what `sink` holds of `partition`; `None` if it never began.
@@ -55,9 +65,8 @@ pub async fn load(store: &dyn Store, sink: &str, partition: TopicPartition) -> R
 pub(crate) async fn load_all(store: &dyn Store, sink: &str) -> Result<Vec<Held>, StoreError> {
     let mut all = Vec::new();
     for row in store.scan(Scan::partition(&POSITIONS, vec![sink.into()])).await? {
-        let [Part::Text(topic), Part::Int(partition)] = row.clustering.as_slice() else { continue };
-        if let (Some(topic), Ok(partition)) = (Topic::named(topic), i32::try_from(*partition)) {
-            all.push(read(sink, TopicPartition::new(topic, partition), &row)?);
+        if let Some(partition) = partition_of(&row.clustering) {
+            all.push(read(sink, partition, &row)?);
         }
     }
     Ok(all)
@@ -85,15 +94,7 @@ pub async fn publish(store: &dyn Store, sink: &str, held: &[Held]) -> Result<(),
         let (buckets, terms) = (buckets.clone(), terms.clone());
         let clock = time.millis();
         let stored = Stored { epoch, began, low, high, clock, bucket, filled, buckets, terms, ttl: None };
-        let payload = serde_json::to_vec(&stored).map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(Write {
-            table: &POSITIONS,
-            key: key(sink, partition),
-            version: held.version(),
-            expires: None,
-            stats: Bytes::new(),
-            payload: payload.into(),
-        })
+        json(&POSITIONS, key(sink, partition), held.version(), &stored)
     };
     store.write(held.iter().map(write).collect::<Result<_, StoreError>>()?).await
 }

@@ -250,9 +250,8 @@ impl Poller {
                 let until = Instant::now() + self.drain;
                 // What is pending is written even of those that are lost. If they are others', the positions see to it that
                 // it does no harm; but partitions of a topic that was deleted are lost to nobody, and so is what was in them.
-                let number = self.close(&partitions, Some(until));
+                let number = self.close(&partitions, Some(until), !lost);
                 if lost {
-                    self.board.set_member(false, self.lanes.partitions().count());
                     // There is nothing to wait for.
                     group::unassign(&self.consumer, &self.kafka.topics, &partitions);
                 } else {
@@ -262,14 +261,15 @@ impl Poller {
         }
     }
 
-    /// Ends with partitions; those without a deadline are lost, and so is the membership until the group says otherwise.
-    fn close(&mut self, partitions: &[TopicPartition], deadline: Option<Instant>) -> u64 {
+    /// Ends with partitions, of which what is pending is written until the deadline, if there is one. Unless this `is_member`
+    /// still, it is none until the group says otherwise.
+    fn close(&mut self, partitions: &[TopicPartition], deadline: Option<Instant>, is_member: bool) -> u64 {
         self.next_number += 1;
         for partition in partitions {
             self.lanes.close(*partition);
             self.committed.remove(partition);
         }
-        self.board.set_member(deadline.is_some(), self.lanes.partitions().count());
+        self.board.set_member(is_member, self.lanes.partitions().count());
         let (partitions, number) = (partitions.to_vec(), self.next_number);
         self.pipe.tell(ToDriver::Close { partitions, deadline, number });
         number
@@ -305,7 +305,7 @@ impl Poller {
                 // This thread stood still. The group has given the partitions to others; that comes as a revocation too.
                 let lost: Vec<_> = self.lanes.partitions().collect();
                 error!(partitions = lost.len(), "not polled for too long: the partitions are lost");
-                self.close(&lost, None);
+                self.close(&lost, None, false);
                 self.board.set_kafka(error.to_string());
             }
             (ClientError::MessageConsumptionFatal(code), _) => return self.rejoin(*code),
@@ -336,7 +336,7 @@ impl Poller {
         };
         warn!(reason, "the consumer has ended; it joins the group anew");
         self.board.set_kafka(reason);
-        self.close(&self.lanes.partitions().collect::<Vec<_>>(), None);
+        self.close(&self.lanes.partitions().collect::<Vec<_>>(), None, false);
         self.revocations.clear();
         std::thread::sleep(REJOIN);
         self.consumer.context().close();

@@ -44,23 +44,23 @@ pub(super) async fn search(serve: &Role) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
-/// A process that indexes and archives soon, and merges nothing.
-async fn indexing(installation: &Installation) -> Role {
+/// An installation into which entries can be posted, and its process that indexes and archives soon, and merges nothing.
+async fn indexing() -> (Installation, Role, Role) {
+    let installation = Installation::new().await.with_objects();
+    let ingest = installation.start(&["ingest"]).await;
+    ingest.is_ready().await;
     let mut index = vec!["process", "--sinks", "search,archive"];
     for setting in ["search.split_age=1s", "search.maintain=1h", "archive.flush_interval=1s"] {
         index.extend(["--set", setting]);
     }
     let process = installation.start(&index).await;
     process.is_ready().await;
-    process
+    (installation, ingest, process)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_split_that_is_missing_or_damaged_is_named_and_made_again() {
-    let installation = Installation::new().await.with_objects();
-    let ingest = installation.start(&["ingest"]).await;
-    ingest.is_ready().await;
-    let process = indexing(&installation).await;
+    let (installation, ingest, process) = indexing().await;
     for number in 0..3 {
         ingest.post("/v1/logs", &token(), lines("card", 50 * number..50 * (number + 1))).await;
         eventually(PATIENCE, async || (installation.splits().len() > number).then_some(())).await;
@@ -135,10 +135,7 @@ async fn a_split_that_is_missing_or_damaged_is_named_and_made_again() {
 /// Whatever lies at the same offsets now is something else: what there was has the archive alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn splits_of_a_topic_that_was_made_again_are_made_from_the_archive() {
-    let installation = Installation::new().await.with_objects();
-    let ingest = installation.start(&["ingest"]).await;
-    ingest.is_ready().await;
-    let process = indexing(&installation).await;
+    let (installation, ingest, process) = indexing().await;
     ingest.post("/v1/logs", &token(), lines("card", 0..50)).await;
     eventually(PATIENCE, async || (!installation.splits().is_empty()).then_some(())).await;
     for role in [process, ingest] {

@@ -217,12 +217,7 @@ fn read_range(
                 if log_end.met(known, offsets.end) == Met::Nothing {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let is_known = known.is_some_and(|known| known >= offsets.end);
-                let is_there = is_known && ends(consumer, name, partition)?.1 >= offsets.end;
-                if !is_there {
-                    std::thread::sleep(AGAIN);
-                }
-                log_end.again(is_there);
+                log_end.meet_again(known, offsets.end, || watermarks_of(consumer, name, partition))?;
                 assign(next)?;
             }
             Some(Ok(message)) if message.offset() < next => {}

@@ -12,7 +12,14 @@
 //! reach the read's end: by an answer to a fetch, of whoever is read from, and by the leader's own word, which takes open
 //! transactions into account, and which a leader gives only when it knows.
 
+use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::error::KafkaError;
+use crate::topics::Watermarks;
+
+/// How long to wait before a log's end is met again that isn't where it should be.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// What a read knows of the log's end.
 #[derive(Debug, Default)]
@@ -46,9 +53,33 @@ impl EndOfLog {
         }
     }
 
+    /// Gets ready for an assignment that is to meet the log's end again, which was met before the read's own, at `end`. What
+    /// the last answer to a fetch said of it is `known`; `ask` has the leader's own word. How long that has been going on.
+    ///
+    /// # Errors
+    /// The leader's, if it doesn't pass.
+    pub(crate) fn meet_again(
+        &mut self,
+        known: Option<i64>,
+        end: i64,
+        ask: impl FnOnce() -> Result<Watermarks, KafkaError>,
+    ) -> Result<Duration, KafkaError> {
+        let is_there = known.is_some_and(|known| known >= end)
+            && match ask() {
+                Ok(marks) => marks.high >= end,
+                // A leader that doesn't know yet how far its log may be read says so.
+                Err(error) if error.is_transient() => false,
+                Err(error) => return Err(error),
+            };
+        if !is_there {
+            thread::sleep(AGAIN);
+        }
+        Ok(self.again(is_there))
+    }
+
     /// An assignment is made to meet the log's end again, which was seen to lie at the read's or beyond, or wasn't. How long
     /// that has been going on.
-    pub(crate) fn again(&mut self, is_there: bool) -> Duration {
+    fn again(&mut self, is_there: bool) -> Duration {
         self.is_sure = is_there;
         self.since.get_or_insert_with(Instant::now).elapsed()
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use agentworks_bootstrap::create;
@@ -34,8 +33,6 @@ const STALL: Duration = Duration::from_secs(15);
 /// How long a log may end before what it was known to reach. A leader that was just elected tells of all that it has as soon
 /// as its followers have fetched from it, which takes them about half a second.
 const BEHIND: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 5 });
-/// How soon it is asked again whether it still does.
-const AGAIN: Duration = Duration::from_millis(50);
 /// How long a worker waits for a slow reader while nobody else needs it.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// After so many batches others have their turn.
@@ -235,19 +232,9 @@ impl Worker {
     /// Gets ready to be told again of a log's end that lies before `end`, or seems to.
     fn meet_again(&self, read: &Read, end: i64, log_end: &mut EndOfLog) -> Result<(), KafkaError> {
         let partition = read.request.partition;
-        let is_there = self.known_end(read).is_some_and(|known| known >= end)
-            && match self.in_range(read, 0) {
-                Ok(marks) => marks.high >= end,
-                // A leader that doesn't know yet how far its log may be read says so.
-                Err(error) if error.is_transient() => false,
-                Err(error) => return Err(error),
-            };
-        if log_end.again(is_there) > BEHIND {
+        if log_end.meet_again(self.known_end(read), end, || self.in_range(read, 0))? > BEHIND {
             let next = read.next();
             return Err(KafkaError::Unavailable(format!("{partition} ends at {next}, and was known to reach {end}")));
-        }
-        if !is_there {
-            thread::sleep(AGAIN);
         }
         Ok(())
     }

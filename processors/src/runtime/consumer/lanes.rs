@@ -271,14 +271,15 @@ impl Lanes {
     ) -> Vec<(TopicPartition, Assignment, i64)> {
         let mut named = Vec::new();
         for (partition, lane) in &mut self.lanes {
-            let Some(reading) = lane.reading.as_mut().filter(|reading| !reading.is_doubted) else { continue };
+            let assignment = lane.assignment;
+            let Some(reading) = lane.trusted() else { continue };
             let next = reading.builder.next();
             let end = known(*partition).filter(|end| *end > next && reading.builder.is_empty());
             reading.still = match (reading.still, end) {
                 (_, None) => None,
                 (Some(still), Some(end)) if (still.next, still.end) == (next, end) => {
                     if !still.is_asked {
-                        named.push((*partition, lane.assignment, next));
+                        named.push((*partition, assignment, next));
                     }
                     Some(Still { is_asked: true, ..still })
                 }
