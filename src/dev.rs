@@ -49,8 +49,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         kafka = Kafka::start(&args, &folder) => kafka?,
         () = stop.wait() => return Ok(ExitCode::SUCCESS),
     };
-    let login = if args.brokers.is_some() { loaded.kafka()?.extra } else { Vec::new() };
-    let settings = kafka.settings(topics, login);
+    let settings = kafka.settings(topics, loaded.kafka()?);
     let pipeline = tokio::select! {
         pipeline = Pipeline::start(&args, loaded, &folder, &settings, kafka.watch(), &secret, listener) => pipeline,
         () = stop.wait() => {

@@ -76,7 +76,7 @@ impl Args {
         let is_listen = key.ends_with(".listen");
         let is_login = key.starts_with("auth.") && key != "auth.revoked";
         // Its own Kafka speaks without TLS, to nobody else.
-        let is_kafka = key.starts_with("kafka.") && self.brokers.is_none();
+        let is_kafka = key.starts_with("kafka.") && key != "kafka.fetch_by" && self.brokers.is_none();
         is_listen || is_login || is_kafka || OWN.iter().any(|own| key.starts_with(own))
     }
 

@@ -18,6 +18,7 @@ use super::forms::{Size, Time};
 use super::load::Loaded;
 use super::sections::{Kafka, SINKS};
 
+const FETCHERS: [&str; 2] = ["auto", "librdkafka"];
 const PROTOCOLS: [&str; 4] = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 const FORMATS: [&str; 2] = ["text", "json"];
@@ -90,6 +91,7 @@ impl Check<'_> {
         self.require(fits, "kafka.topic_prefix", "a topic's name has ASCII letters, digits, '.', '_' and '-' only");
         self.one_of("kafka.security_protocol", &kafka.security_protocol, &PROTOCOLS);
         self.one_of("kafka.sasl_mechanism", &kafka.sasl_mechanism, &MECHANISMS);
+        self.one_of("kafka.fetch_by", &kafka.fetch_by, &FETCHERS);
         self.either("kafka.sasl_password", kafka.sasl_password.is_some(), kafka.sasl_password_file.as_deref());
         self.either("kafka.key_password", kafka.key_password.is_some(), kafka.key_password_file.as_deref());
         self.readable("kafka.ca_file", kafka.ca_file.as_deref());

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use agentworks_gateway::auth::{Jwks, JwksConfig, JwtAuth, Policy, Revoked, Secret};
-use agentworks_kafka::KafkaSettings;
+use agentworks_kafka::{FetchBy, KafkaSettings};
 use agentworks_objects::{Objects, ObjectsConfig, S3Options};
 use agentworks_schemas::Topics;
 use agentworks_search::remote::PeerKey;
@@ -58,7 +58,13 @@ impl Loaded {
         for (name, value) in &kafka.extra.0 {
             set(name, value.expose());
         }
-        Ok(KafkaSettings { brokers: kafka.brokers.clone(), topics: Topics::with_prefix(&kafka.topic_prefix), extra })
+        let fetch_by = match kafka.fetch_by.as_str() {
+            "auto" => FetchBy::Auto,
+            "librdkafka" => FetchBy::Librdkafka,
+            _ => return Err(self.fault("kafka.fetch_by", "expected auto or librdkafka")),
+        };
+        let topics = Topics::with_prefix(&kafka.topic_prefix);
+        Ok(KafkaSettings { extra, fetch_by, ..KafkaSettings::new(&kafka.brokers, topics) })
     }
 
     /// Where the store is.

@@ -54,6 +54,8 @@ pub(crate) struct Kafka {
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) key_password: Option<Hidden>,
     pub(crate) key_password_file: Option<PathBuf>,
+    /// `auto` or `librdkafka`.
+    pub(crate) fetch_by: String,
     /// Further settings of librdkafka, by its names, laid over ours.
     pub(crate) extra: Named<Hidden>,
 }
@@ -73,6 +75,7 @@ impl Default for Kafka {
             key_file: None,
             key_password: None,
             key_password_file: None,
+            fetch_by: "auto".into(),
             extra: Named::default(),
         }
     }

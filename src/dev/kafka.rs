@@ -35,12 +35,13 @@ impl Kafka {
         Ok(Kafka::Child { broker, state })
     }
 
-    pub(super) fn settings(&self, topics: Topics, extra: Vec<(String, String)>) -> KafkaSettings {
-        let brokers = match self {
-            Kafka::Child { broker, .. } => broker.bootstrap(),
-            Kafka::Theirs { brokers } => brokers.clone(),
+    /// How to reach it; a Kafka of our own asks for no login, whatever is configured.
+    pub(super) fn settings(&self, topics: Topics, configured: KafkaSettings) -> KafkaSettings {
+        let (brokers, extra) = match self {
+            Kafka::Child { broker, .. } => (broker.bootstrap(), Vec::new()),
+            Kafka::Theirs { brokers } => (brokers.clone(), configured.extra),
         };
-        KafkaSettings { brokers, topics, extra }
+        KafkaSettings { brokers, topics, extra, ..configured }
     }
 
     pub(super) fn watch(&self) -> KafkaWatch {

@@ -1,6 +1,8 @@
 //! Consuming from real Kafka: reading by seeking, dead letters, topics.
 
 mod dead_letters;
+mod fetch;
+mod fetch_login;
 mod holes;
 mod seek;
 mod topics;

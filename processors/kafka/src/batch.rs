@@ -1,7 +1,8 @@
 //! Batches: consecutive records of one partition.
 //!
-//! A batch owns one buffer, into which each payload is copied once from librdkafka, and the records decoded in place,
-//! borrowing from it. All sinks of a process share the batch, so a record is decoded once however many they are.
+//! A batch owns one buffer, into which what was fetched is decompressed, or each payload is copied once from librdkafka, and
+//! the records decoded in place, borrowing from it. All sinks of a process share the batch, so a record is decoded once
+//! however many they are.
 
 mod decode;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 use std::borrow::Cow;
 use std::fmt;
 
+use agentworks_fetch::records::{Full, Place, Reader, RecordsError, Span};
 use agentworks_schemas::codec::{Reject, Schemas};
 use agentworks_schemas::{LogEntry, Position, RunEvent, Timestamp, TopicPartition};
 use rdkafka::Message;
@@ -84,16 +86,6 @@ pub struct Fingerprint {
     hash: u64,
 }
 
-/// Where an undecoded record lies in the builder's buffer: its key, then its payload.
-#[derive(Debug)]
-struct Raw {
-    offset: i64,
-    timestamp: Timestamp,
-    start: usize,
-    key: Option<u32>,
-    payload: Option<usize>,
-}
-
 /// Collects messages of one partition. Messages must come in the order of their offsets.
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -102,10 +94,11 @@ pub struct BatchBuilder {
     from: i64,
     to: i64,
     buffer: Vec<u8>,
-    raws: Vec<Raw>,
-    /// By index into `raws`: few records have headers, and only rejects need them.
+    /// Where undecoded records lie in the buffer.
+    places: Vec<Place>,
+    /// Those that don't lie in the buffer, by index into `places`: few records have headers, and only rejects need them.
     headers: Vec<(usize, KeptHeaders)>,
-    /// What the headers take up, in bytes.
+    /// What these take up, in bytes.
     header_bytes: usize,
 }
 
@@ -118,7 +111,7 @@ impl BatchBuilder {
             from,
             to: from,
             buffer: Vec::new(),
-            raws: Vec::new(),
+            places: Vec::new(),
             headers: Vec::new(),
             header_bytes: 0,
         }
@@ -154,14 +147,33 @@ impl BatchBuilder {
         self.cover(offset + 1);
         if !headers.is_empty() {
             self.header_bytes += headers.bytes();
-            self.headers.push((self.raws.len(), headers));
+            self.headers.push((self.places.len(), headers));
         }
-        let start = self.buffer.len();
-        self.buffer.extend_from_slice(key.unwrap_or_default());
-        self.buffer.extend_from_slice(payload.unwrap_or_default());
-        // The protocol's lengths are 32 bits.
-        let key = key.map(|key| key.len() as u32);
-        self.raws.push(Raw { offset, timestamp, start, key, payload: payload.map(<[u8]>::len) });
+        let mut append = |bytes: &[u8]| {
+            // The protocol's lengths are 32 bits, and a builder is full long before it holds as much.
+            let span = Span { start: self.buffer.len() as u32, len: bytes.len() as u32 };
+            self.buffer.extend_from_slice(bytes);
+            span
+        };
+        let (key, value) = (key.map(&mut append), payload.map(append));
+        self.places.push(Place {
+            offset,
+            timestamp: timestamp.millis(),
+            key,
+            value,
+            headers: Span { start: 0, len: 0 },
+        });
+    }
+
+    /// Takes records of what was fetched, until this is full or nothing is left. Returns whether anything may be left.
+    ///
+    /// # Errors
+    /// If what was fetched can't be taken apart. What could be was taken.
+    pub fn fill(&mut self, reader: &mut Reader) -> Result<bool, RecordsError> {
+        let full = Full { records: FULL_RECORDS, bytes: FULL_BYTES };
+        let is_left = reader.fill(&mut self.buffer, &mut self.places, full);
+        self.cover(reader.next());
+        is_left
     }
 
     /// Says that all below `to` has been seen: what was not pushed is not wanted, or is no record at all.
@@ -182,12 +194,12 @@ impl BatchBuilder {
 
     /// How many records were collected.
     pub fn len(&self) -> usize {
-        self.raws.len()
+        self.places.len()
     }
 
     /// Whether no record was collected; offsets may be covered nevertheless.
     pub fn is_empty(&self) -> bool {
-        self.raws.is_empty()
+        self.places.is_empty()
     }
 
     /// The bytes collected: keys, payloads and headers.
@@ -204,7 +216,7 @@ impl BatchBuilder {
     pub fn split(&mut self) -> BatchBuilder {
         let rest = BatchBuilder {
             buffer: Vec::with_capacity(self.buffer.len()),
-            raws: Vec::with_capacity(self.raws.len()),
+            places: Vec::with_capacity(self.places.len()),
             ..BatchBuilder::new(self.partition, self.epoch, self.to)
         };
         std::mem::replace(self, rest)
@@ -212,11 +224,11 @@ impl BatchBuilder {
 
     /// Decodes what was collected.
     pub fn build(self, schemas: &Schemas) -> Batch {
-        let BatchBuilder { partition, epoch, from, to, buffer, raws, headers, header_bytes: _ } = self;
+        let BatchBuilder { partition, epoch, from, to, buffer, places, headers, header_bytes: _ } = self;
         let mut rejects = Vec::new();
-        let last = raws.last().map(|raw| raw.fingerprint(&buffer));
+        let last = places.last().map(|place| decode::fingerprint(place, &buffer));
         let cell = Cell::new(buffer, |buffer| {
-            let (records, rejected) = decode::decode(schemas, partition, epoch, buffer, &raws, headers);
+            let (records, rejected) = decode::decode(schemas, partition, epoch, buffer, &places, headers);
             rejects = rejected;
             records
         });

@@ -3,10 +3,12 @@
 //! What collects records wants them of rejects alone, and of those the dead-letter topic keeps no more than fits in
 //! [`MAX_PAYLOAD`] bytes. So no more are collected, whatever a producer writes: they would all be held in memory.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::raw::{c_char, c_void};
 use std::{ptr, slice};
 
+use agentworks_fetch::records;
 use agentworks_schemas::dead_letter::MAX_PAYLOAD;
 use rdkafka::bindings::{rd_kafka_header_cnt, rd_kafka_header_get_all, rd_kafka_message_headers};
 use rdkafka::message::BorrowedMessage;
@@ -33,17 +35,20 @@ impl KeptHeaders {
         copy_up_to(MAX_PAYLOAD, message)
     }
 
+    /// Those that lie in a buffer as they were written.
+    pub(crate) fn in_bytes(bytes: &[u8]) -> Self {
+        let headers = records::headers(bytes);
+        KeptHeaders::fitting(MAX_PAYLOAD, headers.len(), headers)
+    }
+
     /// The first of `count` headers, up to so many bytes.
     fn fitting<'a>(
         mut room: usize,
         count: usize,
-        header: impl Fn(usize) -> Option<(&'a CStr, Option<&'a [u8]>)>,
+        headers: impl Iterator<Item = (Cow<'a, str>, Option<&'a [u8]>)>,
     ) -> Self {
         let mut list = Vec::new();
-        while list.len() < count
-            && let Some((name, value)) = header(list.len())
-        {
-            let name = name.to_string_lossy();
+        for (name, value) in headers.take(count) {
             let Some(left) = room.checked_sub(size(name.len(), value)) else { break };
             room = left;
             list.push((name.into_owned(), value.map(<[u8]>::to_vec)));
@@ -78,7 +83,7 @@ fn copy_up_to(room: usize, message: &BorrowedMessage<'_>) -> KeptHeaders {
     }
     // SAFETY: `headers` is valid as above.
     let count = unsafe { rd_kafka_header_cnt(headers) };
-    KeptHeaders::fitting(room, count, |index| {
+    let header = |index| {
         let mut name: *const c_char = ptr::null();
         let mut value: *const c_void = ptr::null();
         let mut length = 0;
@@ -87,11 +92,12 @@ fn copy_up_to(room: usize, message: &BorrowedMessage<'_>) -> KeptHeaders {
             return None;
         }
         // SAFETY: on success the name is a string that ends with NUL, and as valid as the headers.
-        let name = unsafe { CStr::from_ptr(name) };
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
         // SAFETY: on success the value is null, or of `length` bytes, and as valid as the headers.
         let value = (!value.is_null()).then(|| unsafe { slice::from_raw_parts(value.cast::<u8>(), length) });
         Some((name, value))
-    })
+    };
+    KeptHeaders::fitting(room, count, (0..count).map_while(header))
 }
 
 /// What headers take up, in bytes.
@@ -111,7 +117,8 @@ mod tests {
     use super::*;
 
     fn kept(headers: &[(&CStr, Option<&[u8]>)]) -> (Vec<String>, usize) {
-        let kept = KeptHeaders::fitting(MAX_PAYLOAD, headers.len(), |index| headers.get(index).copied());
+        let all = headers.iter().map(|(name, value)| (name.to_string_lossy(), *value));
+        let kept = KeptHeaders::fitting(MAX_PAYLOAD, headers.len(), all);
         assert!(kept.bytes() <= MAX_PAYLOAD);
         (kept.list.into_iter().map(|(name, _)| name).collect(), kept.left_out)
     }

@@ -2,11 +2,15 @@
 //!
 //! What isn't set here has librdkafka's default. [`KafkaSettings::extra`] is laid over all of it.
 
+mod fetch;
+
 use std::fmt;
 
 use agentworks_schemas::Topics;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+
+pub use self::fetch::FetchBy;
 
 /// Where Kafka is and how its topics are called.
 #[derive(Clone)]
@@ -17,6 +21,8 @@ pub struct KafkaSettings {
     pub topics: Topics,
     /// Further librdkafka settings (TLS, SASL), laid over ours.
     pub extra: Vec<(String, String)>,
+    /// By whom processors fetch.
+    pub fetch_by: FetchBy,
 }
 
 /// What every client is told.
@@ -125,7 +131,7 @@ const DEAD_LETTERS: &[(&str, &str)] = &[
 impl KafkaSettings {
     /// Kafka at `brokers`, without TLS or SASL.
     pub fn new(brokers: impl Into<String>, topics: Topics) -> Self {
-        KafkaSettings { brokers: brokers.into(), topics, extra: Vec::new() }
+        KafkaSettings { brokers: brokers.into(), topics, extra: Vec::new(), fetch_by: FetchBy::default() }
     }
 
     /// For a member of consumer group `group`. A member with an `instance` is *static*: when it comes back within the
@@ -198,6 +204,7 @@ impl fmt::Debug for KafkaSettings {
             .field("brokers", &self.brokers)
             .field("topics", &self.topics)
             .field("extra", &extra)
+            .field("fetch_by", &self.fetch_by)
             .finish()
     }
 }

@@ -1,15 +1,16 @@
 //! The consumer's thread: polls Kafka, builds batches, and answers the group.
 
+mod fetched;
 mod lanes;
 mod member;
 mod pressure;
+mod source;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use agentworks_kafka::topics::last_known_end;
 use agentworks_kafka::{KafkaError, KafkaSettings};
 use agentworks_schemas::TopicPartition;
 use rdkafka::TopicPartitionList;
@@ -25,9 +26,12 @@ use super::metrics::GroupMetrics;
 use super::status::Board;
 use lanes::{Lanes, Taken};
 use member::Member;
+use source::Source;
 
 /// How long a poll waits when nothing is being collected.
 const POLL: Duration = Duration::from_millis(50);
+/// How often it is looked whether there is room again.
+const ROOM: Duration = Duration::from_millis(5);
 /// So many messages are taken in a row before looking at anything else.
 const RUN: usize = 256;
 /// How often the ends of the logs are noted.
@@ -43,6 +47,7 @@ pub(super) struct Poller {
     kafka: KafkaSettings,
     member: Member,
     consumer: BaseConsumer<GroupContext>,
+    source: Source,
     lanes: Lanes,
     /// Partitions to be given up, until the driver has written what is pending.
     revocations: HashMap<u64, Revocation>,
@@ -86,6 +91,7 @@ impl Poller {
             topics: topics.into_iter().map(|topic| kafka.topics.name(topic)).collect(),
         };
         let consumer = member.join(&kafka)?;
+        let source = Source::new(&kafka, &config.group)?;
         let waiting = Waiting::default();
         // It counts pauses; sinks are the driver's.
         let metrics = GroupMetrics::new(config.metrics.clone(), &config.group, Vec::new());
@@ -94,6 +100,7 @@ impl Poller {
             kafka,
             member,
             consumer,
+            source,
             revocations: HashMap::new(),
             next_number: 0,
             pipe,
@@ -141,8 +148,8 @@ impl Poller {
                 warn!("the sinks did not finish in time");
                 return Err(End);
             }
-            None if self.pipe.is_closed() => {
-                self.board.set_fault("the driver or the decoder has ended");
+            None if self.pipe.is_closed() || self.source.has_ended() => {
+                self.board.set_fault("the driver, the decoder or the fetcher has ended");
                 return Err(End);
             }
             _ => {}
@@ -155,6 +162,13 @@ impl Poller {
 
     fn poll(&mut self) -> Result<(), End> {
         let mut timeout = self.lanes.until_due(Instant::now()).min(POLL);
+        if let Source::Fetcher(_) = self.source {
+            if !self.paused {
+                return self.poll_fetcher(timeout);
+            }
+            // Nothing is lost by pausing, so it ends as soon as there is room.
+            timeout = timeout.min(ROOM);
+        }
         for _ in 0..RUN {
             match self.consumer.poll(timeout) {
                 None => return Ok(()),
@@ -181,7 +195,7 @@ impl Poller {
             ToConsumer::Reopen { partition, assignment } => {
                 if self.lanes.assignment(partition) == Some(assignment) {
                     if self.lanes.stop(partition, None) {
-                        group::unassign(&self.consumer, &self.kafka.topics, &[partition]);
+                        self.leave(&[partition]);
                     }
                     self.committed.remove(&partition);
                     self.lanes.open(partition);
@@ -192,7 +206,7 @@ impl Poller {
             }
             ToConsumer::Stop { partition, assignment } => {
                 if self.lanes.stop(partition, Some(assignment)) {
-                    group::unassign(&self.consumer, &self.kafka.topics, &[partition]);
+                    self.leave(&[partition]);
                 }
             }
             ToConsumer::Compared { partition, assignment, changed: None } => {
@@ -227,11 +241,16 @@ impl Poller {
     }
 
     fn assign(&mut self, partition: TopicPartition, from: i64) {
-        match group::assign(&self.consumer, &self.kafka.topics, partition, from) {
+        match self.source.follow(&self.consumer, &self.kafka, partition, from) {
             Ok(()) if self.paused => self.pause(),
             Ok(()) => {}
             Err(error) => self.stop(partition, format!("librdkafka refused to read it from {from}: {error}")),
         }
+    }
+
+    /// Reads partitions no longer.
+    fn leave(&mut self, partitions: &[TopicPartition]) {
+        self.source.leave(&self.consumer, &self.kafka, partitions);
     }
 
     /// Answers the group.
@@ -269,6 +288,9 @@ impl Poller {
             self.lanes.close(*partition);
             self.committed.remove(partition);
         }
+        if let Source::Fetcher(_) = self.source {
+            self.leave(partitions);
+        }
         self.board.set_member(is_member, self.lanes.partitions().count());
         let (partitions, number) = (partitions.to_vec(), self.next_number);
         self.pipe.tell(ToDriver::Close { partitions, deadline, number });
@@ -288,7 +310,7 @@ impl Poller {
         let Some(assignment) = self.lanes.assignment(partition) else { return };
         self.lanes.ship(partition);
         if self.lanes.stop(partition, None) {
-            group::unassign(&self.consumer, &self.kafka.topics, &[partition]);
+            self.leave(&[partition]);
             self.pipe.tell(ToDriver::Stop { partition, assignment, reason });
         }
     }
@@ -297,10 +319,15 @@ impl Poller {
     fn fault(&mut self, error: &ClientError) -> Result<(), End> {
         match (error, error.rdkafka_error_code()) {
             (ClientError::PartitionEOF(number), _) => {
-                let known = |partition| last_known_end(&self.consumer, &self.kafka, partition);
-                self.lanes.at_end(*number, known);
+                // librdkafka's wrapper doesn't say of which topic. One that isn't at its end gets its next message soon, and is
+                // no more taken to be there.
+                for partition in self.lanes.reading().filter(|of| of.partition == *number).collect::<Vec<_>>() {
+                    let end = self.source.end(&self.consumer, &self.kafka, partition);
+                    self.lanes.at_end(partition, end);
+                }
             }
-            (_, Some(RDKafkaErrorCode::AutoOffsetReset)) => self.doubt(),
+            // librdkafka doesn't say of which partition, and reads that one no more.
+            (_, Some(RDKafkaErrorCode::AutoOffsetReset)) => self.doubt(None),
             (_, Some(RDKafkaErrorCode::PollExceeded)) => {
                 // This thread stood still. The group has given the partitions to others; that comes as a revocation too.
                 let lost: Vec<_> = self.lanes.partitions().collect();
@@ -314,7 +341,7 @@ impl Poller {
                 self.board.set_kafka(error.to_string());
                 if !KafkaError::from_client(error, "a topic").is_transient() {
                     // It is said once, however long it lasts.
-                    self.lanes.blame(&error.to_string());
+                    self.lanes.blame(None, &error.to_string());
                 }
             }
         }
@@ -353,12 +380,12 @@ impl Poller {
         }
     }
 
-    /// Some partition's next offset isn't in its log, or what lies before it isn't what was read: librdkafka doesn't say
-    /// which, and reads that one no more. So none is read until the driver has compared it with its log.
-    fn doubt(&mut self) {
-        let doubted = self.lanes.doubt();
+    /// A partition's next offset isn't in its log, or what lies before it isn't what was read; or some partition's, whichever.
+    /// So it isn't read until the driver has compared it with its log.
+    fn doubt(&mut self, partition: Option<TopicPartition>) {
+        let doubted = self.lanes.doubt(partition);
         let partitions: Vec<_> = doubted.iter().map(|(partition, ..)| *partition).collect();
-        group::unassign(&self.consumer, &self.kafka.topics, &partitions);
+        self.leave(&partitions);
         for (partition, assignment, next) in doubted {
             self.pipe.tell(ToDriver::Doubt { partition, assignment, next, retry: None });
         }
@@ -370,7 +397,7 @@ impl Poller {
             return;
         }
         self.next_look = now + LOOK;
-        let known = |partition| last_known_end(&self.consumer, &self.kafka, partition);
+        let known = |partition| self.source.end(&self.consumer, &self.kafka, partition);
         let ends = self.lanes.ends(known, &self.board.asked());
         self.board.set_ends(ends, self.lanes.problems());
         // A consumer that is paused or full has its own reasons for standing still.

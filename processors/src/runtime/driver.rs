@@ -191,7 +191,9 @@ impl Driver {
                     self.end_with(partition, reason, None);
                 }
             }
-            ToDriver::Doubt { partition, assignment, next, retry } => self.compare(partition, assignment, next, retry),
+            ToDriver::Doubt { partition, assignment, next, retry } => {
+                self.compare(partition, assignment, next, retry).await;
+            }
             ToDriver::Letters { partition, assignment, to, result } => {
                 self.letters_written(partition, assignment, to, result).await;
             }

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use agentworks_fetch::records::{Place, Span};
 use agentworks_schemas::codec::{Decoded, Defaults, Reject, Schemas, decode_entry, decode_event};
-use agentworks_schemas::{Position, Topic, TopicPartition};
+use agentworks_schemas::{Position, Timestamp, Topic, TopicPartition};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Cell, Content, Fingerprint, Raw, Record, Rejected};
+use super::{Cell, Content, Fingerprint, Record, Rejected};
 use crate::headers::{self, KeptHeaders};
 
 /// Decodes every record; those that can't be are copied out, whole.
@@ -16,35 +17,37 @@ pub(super) fn decode<'a>(
     partition: TopicPartition,
     epoch: u32,
     buffer: &'a [u8],
-    raws: &[Raw],
+    places: &[Place],
     headers: Vec<(usize, KeptHeaders)>,
 ) -> (Vec<Record<'a>>, Vec<Rejected>) {
-    let mut records = Vec::with_capacity(raws.len());
+    let mut records = Vec::with_capacity(places.len());
     let mut rejects = Vec::new();
     let mut headers = headers.into_iter().peekable();
     let mut id = DefaultId::new(partition);
-    for (index, raw) in raws.iter().enumerate() {
-        let (key, payload) = raw.slices(buffer);
+    for (index, place) in places.iter().enumerate() {
+        let (key, payload) = slices(place, buffer);
         let headers = headers.next_if(|(of, _)| *of == index);
-        let defaults = Defaults { timestamp: raw.timestamp, id: id.at(raw.offset) };
+        let timestamp = Timestamp(place.timestamp);
+        let defaults = Defaults { timestamp, id: id.at(place.offset) };
         let decoded = match (payload, partition.topic) {
             (None, _) => Err(Reject::Empty),
             (Some(payload), Topic::AgentLogs | Topic::SystemLogs) => {
                 decode_entry(schemas, key, payload, defaults).map(|Decoded { record, body }| {
-                    records.push(raw.record(Content::Entry(record), body));
+                    records.push(Record { offset: place.offset, timestamp, content: Content::Entry(record), body });
                 })
             }
             (Some(payload), Topic::RunEvents) => {
                 decode_event(schemas, key, payload, defaults).map(|Decoded { record, body }| {
-                    records.push(raw.record(Content::Event(record), body));
+                    records.push(Record { offset: place.offset, timestamp, content: Content::Event(record), body });
                 })
             }
         };
         if let Err(reject) = decoded {
-            let headers = headers.map(|(_, headers)| headers).unwrap_or_default();
+            let in_buffer = || KeptHeaders::in_bytes(slice(place.headers, buffer));
+            let headers = headers.map_or_else(in_buffer, |(_, headers)| headers);
             rejects.push(Rejected {
-                position: Position { partition, epoch, offset: raw.offset },
-                timestamp: raw.timestamp,
+                position: Position { partition, epoch, offset: place.offset },
+                timestamp,
                 key: key.map(<[u8]>::to_vec),
                 payload: payload.map(<[u8]>::to_vec),
                 headers: headers.list,
@@ -56,28 +59,25 @@ pub(super) fn decode<'a>(
     (records, rejects)
 }
 
-impl Raw {
-    fn slices<'a>(&self, buffer: &'a [u8]) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
-        let middle = self.start + self.key.unwrap_or(0) as usize;
-        let key = self.key.map(|_| &buffer[self.start..middle]);
-        let payload = self.payload.map(|length| &buffer[middle..middle + length]);
-        (key, payload)
-    }
+fn slice(span: Span, buffer: &[u8]) -> &[u8] {
+    &buffer[span.start as usize..][..span.len as usize]
+}
 
-    /// What the record is known by.
-    pub(super) fn fingerprint(&self, buffer: &[u8]) -> Fingerprint {
-        let (key, payload) = self.slices(buffer);
-        let hash = [key, payload].into_iter().fold(0, |seed, part| match part {
-            Some(bytes) => xxh3_64_with_seed(bytes, seed),
-            // What isn't there is something else than what is empty.
-            None => !seed,
-        });
-        Fingerprint { offset: self.offset, timestamp: self.timestamp, hash }
-    }
+/// A record's key and payload.
+fn slices<'a>(place: &Place, buffer: &'a [u8]) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+    let of = |span: Option<Span>| span.map(|span| slice(span, buffer));
+    (of(place.key), of(place.value))
+}
 
-    fn record<'a>(&self, content: Content<'a>, body: Cow<'a, [u8]>) -> Record<'a> {
-        Record { offset: self.offset, timestamp: self.timestamp, content, body }
-    }
+/// What a record is known by.
+pub(super) fn fingerprint(place: &Place, buffer: &[u8]) -> Fingerprint {
+    let (key, payload) = slices(place, buffer);
+    let hash = [key, payload].into_iter().fold(0, |seed, part| match part {
+        Some(bytes) => xxh3_64_with_seed(bytes, seed),
+        // What isn't there is something else than what is empty.
+        None => !seed,
+    });
+    Fingerprint { offset: place.offset, timestamp: Timestamp(place.timestamp), hash }
 }
 
 /// The id of a record that brings none: `TOPIC-PARTITION-OFFSET`, in one string that is written over.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agentworks_fetch::records::{Reader, RecordsError};
 use agentworks_kafka::BatchBuilder;
 use agentworks_schemas::{TopicPartition, Topics};
 use rdkafka::Message;
@@ -51,8 +52,10 @@ struct Reading {
     still: Option<Still>,
     /// Whether nothing is taken until the log has been compared with what was read of it.
     is_doubted: bool,
-    /// What librdkafka couldn't do since the last record came. It doesn't say of which partition.
+    /// What couldn't be done since the last record came. librdkafka doesn't say of which partition.
     fault: Option<Arc<str>>,
+    /// The offset from which on it is fetched again, since what came was damaged.
+    again: Option<i64>,
 }
 
 impl Lane {
@@ -78,6 +81,19 @@ pub(super) enum Taken {
     Yes,
     /// It lies before one that was already taken, for which there is no good reason.
     Backwards(TopicPartition, String),
+}
+
+/// What became of what was fetched.
+#[derive(Debug)]
+pub(super) enum Filled {
+    /// It is collected, or of a partition that isn't read any more.
+    Yes,
+    /// There is no room for all of it.
+    Partly,
+    /// It is damaged from this offset on: what was fetched may have been damaged on its way.
+    Again(i64),
+    /// It is damaged again: that is how it lies in the log.
+    Broken(String),
 }
 
 impl Lanes {
@@ -108,7 +124,15 @@ impl Lanes {
         let wanted = self.lanes.get_mut(&partition).filter(|lane| lane.assignment == assignment);
         let Some(lane) = wanted else { return false };
         let builder = BatchBuilder::new(partition, epoch, from);
-        lane.reading = Some(Reading { builder, due: None, at_end: None, still: None, is_doubted: false, fault: None });
+        lane.reading = Some(Reading {
+            builder,
+            due: None,
+            at_end: None,
+            still: None,
+            is_doubted: false,
+            fault: None,
+            again: None,
+        });
         true
     }
 
@@ -151,12 +175,12 @@ impl Lanes {
         self.lanes.iter().filter(move |(_, lane)| is_read(lane)).map(|(partition, _)| *partition)
     }
 
-    /// Ships everything, and takes nothing of the partitions being read until they are [trusted](Self::trust). Returns
+    /// Ships everything, and takes nothing of a partition being read, or of any, until it is [trusted](Self::trust). Returns
     /// those that weren't doubted before, with each one's assignment and next offset.
-    pub(super) fn doubt(&mut self) -> Vec<(TopicPartition, Assignment, i64)> {
+    pub(super) fn doubt(&mut self, only: Option<TopicPartition>) -> Vec<(TopicPartition, Assignment, i64)> {
         self.ship_all();
         let mut doubted = Vec::new();
-        for (partition, lane) in &mut self.lanes {
+        for (partition, lane) in self.lanes.iter_mut().filter(|(of, _)| only.is_none_or(|only| only == **of)) {
             let assignment = lane.assignment;
             let Some(reading) = lane.trusted() else { continue };
             reading.is_doubted = true;
@@ -173,11 +197,13 @@ impl Lanes {
         Some(reading.builder.next())
     }
 
-    /// Notes what librdkafka couldn't do, of whichever partition.
-    pub(super) fn blame(&mut self, fault: &str) {
+    /// Notes what couldn't be done of a partition, or of whichever.
+    pub(super) fn blame(&mut self, only: Option<TopicPartition>, fault: &str) {
         let fault: Arc<str> = fault.into();
-        for reading in self.lanes.values_mut().filter_map(|lane| lane.reading.as_mut()) {
-            reading.fault = Some(fault.clone());
+        for (_, lane) in self.lanes.iter_mut().filter(|(of, _)| only.is_none_or(|only| only == **of)) {
+            if let Some(reading) = &mut lane.reading {
+                reading.fault = Some(fault.clone());
+            }
         }
     }
 
@@ -212,10 +238,50 @@ impl Lanes {
         }
         let before = reading.builder.bytes();
         reading.builder.push(message);
+        let added = reading.builder.bytes() - before;
+        self.added(partition, added);
+        Taken::Yes
+    }
+
+    /// Collects what was fetched of a partition, as long as there is room.
+    pub(super) fn fill(
+        &mut self,
+        partition: TopicPartition,
+        fetched: &mut Reader,
+        has_room: impl Fn() -> bool,
+    ) -> Filled {
+        loop {
+            // What comes of one that is doubted comes again.
+            let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Filled::Yes };
+            let before = reading.builder.bytes();
+            let filled = reading.builder.fill(fetched);
+            let added = reading.builder.bytes() - before;
+            self.added(partition, added);
+            match filled {
+                Ok(true) if has_room() => {}
+                Ok(true) => return Filled::Partly,
+                Ok(false) => return Filled::Yes,
+                Err(error) => return self.damaged(partition, &error),
+            }
+        }
+    }
+
+    /// What to do about a partition of which what is next can't be taken apart.
+    pub(super) fn damaged(&mut self, partition: TopicPartition, error: &RecordsError) -> Filled {
+        let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Filled::Yes };
+        let next = reading.builder.next();
+        if reading.again.replace(next) == Some(next) {
+            return Filled::Broken(error.to_string());
+        }
+        Filled::Again(next)
+    }
+
+    /// Goes on after something was collected of a partition.
+    fn added(&mut self, partition: TopicPartition, bytes: usize) {
+        self.collected += bytes;
+        let Some(reading) = self.lanes.get_mut(&partition).and_then(|lane| lane.reading.as_mut()) else { return };
         reading.at_end = None;
         reading.fault = None;
-        self.collected += reading.builder.bytes() - before;
-        let full = reading.builder.is_full();
         if reading.due.is_none() {
             let due = Instant::now() + self.linger;
             reading.due = Some(due);
@@ -223,19 +289,15 @@ impl Lanes {
         }
         if self.collected >= COLLECTED {
             self.ship_all();
-        } else if full {
+        } else if reading.builder.is_full() {
             self.ship(partition);
         }
-        Taken::Yes
     }
 
-    /// The end of a partition with this number was reached, of whichever topic: librdkafka's wrapper doesn't say. One
-    /// that isn't at its end gets its next message soon, and is no more taken to be there.
-    pub(super) fn at_end(&mut self, partition: i32, known: impl Fn(TopicPartition) -> Option<i64>) {
-        for (of, lane) in self.lanes.iter_mut().filter(|(of, _)| of.partition == partition) {
-            if let Some(reading) = &mut lane.reading {
-                reading.at_end = known(*of);
-            }
+    /// The end of a partition was reached, where the log is known to end there.
+    pub(super) fn at_end(&mut self, partition: TopicPartition, known: Option<i64>) {
+        if let Some(reading) = self.lanes.get_mut(&partition).and_then(|lane| lane.reading.as_mut()) {
+            reading.at_end = known;
         }
     }
 

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::Consumer;
 use tracing::debug;
 
-use super::{End, Poller};
-use crate::runtime::group;
+use super::{End, Poller, ROOM};
 
 /// How long to wait for the sinks before pausing, which makes librdkafka throw away what it has fetched ahead.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -32,7 +29,7 @@ impl Poller {
             self.pause();
             return Ok(false);
         }
-        if let Ok(message) = self.from_driver.recv_timeout(Duration::from_millis(5)) {
+        if let Ok(message) = self.from_driver.recv_timeout(ROOM) {
             self.receive(message)?;
         }
         Ok(true)
@@ -41,7 +38,7 @@ impl Poller {
     pub(super) fn pause(&mut self) {
         self.paused = true;
         self.board.set_paused(self.paused);
-        if let Err(error) = self.consumer.pause(&self.reading()) {
+        if let Err(error) = self.source.set_paused(&self.consumer, &self.kafka, self.lanes.reading(), true) {
             debug!(%error, "could not pause");
         }
     }
@@ -50,15 +47,11 @@ impl Poller {
         self.paused = false;
         self.board.set_paused(self.paused);
         self.full_since = None;
-        if let Err(error) = self.consumer.resume(&self.reading()) {
+        if let Err(error) = self.source.set_paused(&self.consumer, &self.kafka, self.lanes.reading(), false) {
             // It would stay paused for ever.
             for partition in self.lanes.reading().collect::<Vec<_>>() {
                 self.stop(partition, format!("librdkafka would not resume it: {error}"));
             }
         }
-    }
-
-    fn reading(&self) -> TopicPartitionList {
-        group::list(&self.kafka.topics, self.lanes.reading())
     }
 }

@@ -1,9 +1,11 @@
 //! Logs that may have changed beneath their reader.
 //!
-//! librdkafka reports that the log hasn't got what is to be read next, and neither of which partition nor why. Retention may
-//! have overtaken the reader. Or the log was cut back, as an election of a leader that lacked records does: then it may have
+//! It is reported that a log hasn't got what is to be read next; by librdkafka neither of which partition nor why. Retention
+//! may have overtaken the reader. Or the log was cut back, as an election of a leader that lacked records does: then it may have
 //! grown again since, the next offset is there, and who goes on at it never sees what was written before it instead. So the
 //! last record that came of a partition is looked up: if it isn't there any more, nor is what was read.
+
+use std::time::Instant;
 
 use agentworks_kafka::{Fingerprint, KafkaError, SeekPool, SeekRequest};
 use agentworks_schemas::TopicPartition;
@@ -17,10 +19,23 @@ use crate::tails::cut_back;
 
 impl Driver {
     /// Compares a partition's log with what came of it up to `next`, until that is done; the answer goes to the consumer's
-    /// thread.
-    pub(super) fn compare(&self, partition: TopicPartition, assignment: Assignment, next: i64, before: Option<Retry>) {
+    /// thread. One of which nothing came is opened anew, which compares its log with what the sinks hold.
+    pub(super) async fn compare(
+        &mut self,
+        partition: TopicPartition,
+        assignment: Assignment,
+        next: i64,
+        before: Option<Retry>,
+    ) {
         let is_read = |lane: &&Lane| lane.assignment == assignment && matches!(lane.phase, Phase::Reading);
         let Some(lane) = self.lanes.get(&partition).filter(is_read) else { return };
+        if lane.seen.last().is_none() {
+            let deadline = Instant::now() + self.drain_time;
+            self.suspend(partition, deadline, Phase::Opening(None)).await;
+            // If the thread has ended, so will this task.
+            let _ = self.consumer.send(ToConsumer::Reopen { partition, assignment });
+            return;
+        }
         let epoch = lane.epoch.as_ref().map_or(0, |recorded| recorded.epoch);
         let read = Read { partition, epoch, next, last: lane.seen.last() };
         let (seek, consumer, to_self) = (self.log.seek.clone(), self.consumer.clone(), self.to_self.clone());

@@ -134,7 +134,7 @@ async fn a_partition_that_may_not_be_read_lags_and_says_so_until_something_comes
     cluster.produce(LANE, 20).await;
     let is_said = || {
         let lane = lane(&runtime, LANE).unwrap();
-        lane.problem.is_some_and(|problem| problem.contains("authorization")) && lane.sinks[0].lag > 0
+        lane.problem.is_some_and(|problem| problem.to_lowercase().contains("authorization")) && lane.sinks[0].lag > 0
     };
     until(is_said, || format!("{:?}", runtime.status())).await;
     assert!(!runtime.is_ready());
