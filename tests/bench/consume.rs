@@ -5,6 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use agentworks_fetch::records::Reader;
+use agentworks_fetch::{Fetcher, What};
 use agentworks_kafka::{BatchBuilder, KafkaSettings, SeekPool, SeekRequest};
 use agentworks_schemas::codec::{Framing, Schemas, encode_entry};
 use agentworks_schemas::{Level, LogEntry, Source, Timestamp, Topic, TopicPartition};
@@ -34,14 +36,27 @@ pub fn run() {
     let mut rounds = Vec::new();
     // Once unmeasured, for what is slow only the first time.
     for round in 0..=ROUNDS {
-        let rates = [consume(&settings), consume_and_decode(&settings), runtime.block_on(seek(&pool))];
+        let rates = [
+            consume(&settings),
+            fetch_and_decode(&settings),
+            consume_and_decode(&settings),
+            runtime.block_on(seek(&pool)),
+        ];
         if round > 0 {
             rounds.push(rates);
         }
     }
     println!("{RECORDS} entries of {size} bytes in one partition; medians of {ROUNDS} rounds\n");
     println!("| | entries/s | ÷ raw in the same round |\n|---|---|---|");
-    for (index, name) in ["raw consume", "consume and decode", "read by seeking, decoded"].into_iter().enumerate() {
+    for (index, name) in [
+        "raw consume",
+        "fetch and decode, as processors do",
+        "consume by librdkafka and decode, as they do where it has to fetch",
+        "read by seeking, decoded",
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let rate = median(rounds.iter().map(|rates| rates[index]));
         let ratio = median(rounds.iter().map(|rates| rates[index] / rates[0]));
         println!("| {name} | {rate:.0} | {ratio:.2} |");
@@ -127,26 +142,53 @@ fn consume(settings: &KafkaSettings) -> f64 {
     rate(begun)
 }
 
-/// As the runtime does: the thread that polls copies, another decodes.
+/// As the runtime does: one thread fetches, one decompresses, one decodes.
+fn fetch_and_decode(settings: &KafkaSettings) -> f64 {
+    let (to_us, events) = mpsc::channel();
+    let told = settings.fetcher(&settings.group_consumer("bench", None)).unwrap();
+    let fetcher = Fetcher::start(told, move |event| drop(to_us.send(event))).unwrap();
+    fetcher.follow(&settings.topics.name(LANE.topic), LANE.partition, 0);
+    decoding(|mut collect| {
+        let (mut builder, mut begun) = (BatchBuilder::new(LANE, 0, 0), None);
+        while builder.next() < RECORDS {
+            let What::Records { data, aborted, from } = events.recv().unwrap().what else { continue };
+            begun.get_or_insert_with(Instant::now);
+            let mut reader = Reader::new(data, aborted, from);
+            while builder.fill(&mut reader).unwrap() {
+                collect(builder.split());
+            }
+        }
+        collect(builder);
+        begun
+    })
+}
+
+/// As the runtime does where librdkafka has to fetch: the thread that polls copies, another decodes.
 fn consume_and_decode(settings: &KafkaSettings) -> f64 {
+    decoding(|mut collect| {
+        let (mut builder, mut begun) = (BatchBuilder::new(LANE, 0, 0), None);
+        poll(&assigned(settings), |message| {
+            begun.get_or_insert_with(Instant::now);
+            builder.push(message);
+            let done = builder.next() == RECORDS;
+            if builder.is_full() || done {
+                collect(builder.split());
+            }
+            done
+        });
+        begun
+    })
+}
+
+/// Decodes all that is collected, in another thread. The work says when it began.
+fn decoding(work: impl FnOnce(Box<dyn FnMut(BatchBuilder)>) -> Option<Instant>) -> f64 {
     let (to_decoder, from_consumer) = mpsc::channel::<BatchBuilder>();
     // Named for profilers.
     let decoder = thread::Builder::new().name("decode".into()).spawn(move || {
         let batches = from_consumer.into_iter().map(|builder| builder.build(Schemas::builtin()));
         batches.map(|batch| batch.records().len() as i64).sum::<i64>()
     });
-    let mut builder = BatchBuilder::new(LANE, 0, 0);
-    let (consumer, mut begun) = (assigned(settings), None);
-    poll(&consumer, |message| {
-        begun.get_or_insert_with(Instant::now);
-        builder.push(message);
-        let done = builder.next() == RECORDS;
-        if builder.is_full() || done {
-            to_decoder.send(builder.split()).unwrap();
-        }
-        done
-    });
-    drop(to_decoder);
+    let begun = work(Box::new(move |builder| to_decoder.send(builder).unwrap()));
     assert_eq!(decoder.unwrap().join().unwrap(), RECORDS);
     rate(begun)
 }

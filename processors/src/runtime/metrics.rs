@@ -84,6 +84,8 @@ pub struct RuntimeMetrics {
     rejects: Family<RejectLabels, Counter>,
     batches: Family<GroupLabels, Histogram, BatchSizes>,
     pauses: Family<GroupLabels, Counter>,
+    fetched: Family<GroupLabels, Counter>,
+    fetch_faults: Family<GroupLabels, Counter>,
     retries: Family<SinkLabels, Counter>,
     flush_times: Family<SinkLabels, Histogram, FlushTimes>,
     flush_sizes: Family<SinkLabels, Histogram, FlushSizes>,
@@ -103,6 +105,8 @@ impl Default for RuntimeMetrics {
             rejects: Family::default(),
             batches: Family::new_with_constructor(BatchSizes),
             pauses: Family::default(),
+            fetched: Family::default(),
+            fetch_faults: Family::default(),
             retries: Family::default(),
             flush_times: Family::new_with_constructor(FlushTimes),
             flush_sizes: Family::new_with_constructor(FlushSizes),
@@ -125,6 +129,10 @@ impl RuntimeMetrics {
         consumer.register("rejects", "Records that can't be taken", self.rejects.clone());
         consumer.register("batch_bytes", "Memory of a decoded batch", self.batches.clone());
         consumer.register("pauses", "Times that the consumer had to wait for the sinks", self.pauses.clone());
+        let what = "Bytes of record batches that our own fetcher has fetched, as they lie in the log";
+        consumer.register("fetched_bytes", what, self.fetched.clone());
+        let what = "Partitions times faults that our own fetcher has met, each until something came";
+        consumer.register("fetch_faults", what, self.fetch_faults.clone());
         consumer.register("ready", "1 if the group's member does its work", self.ready.clone());
         consumer.register(
             "stopped_lanes",
@@ -174,6 +182,16 @@ impl GroupMetrics {
             self.metrics.rejects.get_or_create(&labels).inc();
         }
         self.metrics.batches.get_or_create(&GroupLabels { group }).observe(batch.bytes() as f64);
+    }
+
+    /// Counts what came of a fetch, as it lies in the log.
+    pub(super) fn fetched(&self, bytes: usize) {
+        self.metrics.fetched.get_or_create(&self.labels()).inc_by(bytes as u64);
+    }
+
+    /// Counts a fault of a partition that was met in fetching.
+    pub(super) fn fetch_fault(&self) {
+        self.metrics.fetch_faults.get_or_create(&self.labels()).inc();
     }
 
     pub(super) fn paused(&self) {

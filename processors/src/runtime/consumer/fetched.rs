@@ -42,7 +42,10 @@ impl Poller {
 
     fn fetched(&mut self, partition: TopicPartition, what: What) {
         match what {
-            What::Records { data, aborted, from } => self.fill(partition, Reader::new(data, aborted, from)),
+            What::Records { data, aborted, from } => {
+                self.metrics.fetched(data.len());
+                self.fill(partition, Reader::new(data, aborted, from));
+            }
             What::AtEnd { high_watermark } => self.lanes.at_end(partition, Some(high_watermark)),
             What::Astray => self.doubt(Some(partition)),
             What::Broken(error) => {
@@ -56,6 +59,7 @@ impl Poller {
                     error.to_string()
                 };
                 warn!(error = fault, %partition, "Kafka");
+                self.metrics.fetch_fault();
                 if !error.is_transient() {
                     self.lanes.blame(Some(partition), &fault);
                 }
