@@ -288,6 +288,7 @@ impl Poller {
             self.lanes.close(*partition);
             self.committed.remove(partition);
         }
+        // By librdkafka they are left when the group is answered, which may be later.
         if let Source::Fetcher(_) = self.source {
             self.leave(partitions);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentworks_fetch::records::Reader;
-use agentworks_fetch::{Event, What};
+use agentworks_fetch::{Event, FetchError, What};
 use agentworks_kafka::KafkaError;
 use agentworks_schemas::TopicPartition;
 use tracing::warn;
@@ -53,10 +53,15 @@ impl Poller {
                 self.go_on(partition, damaged);
             }
             What::Fault(error) => {
-                let fault = if error.is_unknown_topic() {
-                    KafkaError::NoTopic(self.kafka.topics.name(partition.topic)).to_string()
-                } else {
-                    error.to_string()
+                let fault = match &error {
+                    error if error.is_unknown_topic() => {
+                        KafkaError::NoTopic(self.kafka.topics.name(partition.topic)).to_string()
+                    }
+                    // It is stricter than OpenSSL.
+                    FetchError::Tls { .. } => {
+                        format!("{error}; with kafka.fetch_by = \"librdkafka\" it is OpenSSL that judges")
+                    }
+                    error => error.to_string(),
                 };
                 warn!(error = fault, %partition, "Kafka");
                 self.metrics.fetch_fault();
