@@ -156,13 +156,7 @@ impl BatchBuilder {
             span
         };
         let (key, value) = (key.map(&mut append), payload.map(append));
-        self.places.push(Place {
-            offset,
-            timestamp: timestamp.millis(),
-            key,
-            value,
-            headers: Span { start: 0, len: 0 },
-        });
+        self.places.push(Place { offset, timestamp: timestamp.millis(), key, value, headers: Span::default() });
     }
 
     /// Takes records of what was fetched, until this is full or nothing is left. Returns whether anything may be left.

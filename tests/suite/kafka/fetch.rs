@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use agentworks_fetch::records::{Full, Reader, headers};
+use agentworks_fetch::records::{Full, Reader, Span, headers};
 use agentworks_fetch::{Event, FetchError, Fetcher, Settings, Token, What};
 use agentworks_schemas::Topic;
 use rdkafka::Timestamp;
@@ -61,8 +61,7 @@ fn take(mut reader: Reader, all: &mut Vec<Record>) {
         let (mut buffer, mut places) = (Vec::new(), Vec::new());
         let is_left = reader.fill(&mut buffer, &mut places, Full { records: 7, bytes: 50_000 }).unwrap();
         for place in places {
-            let slice =
-                |span: agentworks_fetch::records::Span| buffer[span.start as usize..][..span.len as usize].to_vec();
+            let slice = |span: Span| span.of(&buffer).to_vec();
             all.push(Record {
                 partition: 0,
                 offset: place.offset,

@@ -139,8 +139,7 @@ async fn read(settings: Settings) {
                 let full = Full { records: usize::MAX, bytes: usize::MAX };
                 assert!(!Reader::new(data, aborted, from).fill(&mut buffer, &mut places, full).unwrap());
                 let values = places.iter().filter_map(|place| place.value);
-                let slice = |span: agentworks_fetch::records::Span| &buffer[span.start as usize..][..span.len as usize];
-                texts.extend(values.map(|value| String::from_utf8(slice(value).to_vec()).unwrap()));
+                texts.extend(values.map(|value| String::from_utf8(value.of(&buffer).to_vec()).unwrap()));
             }
             other => panic!("{other:?}"),
         }

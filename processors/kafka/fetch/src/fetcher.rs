@@ -27,7 +27,7 @@ use crate::error::FetchError;
 use crate::held::Held;
 use crate::records::{Aborted, RecordsError};
 use crate::settings::Settings;
-use state::State;
+use state::{Followed, State};
 
 /// How soon something is tried again that failed, at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -104,6 +104,21 @@ struct Shared {
 impl Shared {
     fn tell(&self, token: Token, what: What) {
         (self.deliver)(Event { token, what });
+    }
+
+    fn tell_faults(&self, faults: Vec<(Token, FetchError)>) {
+        faults.into_iter().for_each(|(token, fault)| self.tell(token, What::Fault(fault)));
+    }
+
+    /// Says of those partitions that are meant what is wrong, where that is news.
+    fn blame(&self, fault: &FetchError, is_meant: impl Fn(&mut Followed) -> bool) {
+        let mut news = Vec::new();
+        for (token, followed) in self.state.borrow_mut().all() {
+            if is_meant(followed) && followed.is_news(fault) {
+                news.push((token, fault.clone()));
+            }
+        }
+        self.tell_faults(news);
     }
 
     fn wake(&self) {

@@ -31,12 +31,19 @@ pub use headers::{Headers, headers};
 pub use read::{Full, Reader};
 
 /// A part of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// Where it begins.
     pub start: u32,
     /// Its length, in bytes.
     pub len: u32,
+}
+
+impl Span {
+    /// What lies there in its buffer. It panics in another one that is shorter.
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
+        &buffer[self.start as usize..][..self.len as usize]
+    }
 }
 
 /// A record, and where in a buffer it lies.

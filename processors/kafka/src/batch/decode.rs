@@ -43,7 +43,7 @@ pub(super) fn decode<'a>(
             }
         };
         if let Err(reject) = decoded {
-            let in_buffer = || KeptHeaders::in_bytes(slice(place.headers, buffer));
+            let in_buffer = || KeptHeaders::in_bytes(place.headers.of(buffer));
             let headers = headers.map_or_else(in_buffer, |(_, headers)| headers);
             rejects.push(Rejected {
                 position: Position { partition, epoch, offset: place.offset },
@@ -59,13 +59,9 @@ pub(super) fn decode<'a>(
     (records, rejects)
 }
 
-fn slice(span: Span, buffer: &[u8]) -> &[u8] {
-    &buffer[span.start as usize..][..span.len as usize]
-}
-
 /// A record's key and payload.
 fn slices<'a>(place: &Place, buffer: &'a [u8]) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
-    let of = |span: Option<Span>| span.map(|span| slice(span, buffer));
+    let of = |span: Option<Span>| span.map(|span| span.of(buffer));
     (of(place.key), of(place.value))
 }
 

@@ -28,7 +28,7 @@ pub enum FetchBy {
 impl KafkaSettings {
     /// What our own fetcher is told in place of a consumer with these settings; `None` if that one is to fetch itself.
     pub fn fetcher(&self, consumer: &ClientConfig) -> Option<Settings> {
-        if self.fetch_by == FetchBy::Librdkafka || consumer.get("client.rack").is_some_and(|rack| !rack.is_empty()) {
+        if self.fetch_by == FetchBy::Librdkafka || set(consumer, "client.rack").is_some() {
             return None;
         }
         let protocol = consumer.get("security.protocol").unwrap_or("plaintext").to_ascii_lowercase();

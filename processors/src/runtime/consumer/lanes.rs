@@ -65,6 +65,21 @@ impl Lane {
     }
 }
 
+impl Reading {
+    /// Goes on after something was collected. `first` is when the first batch of all partitions is due. Returns whether this
+    /// one is full.
+    fn went_on(&mut self, linger: Duration, first: &mut Option<Instant>) -> bool {
+        self.at_end = None;
+        self.fault = None;
+        if self.due.is_none() {
+            let due = Instant::now() + linger;
+            self.due = Some(due);
+            first.get_or_insert(due);
+        }
+        self.builder.is_full()
+    }
+}
+
 /// A partition of which nothing comes.
 #[derive(Clone, Copy, Debug)]
 struct Still {
@@ -238,8 +253,9 @@ impl Lanes {
         }
         let before = reading.builder.bytes();
         reading.builder.push(message);
-        let added = reading.builder.bytes() - before;
-        self.added(partition, added);
+        self.collected += reading.builder.bytes() - before;
+        let is_full = reading.went_on(self.linger, &mut self.due);
+        self.ship_full(partition, is_full);
         Taken::Yes
     }
 
@@ -255,8 +271,9 @@ impl Lanes {
             let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Filled::Yes };
             let before = reading.builder.bytes();
             let filled = reading.builder.fill(fetched);
-            let added = reading.builder.bytes() - before;
-            self.added(partition, added);
+            self.collected += reading.builder.bytes() - before;
+            let is_full = reading.went_on(self.linger, &mut self.due);
+            self.ship_full(partition, is_full);
             match filled {
                 Ok(true) if has_room() => {}
                 Ok(true) => return Filled::Partly,
@@ -276,20 +293,11 @@ impl Lanes {
         Filled::Again(next)
     }
 
-    /// Goes on after something was collected of a partition.
-    fn added(&mut self, partition: TopicPartition, bytes: usize) {
-        self.collected += bytes;
-        let Some(reading) = self.lanes.get_mut(&partition).and_then(|lane| lane.reading.as_mut()) else { return };
-        reading.at_end = None;
-        reading.fault = None;
-        if reading.due.is_none() {
-            let due = Instant::now() + self.linger;
-            reading.due = Some(due);
-            self.due.get_or_insert(due);
-        }
+    /// Ships everything if too much is collected; else a partition's if that is full.
+    fn ship_full(&mut self, partition: TopicPartition, is_full: bool) {
         if self.collected >= COLLECTED {
             self.ship_all();
-        } else if reading.builder.is_full() {
+        } else if is_full {
             self.ship(partition);
         }
     }

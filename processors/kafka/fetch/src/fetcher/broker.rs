@@ -11,7 +11,6 @@ use kafka_protocol::protocol::StrBytes;
 use tokio::time::{sleep, sleep_until};
 use tracing::debug;
 
-use super::leaders::tell;
 use super::state::{Ask, BY_ID, EPOCH_OF_RECORD, topics};
 use super::{Backoff, Shared, What};
 use crate::connection::{Connection, error_of};
@@ -116,14 +115,7 @@ async fn ask(shared: &Shared, connection: &mut Connection, asked: &[Ask]) -> Res
 
 /// Nothing can be had of this leader: maybe another one leads by now.
 fn lost(shared: &Shared, leader: i32, error: &FetchError) {
-    let mut news = Vec::new();
-    for (token, followed) in shared.state.borrow_mut().all().filter(|(_, followed)| followed.leader == Some(leader)) {
-        followed.leader = None;
-        if followed.is_news(error) {
-            news.push((token, error.clone()));
-        }
-    }
-    tell(shared, news);
+    shared.blame(error, |followed| followed.leader.take_if(|led_by| *led_by == leader).is_some());
     shared.wake();
 }
 
@@ -135,7 +127,6 @@ fn take(shared: &Shared, asked: &[Ask], answer: FetchResponse, version: i16) {
         (id, if id.is_some() { StrBytes::default() } else { ask.topic.clone() }, ask.partition.partition)
     };
     let asked: HashMap<_, _> = asked.iter().map(|ask| (of_ask(ask), ask)).collect();
-    let mut is_moved = false;
     for topic in answer.responses {
         let id = Some(topic.topic_id).filter(|_| by_id);
         for partition in topic.partitions {
@@ -144,13 +135,12 @@ fn take(shared: &Shared, asked: &[Ask], answer: FetchResponse, version: i16) {
                 if matches!(what, What::Astray | What::Broken(_)) {
                     shared.leave(&[ask.token]);
                 }
-                is_moved |= matches!(what, What::Fault(_));
                 shared.tell(ask.token, what);
             }
         }
     }
-    // Those whose leader is to be found out; also where that is no news.
-    if is_moved || !shared.state.borrow().leaderless().is_empty() {
+    // Those whose leader is to be found out.
+    if !shared.state.borrow().leaderless().is_empty() {
         shared.wake();
     }
 }

@@ -14,7 +14,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use super::state::Followed;
-use super::{Backoff, Shared, Token, What};
+use super::{Backoff, Shared, What};
 use crate::connection::{Connection, error_of};
 use crate::error::FetchError;
 use crate::settings::Settings;
@@ -59,7 +59,7 @@ pub(super) async fn find(shared: Rc<Shared>) {
             Ok((answer, version)) => learn(&shared, answer, version, &topics),
             Err(error) => {
                 debug!(%error, "who leads can't be found out");
-                blame(&shared, &topics, &error);
+                shared.blame(&error, |followed| followed.leader.is_none() && topics.contains(&followed.topic));
             }
         }
         attempt += 1;
@@ -131,7 +131,7 @@ fn learn(shared: &Shared, answer: MetadataResponse, version: i16, topics: &HashS
         }
     }
     shared.leave(&astray);
-    tell(shared, news);
+    shared.tell_faults(news);
     astray.into_iter().for_each(|token| shared.tell(token, What::Astray));
 }
 
@@ -182,19 +182,4 @@ fn leader_of(topic: &MetadataResponseTopic, version: i16, number: i32) -> Result
         }),
         error => Err(error.unwrap_or(ResponseError::LeaderNotAvailable)),
     }
-}
-
-/// Says of all partitions without a leader what keeps it from being found.
-fn blame(shared: &Shared, topics: &HashSet<StrBytes>, error: &FetchError) {
-    let mut news = Vec::new();
-    for (token, followed) in shared.state.borrow_mut().all() {
-        if followed.leader.is_none() && topics.contains(&followed.topic) && followed.is_news(error) {
-            news.push((token, error.clone()));
-        }
-    }
-    tell(shared, news);
-}
-
-pub(super) fn tell(shared: &Shared, faults: Vec<(Token, FetchError)>) {
-    faults.into_iter().for_each(|(token, fault)| shared.tell(token, What::Fault(fault)));
 }

@@ -21,7 +21,7 @@ const ALL: Full = Full { records: usize::MAX, bytes: usize::MAX };
 
 /// What lies at this place, with its offset and timestamp.
 fn read(buffer: &[u8], place: &Place) -> (i64, i64, Written) {
-    let part = |span: Span| buffer[span.start as usize..][..span.len as usize].to_vec();
+    let part = |span: Span| span.of(buffer).to_vec();
     let bytes = part(place.headers);
     let found = headers(&bytes);
     let count = found.len();
