@@ -172,12 +172,8 @@ impl<'a> BackwardReader<'a> {
             }
         }
         match limit {
-            Some(high) if is_new => self.log(high, self.window).await,
-            limit => {
-                let window = self.window.min(self.budget);
-                self.budget -= window;
-                self.log(limit.unwrap_or(self.floor), window).await
-            }
+            Some(high) if is_new => self.log(high, false).await,
+            limit => self.log(limit.unwrap_or(self.floor), true).await,
         }
     }
 
@@ -210,8 +206,9 @@ impl<'a> BackwardReader<'a> {
         Ok(())
     }
 
-    /// Looks through a window of the log, which ends at `next` and does not reach below `limit`.
-    async fn log(&mut self, limit: i64, window: i64) -> Result<(), ReadError> {
+    /// Looks through a window of the log, which ends at `next` and does not reach below `limit`. It may be as long as the
+    /// budget allows, and costs as much of it; or else it costs nothing. Where the log has been cut, cold is asked.
+    async fn log(&mut self, limit: i64, is_budgeted: bool) -> Result<(), ReadError> {
         let limit = limit.max(self.floor);
         if self.reading.tiers.present(self.partition).await? > self.epoch {
             return Err(ReadError::Epoch);
@@ -224,6 +221,8 @@ impl<'a> BackwardReader<'a> {
             // A position beyond the end was given out when the topic was another.
             return Err(ReadError::Epoch);
         }
+        let window = if is_budgeted { self.window.min(self.budget) } else { self.window };
+        self.budget -= if is_budgeted { window } else { 0 };
         let from = (self.next - window).max(limit).max(watermarks.low);
         match self.last_of(from).await {
             Ok((last, reached)) => {
