@@ -15,6 +15,7 @@ pub mod codec;
 pub mod dead_letter;
 pub mod entry;
 pub mod event;
+mod plain;
 pub mod position;
 pub mod protocol;
 mod surrogates;

@@ -6,9 +6,10 @@ use std::ops::Deref;
 
 use memchr::{memchr2, memchr2_iter};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use serde::ser::{Serialize, Serializer};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 use serde_json::value::RawValue;
 
+use crate::plain::is_plain_object;
 use crate::surrogates::replace_lone;
 
 /// A string: borrowed when decoded from contiguous bytes (Avro, or JSON without escapes), owned otherwise.
@@ -172,8 +173,12 @@ pub const MAX_DEPTH: usize = 100;
 ///
 /// It is one line without white space around it, nested at most [`MAX_DEPTH`] deep, and every string in it is Unicode:
 /// half of a surrogate pair becomes U+FFFD. In Avro it is a string; in JSON it is the object itself, in place.
-#[derive(Clone, Debug)]
-pub struct JsonObject<'a>(Cow<'a, RawValue>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonObject<'a>(Cow<'a, str>);
+
+/// The name of a struct by which serde_json knows that the text of its one field, of the same name, is JSON: that by which
+/// its `RawValue` is written. To make one of a text that is known to be JSON would be to parse it.
+const RAW: &str = "$serde_json::private::RawValue";
 
 impl<'a> JsonObject<'a> {
     /// Why a text is none, in words.
@@ -181,16 +186,20 @@ impl<'a> JsonObject<'a> {
 
     /// Takes the text of a JSON object; `None` if it isn't one, or nests too deep.
     pub fn parse(text: impl Into<Cow<'a, str>>) -> Option<Self> {
-        let raw = match text.into() {
-            Cow::Borrowed(text) => Cow::Borrowed(serde_json::from_str::<&RawValue>(text).ok()?),
-            Cow::Owned(text) => Cow::Owned(RawValue::from_string(text).ok()?),
+        let text = text.into();
+        if is_plain_object(&text) {
+            return Some(JsonObject(text));
+        }
+        let text = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(serde_json::from_str::<&RawValue>(text).ok()?.get()),
+            Cow::Owned(text) => owned(RawValue::from_string(text).ok()?),
         };
-        Self::from_raw(raw)
+        Self::from_json(text)
     }
 
-    fn from_raw(raw: Cow<'a, RawValue>) -> Option<Self> {
-        let text = raw.get();
-        if !text.starts_with('{') || is_too_deep(text) {
+    /// The same of valid JSON without white space around it.
+    fn from_json(text: Cow<'a, str>) -> Option<Self> {
+        if !text.starts_with('{') || is_too_deep(&text) {
             return None;
         }
         let mut tidied = replace_lone(text.as_bytes());
@@ -200,16 +209,15 @@ impl<'a> JsonObject<'a> {
             let bytes = tidied.get_or_insert_with(|| text.as_bytes().to_vec());
             bytes.iter_mut().filter(|byte| breaks_line(**byte)).for_each(|byte| *byte = b' ');
         }
-        if let Some(bytes) = tidied {
-            let raw = RawValue::from_string(String::from_utf8(bytes).ok()?).ok()?;
-            return Some(JsonObject(Cow::Owned(raw)));
+        match tidied {
+            Some(bytes) => Some(JsonObject(owned(RawValue::from_string(String::from_utf8(bytes).ok()?).ok()?))),
+            None => Some(JsonObject(text)),
         }
-        Some(JsonObject(raw))
     }
 
     /// The object's text.
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     /// The same object, owning its bytes.
@@ -241,24 +249,23 @@ fn is_too_deep(text: &str) -> bool {
     false
 }
 
-impl PartialEq for JsonObject<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
+/// The text of JSON that has been parsed.
+fn owned(raw: Box<RawValue>) -> Cow<'static, str> {
+    Cow::Owned(Box::<str>::from(raw).into())
 }
-
-impl Eq for JsonObject<'_> {}
 
 impl Serialize for JsonObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let mut raw = serializer.serialize_struct(RAW, 1)?;
+        raw.serialize_field(RAW, self.as_str())?;
+        raw.end()
     }
 }
 
 impl<'de, 'a> Deserialize<'de> for JsonObject<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::from_raw(Cow::Owned(raw)).ok_or_else(|| D::Error::custom(Self::EXPECTED))
+        Self::from_json(owned(raw)).ok_or_else(|| D::Error::custom(Self::EXPECTED))
     }
 }
 

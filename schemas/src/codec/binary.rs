@@ -50,25 +50,44 @@ impl From<Fault> for Reject {
     }
 }
 
-/// Most strings are short and of ASCII, and begin anywhere: for these the standard library's check of UTF-8 took two fifths
-/// of what decoding a record costs, and its check of ASCII takes a fraction of that.
-fn utf8(bytes: &[u8]) -> Result<&str, Fault> {
-    if bytes.is_ascii() {
-        // SAFETY: ASCII is UTF-8.
-        return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
+/// How many bytes at the front are of ASCII.
+fn ascii_prefix(bytes: &[u8]) -> usize {
+    const NOT_ASCII: u64 = 0x8080_8080_8080_8080;
+    // The largest steps first: most records are of ASCII but for a few bytes of numbers and lengths.
+    let (chunks, _) = bytes.as_chunks::<32>();
+    let passed = 32 * chunks.iter().take_while(|chunk| chunk.is_ascii()).count();
+    let (words, _) = bytes[passed..].as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let high = u64::from_le_bytes(*word) & NOT_ASCII;
+        if high != 0 {
+            return passed + 8 * index + high.trailing_zeros() as usize / 8;
+        }
     }
-    std::str::from_utf8(bytes).map_err(|_| Fault("a string is not UTF-8"))
+    let passed = passed + 8 * words.len();
+    passed + bytes[passed..].iter().take_while(|byte| byte.is_ascii()).count()
 }
 
 /// Reads a datum from its front. What it returns borrows from the datum; only arrays allocate, at most [`MAX_TAGS`]
 /// elements.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
+    /// How many bytes at the front of the rest are known to be of ASCII. What is of ASCII is UTF-8: to look for that in large
+    /// steps, once for several fields, takes a fraction of what the standard library's check of short strings that begin
+    /// anywhere does, which was two fifths of what decoding a record cost.
+    ascii: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(datum: &'a [u8]) -> Self {
-        Reader { rest: datum }
+        Reader { rest: datum, ascii: 0 }
+    }
+
+    /// Takes so many bytes off the front, or none if there are fewer.
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        self.ascii = self.ascii.saturating_sub(count);
+        Some(bytes)
     }
 
     /// Ends the datum, which must have been read whole.
@@ -77,6 +96,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn long(&mut self) -> Result<i64, Fault> {
+        if let [byte @ 0..0x80, ..] = self.rest {
+            self.take(1);
+            return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        }
         let mut value = 0u64;
         for (index, byte) in self.rest.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * index);
@@ -84,7 +107,7 @@ impl<'a> Reader<'a> {
                 if index == 9 && *byte > 1 {
                     break;
                 }
-                self.rest = &self.rest[index + 1..];
+                self.take(index + 1);
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
         }
@@ -96,16 +119,24 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn double(&mut self) -> Result<f64, Fault> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Fault("cut short within a number"))?;
-        self.rest = rest;
-        Ok(f64::from_le_bytes(*bytes))
+        let bytes = self.take(size_of::<f64>()).and_then(<[u8]>::as_array);
+        Ok(f64::from_le_bytes(*bytes.ok_or(Fault("cut short within a number"))?))
     }
 
     pub(super) fn text(&mut self) -> Result<Text<'a>, Fault> {
         let length = usize::try_from(self.long()?).map_err(|_| Fault("the length of a string is negative"))?;
-        let (bytes, rest) = self.rest.split_at_checked(length).ok_or(Fault("cut short within a string"))?;
-        self.rest = rest;
-        utf8(bytes).map(Text::from)
+        if self.ascii < length {
+            self.ascii += ascii_prefix(&self.rest[self.ascii..]);
+        }
+        let is_ascii = self.ascii >= length;
+        let bytes = self.take(length).ok_or(Fault("cut short within a string"))?;
+        let text = if is_ascii {
+            // SAFETY: ASCII is UTF-8.
+            unsafe { std::str::from_utf8_unchecked(bytes) }
+        } else {
+            std::str::from_utf8(bytes).map_err(|_| Fault("a string is not UTF-8"))?
+        };
+        Ok(Text::from(text))
     }
 
     /// An enum, whose symbols are `names` in this order.
