@@ -87,8 +87,8 @@ pub trait Sink: Send {
     async fn open(&mut self, partition: TopicPartition, epoch: u32, log_start: i64) -> Result<Held, SinkError>;
 
     /// Takes a batch of an open partition. Records below what it has are skipped. What it takes is only buffered, but a
-    /// sink may first load what it must know of the records; it fails if it can't, and then has taken nothing. It never
-    /// fails for the sake of a record.
+    /// sink may have to load what it must know of the records; it fails if it can't, and goes on from there when it is given
+    /// the batch again. It never fails for the sake of a record.
     async fn take(&mut self, batch: &Batch) -> Result<(), SinkError>;
 
     /// How much memory its pending data holds, in bytes.

@@ -203,7 +203,9 @@ impl Block {
                 None => Strand::Mixed,
             },
         };
-        self.parts.push(Part { frame: Arc::new(Frame::new(offset)), strand: wanted, last: offset });
+        // Whatever owns the block: a strand is of one card and one run.
+        let frame = Arc::new(Frame::new(offset, matches!(wanted, Strand::Of(_))));
+        self.parts.push(Part { frame, strand: wanted, last: offset });
         (true, self.parts.len() - 1)
     }
 

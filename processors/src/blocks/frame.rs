@@ -39,6 +39,7 @@ const PIECE: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Frame {
     first: i64,
+    is_of_one_run: bool,
     state: Mutex<State>,
 }
 
@@ -71,8 +72,8 @@ pub(super) struct FrameEntry<'a> {
 }
 
 impl Frame {
-    /// An empty frame, to whose entries one at `first` comes first.
-    pub(super) fn new(first: i64) -> Self {
+    /// An empty frame, to whose entries one at `first` comes first. All may be of one run, which is noted once then.
+    pub(super) fn new(first: i64, is_of_one_run: bool) -> Self {
         let state = State {
             last: 0,
             last_timestamp: Timestamp(0),
@@ -81,7 +82,7 @@ impl Frame {
             is_sealed: false,
             contents: Contents::Raw(Vec::new(), 0),
         };
-        Frame { first, state: Mutex::new(state) }
+        Frame { first, is_of_one_run, state: Mutex::new(state) }
     }
 
     /// Adds an entry, which comes after all that are there, and its canonical body. Returns how many bytes longer that
@@ -104,7 +105,7 @@ impl Frame {
         let length = append(piece, (state.last, state.last_timestamp), FrameEntry { offset, timestamp, body });
         state.len += length;
         (state.last, state.last_timestamp) = (offset, timestamp);
-        state.stats.add(timestamp, entry);
+        state.stats.add(timestamp, entry, self.is_of_one_run);
         Some((length, *capacity - before))
     }
 
@@ -170,7 +171,7 @@ impl Frame {
     pub(super) fn up_to(&self, last: i64) -> io::Result<Frame> {
         let mut raw = Vec::new();
         self.unpack(&mut raw)?;
-        let part = Frame::new(self.first);
+        let part = Frame::new(self.first, self.is_of_one_run);
         for entry in entries(&raw, 0) {
             let FrameEntry { offset, timestamp, body } = entry.map_err(io::Error::other)?;
             if offset > last {

@@ -71,8 +71,8 @@ impl BlockStats {
         BlockStats { count: 0, time: none, levels: [0; 5], detail: Some(detail) }
     }
 
-    /// Counts an entry.
-    pub(super) fn add(&mut self, recorded: Timestamp, entry: &LogEntry<'_>) {
+    /// Counts an entry. Its run is noted unless it `is_of_same_run` as those that have been counted.
+    pub(super) fn add(&mut self, recorded: Timestamp, entry: &LogEntry<'_>, is_of_same_run: bool) {
         let widen = |span: &mut (Timestamp, Timestamp), time| *span = (span.0.min(time), span.1.max(time));
         self.count += 1;
         self.levels[entry.level as usize] += 1;
@@ -81,7 +81,9 @@ impl BlockStats {
             detail.sources[entry.source as usize] += 1;
             widen(&mut detail.timestamps, entry.timestamp);
             detail.components.insert(&entry.component);
-            detail.runs.insert(&entry.run_id);
+            if !is_of_same_run || self.count == 1 {
+                detail.runs.insert(&entry.run_id);
+            }
         }
     }
 

@@ -45,7 +45,7 @@ impl Default for HotConfig {
     fn default() -> Self {
         HotConfig {
             retention: Retention::new(Duration::from_secs(24 * 3600)),
-            block_bytes: 64 << 10,
+            block_bytes: 128 << 10,
             block_age: Duration::from_secs(5),
             partition_bytes: PARTITION_BYTES,
             writes: 4,

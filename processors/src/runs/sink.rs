@@ -128,10 +128,10 @@ impl RunsSink {
         self.parts.len()
     }
 
-    /// Loads the parts of a batch's runs that aren't in memory, so that the batch can be counted without waiting.
-    async fn load(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    /// Loads those parts of the runs of a batch from an offset on that aren't in memory. Returns how many.
+    async fn load(&mut self, batch: &Batch, from: i64) -> Result<usize, SinkError> {
         let (mut unknown, mut name) = (BTreeSet::new(), String::new());
-        for record in batch.records() {
+        for record in batch.records().iter().filter(|record| record.offset >= from) {
             let (workspace, run) = run_of(record);
             part_name(batch.partition, workspace, run, &mut name);
             if !self.parts.contains(name.as_str()) && !unknown.contains(name.as_str()) {
@@ -139,7 +139,6 @@ impl RunsSink {
             }
         }
         self.metrics.parts_loaded.inc_by(unknown.len() as u64);
-        self.metrics.parts_known.inc_by((batch.records().len() - unknown.len()) as u64);
         let share = ShareKey { origin: self.origin, partition: batch.partition, epoch: batch.epoch };
         let load = |name: String| {
             let store = self.store.clone();
@@ -153,24 +152,31 @@ impl RunsSink {
             }
         };
         let loaded: Vec<_> = stream::iter(unknown.into_iter().map(load)).buffer_unordered(LOADS).try_collect().await?;
+        let count = loaded.len();
         for (name, part) in loaded {
             let tracked = Tracked::loaded(part, &name);
             self.bytes += tracked.bytes;
             self.parts.put(name, tracked);
         }
-        Ok(())
+        Ok(count)
     }
 
-    fn count(&mut self, batch: &Batch, view: &View, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(&batch.partition) else { return };
+    /// Counts a batch, or its records up to one of a run whose part must be loaded first, and says where that is. As a rule
+    /// all are in memory, and each is looked up once.
+    fn count(&mut self, batch: &Batch, view: &View, now: Instant) -> Option<i64> {
+        let lane = self.lanes.get_mut(&batch.partition)?;
         let (from, mut name) = (lane.taken.high, String::new());
         let first =
             batch.records().first().map_or(lane.taken.clock.time, |record| record.timestamp.max(lane.taken.clock.time));
+        lane.written_at.1.get_or_insert(first);
         for record in batch.records().iter().filter(|record| record.offset >= from) {
-            lane.taken.observe(record.offset, record.timestamp);
             let (workspace, run) = run_of(record);
             part_name(batch.partition, workspace, run, &mut name);
-            let Some(tracked) = self.parts.get_mut(name.as_str()) else { continue };
+            let Some(tracked) = self.parts.get_mut(name.as_str()) else {
+                lane.taken.high = record.offset;
+                return Some(record.offset);
+            };
+            lane.taken.observe(record.offset, record.timestamp);
             if tracked.part.as_ref().is_some_and(|part| record.offset < part.applied) {
                 continue;
             }
@@ -200,9 +206,10 @@ impl RunsSink {
         }
         lane.taken.high = batch.to;
         let (at, time) = (lane.written_at.0, lane.taken.clock.time);
-        let is_behind = time.since(*lane.written_at.1.get_or_insert(first)) >= self.config.max_age;
+        let is_behind = time.since(lane.written_at.1.unwrap_or(first)) >= self.config.max_age;
         let due = if is_behind { at + CATCHING_UP } else { now + self.config.max_age };
         lane.due = Some(lane.due.map_or(due, |sooner| sooner.min(due)));
+        None
     }
 
     /// Forgets those of some parts whose beginning was erased since they were counted, and which mustn't be written any more,
@@ -333,8 +340,11 @@ impl Sink for RunsSink {
                 Some(erasures) => erasures.view().await?,
                 None => Arc::default(),
             };
-            self.load(batch).await?;
-            self.count(batch, &view, Instant::now());
+            let (now, mut loaded) = (Instant::now(), 0);
+            while let Some(next) = self.count(batch, &view, now) {
+                loaded += self.load(batch, next).await?;
+            }
+            self.metrics.parts_known.inc_by(batch.records().len().saturating_sub(loaded) as u64);
         }
         Ok(())
     }

@@ -33,6 +33,8 @@ enum Said {
 #[derive(Clone, Debug)]
 enum Step {
     Take(usize),
+    /// Takes, but a part isn't found after so many that are; then once more.
+    TakeTwice(usize, usize),
     Flush(Flush),
     /// Flushes, and so many writes fail after some of their rows.
     Fail(Vec<u64>),
@@ -145,6 +147,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let masks = || prop::collection::vec(any::<u64>(), 0..4);
     let step = prop_oneof![
         4 => (1..9_usize).prop_map(Step::Take),
+        2 => (1..9_usize, 0..4_usize).prop_map(|(count, found)| Step::TakeTwice(count, found)),
         2 => Just(Step::Flush(Flush::Due)),
         1 => Just(Step::Flush(Flush::Free(1))),
         1 => prop::sample::select(vec![LOGS, EVENTS]).prop_map(|partition| Step::Flush(Flush::Partition(partition))),
@@ -185,16 +188,31 @@ async fn exercise_from(
                     }
                 }
             }
+            Step::TakeTwice(count, found) => {
+                for ((partition, log, _), next) in logs.iter().zip(&mut next) {
+                    let to = next.saturating_add(count).min(log.len());
+                    if *next < to {
+                        let batch = batch(*partition, log, *next, to);
+                        faulty.fail_get(found);
+                        let first = sink.take(&batch).await;
+                        faulty.mend();
+                        if first.is_err_and(|error| error.is_transient()) {
+                            sink.take(&batch).await.unwrap();
+                        }
+                        *next = to;
+                    }
+                }
+            }
             Step::Flush(what) => drop(sink.flush(what).await.unwrap()),
             Step::Fail(masks) => {
                 faulty.fail(masks);
                 let _ = sink.flush(Flush::Due).await;
-                faulty.fail(Vec::new());
+                faulty.mend();
             }
             Step::Crash(masks) => {
                 faulty.fail(masks);
                 let _ = sink.flush(Flush::Due).await;
-                faulty.fail(Vec::new());
+                faulty.mend();
                 sink = sink_of(&store);
                 for ((partition, _, start), next) in logs.iter().zip(&mut next) {
                     *next = sink.open(*partition, 0, *start as i64).await.unwrap().high as usize;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentworks_store::{Intercept, Store, StoreError, Write};
+use agentworks_store::{Intercept, Key, Row, Store, StoreError, Table, Write};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
@@ -11,16 +11,29 @@ use parking_lot::Mutex;
 pub(crate) struct FaultyStore {
     behind: Arc<dyn Store>,
     masks: Mutex<Vec<u64>>,
+    /// How many more rows are found before one isn't.
+    found: Mutex<Option<usize>>,
 }
 
 impl FaultyStore {
     pub(crate) fn new(behind: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(FaultyStore { behind, masks: Mutex::default() })
+        Arc::new(FaultyStore { behind, masks: Mutex::default(), found: Mutex::default() })
     }
 
     /// Fails as many writes as there are masks, the last of them first.
     pub(crate) fn fail(&self, masks: Vec<u64>) {
         *self.masks.lock() = masks;
+    }
+
+    /// Fails one look for a row, after so many that don't.
+    pub(crate) fn fail_get(&self, found: usize) {
+        *self.found.lock() = Some(found);
+    }
+
+    /// Fails nothing any more.
+    pub(crate) fn mend(&self) {
+        self.masks.lock().clear();
+        *self.found.lock() = None;
     }
 
     pub(crate) fn is_failing(&self) -> bool {
@@ -39,5 +52,15 @@ impl Intercept for FaultyStore {
         let some = writes.into_iter().enumerate().filter(|(row, _)| mask >> (row % 64) & 1 == 1);
         self.behind.write(some.map(|(_, write)| write).collect()).await?;
         Err(StoreError::Unavailable("as told".into()))
+    }
+
+    async fn intercept_get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
+        let is_lost = {
+            let mut found = self.found.lock();
+            let is_lost = *found == Some(0);
+            *found = found.and_then(|more| more.checked_sub(1));
+            is_lost
+        };
+        if is_lost { Err(StoreError::Unavailable("as told".into())) } else { self.behind.get(table, key).await }
     }
 }

@@ -1,4 +1,4 @@
-//! A store in front of another one that sees to what is written and deleted and hands on all else: for tests that fail
+//! A store in front of another one that sees to what is written, looked up and deleted and hands on all else: for tests that fail
 //! writes, record them, or die in the middle of one.
 
 use std::fmt;
@@ -22,6 +22,14 @@ pub trait Intercept: fmt::Debug + Send + Sync + 'static {
     /// Whatever is to become of them.
     async fn intercept(&self, writes: Vec<Write>) -> Result<(), StoreError>;
 
+    /// Looks for a row, or not. Handed on unless somebody sees to it.
+    ///
+    /// # Errors
+    /// Whatever is to become of it.
+    async fn intercept_get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
+        self.behind().get(table, key).await
+    }
+
     /// Deletes a row, or not. Handed on unless somebody sees to it.
     ///
     /// # Errors
@@ -38,7 +46,7 @@ impl<T: Intercept> Store for T {
     }
 
     async fn get(&self, table: &'static Table, key: &Key) -> Result<Option<Row>, StoreError> {
-        self.behind().get(table, key).await
+        self.intercept_get(table, key).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, StoreError> {

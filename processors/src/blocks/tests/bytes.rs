@@ -219,7 +219,7 @@ fn what_another_tier_has_put_behind_is_left_out() {
         |offset| Line { offset, card: "card".into(), run: "run".into(), timestamp: Timestamp(offset), length: 9 };
     let log = Log { partition: AT, lines: (0..9).map(line).collect() };
     for is_packed in [false, true] {
-        let (batch, frame) = (log.batch(0..9), Frame::new(0));
+        let (batch, frame) = (log.batch(0..9), Frame::new(0, false));
         for record in batch.records() {
             let Content::Entry(entry) = &record.content else { panic!("{record:?}") };
             frame.push(record.offset, record.timestamp, entry, &record.body).unwrap();
@@ -238,7 +238,7 @@ fn what_another_tier_has_put_behind_is_left_out() {
 #[test]
 fn memory_grows_with_what_is_held() {
     let entry = Line { offset: 0, card: "card".into(), run: "run".into(), timestamp: Timestamp(0), length: 0 }.entry();
-    let frame = Frame::new(0);
+    let frame = Frame::new(0, false);
     let (mut length, mut grown) = (0, frame.memory());
     for offset in 0..2_000 {
         let pushed = frame.push(offset, Timestamp(0), &entry, &[7; 100]).unwrap();
