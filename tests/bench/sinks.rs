@@ -27,7 +27,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::support::records::{client, create_topics};
 use crate::support::{kafka, unique_prefix};
 
-const RECORDS: u64 = 4_000_000;
+const RECORDS: u64 = 12_000_000;
 const PARTITIONS: i32 = 4;
 const ROUNDS: usize = 3;
 

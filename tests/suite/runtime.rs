@@ -7,6 +7,7 @@ mod faults;
 mod markers;
 mod members;
 mod restart;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

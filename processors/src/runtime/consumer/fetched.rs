@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use agentworks_fetch::records::Reader;
-use agentworks_fetch::{Event, FetchError, What};
+use agentworks_fetch::{FetchError, What};
 use agentworks_kafka::KafkaError;
 use agentworks_schemas::TopicPartition;
 use tracing::warn;
 
 use super::lanes::Filled;
-use super::source::Source;
+use super::source::{Next, Source};
 use super::{End, Poller, RUN};
 
 impl Poller {
@@ -19,21 +19,17 @@ impl Poller {
         if let Some(Err(error)) = self.consumer.poll(Duration::ZERO) {
             self.fault(&error)?;
         }
-        if let Source::Fetcher(fetching) = &mut self.source
-            && let Some((partition, reader)) = fetching.take_rest()
-        {
-            self.fill(partition, reader);
-        }
         for _ in 0..RUN {
             // A batch may expand to more than there is room for.
             if self.waiting.bytes() >= self.queue {
                 return Ok(());
             }
-            let Source::Fetcher(fetching) = &self.source else { return Ok(()) };
-            // It ends with the fetcher's thread, which `round` notices.
-            let Ok(Event { token, what }) = fetching.events.recv_timeout(timeout) else { return Ok(()) };
-            if let Some(partition) = fetching.partition(token) {
-                self.fetched(partition, what);
+            let Source::Fetcher(fetching) = &mut self.source else { return Ok(()) };
+            match fetching.next(timeout) {
+                Some(Next::Rest(partition, reader)) => self.fill(partition, *reader),
+                Some(Next::Event(partition, what)) => self.fetched(partition, what),
+                Some(Next::Nothing) => {}
+                None => return Ok(()),
             }
             timeout = Duration::ZERO;
         }
@@ -86,7 +82,7 @@ impl Poller {
         match filled {
             Filled::Yes | Filled::Partly => {}
             Filled::Again(next) => {
-                warn!(%partition, next, "what was fetched is damaged: it is fetched again");
+                warn!(%partition, next, "what was fetched is damaged, or misses something: it is fetched again");
                 self.assign(partition, next);
             }
             Filled::Broken(reason) => self.stop(partition, reason),

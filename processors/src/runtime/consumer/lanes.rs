@@ -105,7 +105,7 @@ pub(super) enum Filled {
     Yes,
     /// There is no room for all of it.
     Partly,
-    /// It is damaged from this offset on: what was fetched may have been damaged on its way.
+    /// It can't be used from this offset on: it may have been damaged on its way, or doesn't follow on what was collected.
     Again(i64),
     /// It is damaged again: that is how it lies in the log.
     Broken(String),
@@ -266,6 +266,12 @@ impl Lanes {
         fetched: &mut Reader,
         has_room: impl Fn() -> bool,
     ) -> Filled {
+        // A hole between two answers would be taken for one of the log, for good.
+        let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Filled::Yes };
+        let next = reading.builder.next();
+        if fetched.next() > next {
+            return Filled::Again(next);
+        }
         loop {
             // What comes of one that is doubted comes again.
             let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Filled::Yes };

@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use agentworks_fetch::records::Reader;
-use agentworks_fetch::{Event, Fetcher, Token};
+use agentworks_fetch::{Event, Fetcher, Token, What};
 use agentworks_kafka::topics::last_known_end;
 use agentworks_kafka::{KafkaError, KafkaSettings};
 use agentworks_schemas::TopicPartition;
@@ -30,11 +31,11 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub(super) struct Fetching {
     fetcher: Fetcher,
-    pub(super) events: Receiver<Event>,
+    events: Receiver<Event>,
     tokens: HashMap<TopicPartition, Token>,
     partitions: HashMap<Token, TopicPartition>,
     /// What there was no room for.
-    rest: Option<(Token, Reader)>,
+    rest: Option<(Token, Box<Reader>)>,
 }
 
 impl Source {
@@ -131,19 +132,76 @@ impl Fetching {
         }
     }
 
-    /// The partition that an event is of, if it is still followed so.
-    pub(super) fn partition(&self, token: Token) -> Option<TopicPartition> {
+    fn partition(&self, token: Token) -> Option<TopicPartition> {
         self.partitions.get(&token).copied()
     }
 
-    /// Keeps what there is no room for, to be taken before anything else.
-    pub(super) fn put_back(&mut self, partition: TopicPartition, rest: Reader) {
-        self.rest = self.tokens.get(&partition).map(|token| (*token, rest));
+    /// What comes next, waiting for it so long: what was put back before anything else, for whatever is fetched of the same
+    /// partition lies behind it. What is of a partition that isn't followed so any more is passed over.
+    pub(super) fn next(&mut self, timeout: Duration) -> Option<Next> {
+        if let Some((token, rest)) = self.rest.take()
+            && let Some(partition) = self.partition(token)
+        {
+            return Some(Next::Rest(partition, rest));
+        }
+        // It ends with the fetcher's thread, which `round` notices.
+        let Event { token, what } = self.events.recv_timeout(timeout).ok()?;
+        Some(self.partition(token).map_or(Next::Nothing, |partition| Next::Event(partition, what)))
     }
 
-    /// What was put back, if its partition is still followed so.
-    pub(super) fn take_rest(&mut self) -> Option<(TopicPartition, Reader)> {
-        let (token, rest) = self.rest.take()?;
-        Some((self.partition(token)?, rest))
+    /// Keeps what there is no room for.
+    pub(super) fn put_back(&mut self, partition: TopicPartition, rest: Reader) {
+        self.rest = self.tokens.get(&partition).map(|token| (*token, Box::new(rest)));
+    }
+}
+
+/// What is to be taken from the fetcher.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// What was put back of a partition.
+    Rest(TopicPartition, Box<Reader>),
+    /// What has happened to one.
+    Event(TopicPartition, What),
+    /// Nothing that anybody wants.
+    Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use agentworks_schemas::{Topic, Topics};
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Room may come back at any moment, and so before anybody has looked at what was put back.
+    #[test]
+    fn what_was_put_back_comes_before_what_was_fetched_behind_it() {
+        let kafka = KafkaSettings::new("127.0.0.1:1", Topics::default());
+        let mut fetcher = Source::new(&kafka, "tests").unwrap();
+        let Source::Fetcher(fetching) = &mut fetcher else { panic!("it is the default") };
+        let (sender, events) = mpsc::channel();
+        fetching.events = events;
+        let partition = TopicPartition::new(Topic::AgentLogs, 0);
+        fetching.follow("agent-logs", partition, 0);
+        let token = fetching.tokens[&partition];
+        let send = |token, from| {
+            let what = What::Records { data: Bytes::new(), from, aborted: Vec::new() };
+            sender.send(Event { token, what }).unwrap();
+        };
+        send(token, 7);
+        send(token + 1, 8);
+        fetching.put_back(partition, Reader::new(Bytes::new(), Vec::new(), 3));
+        let mut next = || fetching.next(Duration::ZERO);
+        assert!(matches!(next(), Some(Next::Rest(_, rest)) if rest.next() == 3));
+        assert!(matches!(next(), Some(Next::Event(_, What::Records { from: 7, .. }))));
+        assert!(matches!(next(), Some(Next::Nothing)));
+        assert!(next().is_none());
+        // Followed anew, it comes from elsewhere.
+        fetching.put_back(partition, Reader::new(Bytes::new(), Vec::new(), 3));
+        fetching.leave(&[partition]);
+        fetching.follow("agent-logs", partition, 0);
+        assert!(fetching.next(Duration::ZERO).is_none());
     }
 }
