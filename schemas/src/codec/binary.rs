@@ -181,3 +181,20 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ascii_prefix;
+
+    #[test]
+    fn what_is_not_of_ascii_is_found_wherever_it_is() {
+        for length in 0..100 {
+            let mut bytes = vec![b'a'; length];
+            assert_eq!(ascii_prefix(&bytes), length);
+            for at in (0..length).rev() {
+                bytes[at] = 0x80;
+                assert_eq!(ascii_prefix(&bytes), at, "of {length}");
+            }
+        }
+    }
+}
