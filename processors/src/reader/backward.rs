@@ -221,8 +221,11 @@ impl<'a> BackwardReader<'a> {
             // A position beyond the end was given out when the topic was another.
             return Err(ReadError::Epoch);
         }
-        let window = if is_budgeted { self.window.min(self.budget) } else { self.window };
-        self.budget -= if is_budgeted { window } else { 0 };
+        let mut window = self.window;
+        if is_budgeted {
+            window = window.min(self.budget);
+            self.budget -= window;
+        }
         let from = (self.next - window).max(limit).max(watermarks.low);
         match self.last_of(from).await {
             Ok((last, reached)) => {

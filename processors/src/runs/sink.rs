@@ -168,14 +168,11 @@ impl RunsSink {
         let (from, mut name) = (lane.taken.high, String::new());
         let first =
             batch.records().first().map_or(lane.taken.clock.time, |record| record.timestamp.max(lane.taken.clock.time));
-        lane.written_at.1.get_or_insert(first);
+        let written_to = *lane.written_at.1.get_or_insert(first);
         for record in batch.records().iter().filter(|record| record.offset >= from) {
             let (workspace, run) = run_of(record);
             part_name(batch.partition, workspace, run, &mut name);
-            let Some(tracked) = self.parts.get_mut(name.as_str()) else {
-                lane.taken.high = record.offset;
-                return Some(record.offset);
-            };
+            let Some(tracked) = self.parts.get_mut(name.as_str()) else { return Some(record.offset) };
             lane.taken.observe(record.offset, record.timestamp);
             if tracked.part.as_ref().is_some_and(|part| record.offset < part.applied) {
                 continue;
@@ -206,7 +203,7 @@ impl RunsSink {
         }
         lane.taken.high = batch.to;
         let (at, time) = (lane.written_at.0, lane.taken.clock.time);
-        let is_behind = time.since(lane.written_at.1.unwrap_or(first)) >= self.config.max_age;
+        let is_behind = time.since(written_to) >= self.config.max_age;
         let due = if is_behind { at + CATCHING_UP } else { now + self.config.max_age };
         lane.due = Some(lane.due.map_or(due, |sooner| sooner.min(due)));
         None

@@ -266,15 +266,14 @@ impl Lanes {
         fetched: &mut Reader,
         has_room: impl Fn() -> bool,
     ) -> Filled {
-        // A hole between two answers would be taken for one of the log, for good.
-        let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Filled::Yes };
-        let next = reading.builder.next();
-        if fetched.next() > next {
-            return Filled::Again(next);
-        }
         loop {
             // What comes of one that is doubted comes again.
             let Some(reading) = self.lanes.get_mut(&partition).and_then(Lane::trusted) else { return Filled::Yes };
+            // A hole between two answers would be taken for one of the log, for good.
+            let next = reading.builder.next();
+            if fetched.next() > next {
+                return Filled::Again(next);
+            }
             let before = reading.builder.bytes();
             let filled = reading.builder.fill(fetched);
             self.collected += reading.builder.bytes() - before;
