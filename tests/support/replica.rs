@@ -40,7 +40,7 @@ controller.listener.names=CONTROLLER
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs=data
 log.message.timestamp.type=LogAppendTime
-broker.session.timeout.ms=2000
+broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=500
 log.cleaner.dedupe.buffer.size=4194304
 "

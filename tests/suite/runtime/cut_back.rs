@@ -20,9 +20,10 @@ use crate::support::records::{admin, make_again, produce, producer};
 
 const LINE: &str = r#"{"id":"more","runId":"run","cardId":"card","workspaceId":"space","message":"text"}"#;
 
-/// Writes so many records to one partition.
+/// Writes so many records to one partition, each once.
 pub(super) async fn grow(log: &Log, count: i64) {
-    let (name, producer) = (log.settings.topics.name(LANE.topic), producer(&log.settings.brokers, &[]));
+    let name = log.settings.topics.name(LANE.topic);
+    let producer = producer(&log.settings.brokers, &[("enable.idempotence", "true")]);
     for _ in 0..count {
         let record = FutureRecord::to(&name).partition(LANE.partition).key("card").payload(LINE);
         producer.send(record, PATIENCE).await.map_err(|(error, _)| error).unwrap();
