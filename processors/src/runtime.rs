@@ -25,6 +25,7 @@ mod lane;
 mod message;
 mod metrics;
 mod retry;
+mod room;
 mod sinks;
 mod status;
 pub mod testing;
@@ -150,7 +151,7 @@ impl Runtime {
         let (to_driver, from_all) = mpsc::unbounded_channel();
         let (to_consumer, from_driver) = std::sync::mpsc::channel();
         let pipe = Pipe::start(to_driver.clone()).map_err(|error| no_thread(&error))?;
-        let poller = Poller::new(&config, pipe, from_driver, board.clone())?;
+        let poller = Poller::new(&config, pipe, (to_consumer.clone(), from_driver), board.clone())?;
         let driver = Driver::new(config, dead_letters, log, to_driver, from_all, to_consumer.clone(), board.clone());
 
         let driver = tokio::spawn(driver.run());

@@ -8,7 +8,7 @@ mod source;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use agentworks_kafka::{KafkaError, KafkaSettings};
@@ -21,8 +21,9 @@ use tracing::{debug, error, info, warn};
 use super::RuntimeConfig;
 use super::decode::Pipe;
 use super::group::{self, GroupContext, Rebalanced};
-use super::message::{ToConsumer, ToDriver, Waiting};
+use super::message::{ToConsumer, ToDriver};
 use super::metrics::GroupMetrics;
+use super::room::Waiting;
 use super::status::Board;
 use lanes::{Lanes, Taken};
 use member::Member;
@@ -30,7 +31,7 @@ use source::Source;
 
 /// How long a poll waits when nothing is being collected.
 const POLL: Duration = Duration::from_millis(50);
-/// How often it is looked whether there is room again.
+/// How often it is looked whether there is room again, at least.
 const ROOM: Duration = Duration::from_millis(5);
 /// So many messages are taken in a row before looking at anything else.
 const RUN: usize = 256;
@@ -80,7 +81,7 @@ impl Poller {
     pub(super) fn new(
         config: &RuntimeConfig,
         pipe: Pipe,
-        from_driver: Receiver<ToConsumer>,
+        (to_consumer, from_driver): (Sender<ToConsumer>, Receiver<ToConsumer>),
         board: Arc<Board>,
     ) -> Result<Self, KafkaError> {
         let kafka = config.kafka.clone();
@@ -92,7 +93,7 @@ impl Poller {
         };
         let consumer = member.join(&kafka)?;
         let source = Source::new(&kafka, &config.group)?;
-        let waiting = Waiting::default();
+        let waiting = Waiting::new(to_consumer);
         // It counts pauses; sinks are the driver's.
         let metrics = GroupMetrics::new(config.metrics.clone(), &config.group, Vec::new());
         Ok(Poller {
@@ -229,6 +230,8 @@ impl Poller {
                 self.commit(held);
                 return Err(End);
             }
+            // Whatever waited goes on.
+            ToConsumer::Room => {}
             ToConsumer::Shutdown { deadline } => {
                 self.lanes.end();
                 self.pause();

@@ -9,7 +9,8 @@ use agentworks_kafka::BatchBuilder;
 use agentworks_schemas::codec::Schemas;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::message::{Assignment, Room, ToDriver};
+use super::message::{Assignment, ToDriver};
+use super::room::Room;
 
 /// The way from the consumer's thread to the driver. What goes in comes out in the same order.
 #[derive(Clone, Debug)]

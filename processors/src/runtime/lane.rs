@@ -9,8 +9,9 @@ use std::time::Instant;
 use agentworks_kafka::{Batch, Watermarks};
 use agentworks_schemas::{Timestamp, TopicPartition};
 
-use super::message::{Assignment, Room};
+use super::message::Assignment;
 use super::retry::Retry;
+use super::room::Room;
 use super::status::{LaneState, LaneView, SinkView};
 use crate::epochs::{Epoch, Sight};
 use crate::lane::Held;

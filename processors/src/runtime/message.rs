@@ -1,7 +1,6 @@
 //! What the consumer's thread and the driver tell each other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use agentworks_kafka::{Batch, KafkaError, Watermarks};
@@ -9,6 +8,7 @@ use agentworks_schemas::TopicPartition;
 use agentworks_store::StoreError;
 
 use super::retry::Retry;
+use super::room::Room;
 use crate::epochs::{Epoch, EpochError, Sights};
 use crate::tails::Tail;
 
@@ -74,57 +74,10 @@ pub(super) enum ToConsumer {
     Closed { number: u64, held: Vec<(TopicPartition, i64)> },
     /// The answer to [`ToDriver::Drain`]; up to which offsets all sinks hold everything.
     Drained { held: Vec<(TopicPartition, i64)> },
+    /// There is room again, for which it has waited.
+    Room,
     /// End in order.
     Shutdown { deadline: Instant },
     /// End at once.
     Abort,
-}
-
-/// The bytes of batches that wait for the sinks.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Waiting(Arc<AtomicUsize>);
-
-impl Waiting {
-    pub(super) fn bytes(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Counts bytes as waiting until the result is dropped.
-    pub(super) fn add(&self, bytes: usize) -> Room {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-        Room { waiting: self.clone(), bytes, since: Instant::now() }
-    }
-}
-
-/// The room that a batch takes up in the queue.
-#[derive(Debug)]
-pub(super) struct Room {
-    waiting: Waiting,
-    bytes: usize,
-    since: Instant,
-}
-
-impl Room {
-    /// How much it is, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Since when: all that is in the batch was read before.
-    pub(super) fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// Counts so many bytes from now on.
-    pub(super) fn resize(&mut self, bytes: usize) {
-        self.waiting.0.fetch_add(bytes, Ordering::Relaxed);
-        self.waiting.0.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.waiting.0.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }

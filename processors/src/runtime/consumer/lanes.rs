@@ -12,7 +12,8 @@ use rdkafka::message::BorrowedMessage;
 
 use crate::runtime::RuntimeConfig;
 use crate::runtime::decode::Pipe;
-use crate::runtime::message::{Assignment, ToDriver, Waiting};
+use crate::runtime::message::{Assignment, ToDriver};
+use crate::runtime::room::Waiting;
 
 /// What may be collected over all partitions, in bytes.
 const COLLECTED: usize = 4 * 1024 * 1024;

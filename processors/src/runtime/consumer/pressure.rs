@@ -29,7 +29,10 @@ impl Poller {
             self.pause();
             return Ok(false);
         }
-        if let Ok(message) = self.from_driver.recv_timeout(ROOM) {
+        // Not for each batch that is taken, for waking a thread costs more than one is worth.
+        if !self.waiting.tell_below(self.queue - self.queue / 4)
+            && let Ok(message) = self.from_driver.recv_timeout(ROOM)
+        {
             self.receive(message)?;
         }
         Ok(true)

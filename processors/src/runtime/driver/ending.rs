@@ -10,7 +10,8 @@ use tracing::{error, info, warn};
 
 use super::Driver;
 use crate::runtime::lane::{Lane, Phase};
-use crate::runtime::message::{Room, ToConsumer};
+use crate::runtime::message::ToConsumer;
+use crate::runtime::room::Room;
 use crate::sink::SinkError;
 
 /// A partition that is about to stop.
@@ -139,11 +140,11 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::message::Waiting;
+    use crate::runtime::room::Waiting;
 
     #[test]
     fn what_was_read_since_a_topic_was_last_seen_may_be_of_another() {
-        let waiting = Waiting::default();
+        let waiting = Waiting::new(std::sync::mpsc::channel().0);
         let ending =
             |read_before| Ending { reason: String::new(), deadline: Instant::now(), read_before, is_cut_short: false };
         let before = waiting.add(1);
