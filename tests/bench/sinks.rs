@@ -189,7 +189,21 @@ async fn feed(settings: &KafkaSettings, store: &Arc<NullStore>, round: usize) {
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(hot), Box::new(warm), Box::new(runs)];
     let config = RuntimeConfig::new(settings.clone(), format!("bench-{round}-{}", unique_prefix()), store, sinks);
     let runtime = Runtime::start(config).unwrap();
-    while taken.load(Ordering::Acquire) < RECORDS {
+    let (mut before, mut since) = (0, Instant::now());
+    loop {
+        let now = taken.load(Ordering::Acquire);
+        if now >= RECORDS {
+            break;
+        }
+        if now > before {
+            (before, since) = (now, Instant::now());
+        }
+        // Nothing comes any more, so some were lost.
+        assert!(
+            since.elapsed() < Duration::from_secs(60),
+            "{now} of {RECORDS} records were taken: {:?}",
+            runtime.status()
+        );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     runtime.shutdown().await;

@@ -34,13 +34,13 @@ pub struct ArchiveConfig {
     pub flush_interval: Duration,
     /// Or when all that wait fill so much memory, in bytes.
     pub flush_bytes: usize,
-    /// The level of zstd, 1 to 22.
+    /// The level of zstd, 1 to 22. A day's files are merged when it is over, at a level of their own.
     pub zstd_level: i32,
 }
 
 impl Default for ArchiveConfig {
     fn default() -> Self {
-        ArchiveConfig { flush_interval: Duration::from_secs(600), flush_bytes: 128 << 20, zstd_level: 3 }
+        ArchiveConfig { flush_interval: Duration::from_secs(600), flush_bytes: 128 << 20, zstd_level: 1 }
     }
 }
 
