@@ -34,7 +34,7 @@ pub struct ArchiveConfig {
     pub flush_interval: Duration,
     /// Or when all that wait fill so much memory, in bytes.
     pub flush_bytes: usize,
-    /// The level of zstd, 1 to 22. A day's files are merged when it is over, at a level of their own.
+    /// The level of zstd, 1 to 22. Small files are merged when their day is over, at a level of their own.
     pub zstd_level: i32,
 }
 

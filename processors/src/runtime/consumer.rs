@@ -107,7 +107,8 @@ impl Poller {
             pipe,
             from_driver,
             waiting,
-            queue: config.queue,
+            // With less it would never be half empty.
+            queue: config.queue.max(2),
             drain: config.drain,
             paused: false,
             full_since: None,

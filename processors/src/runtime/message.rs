@@ -74,7 +74,7 @@ pub(super) enum ToConsumer {
     Closed { number: u64, held: Vec<(TopicPartition, i64)> },
     /// The answer to [`ToDriver::Drain`]; up to which offsets all sinks hold everything.
     Drained { held: Vec<(TopicPartition, i64)> },
-    /// There is room again, for which it has waited.
+    /// There is room again, for which it has asked; it may have gone on since.
     Room,
     /// End in order.
     Shutdown { deadline: Instant },

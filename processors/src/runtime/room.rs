@@ -14,7 +14,7 @@ pub(super) struct Waiting(Arc<Counter>);
 #[derive(Debug)]
 struct Counter {
     bytes: AtomicUsize,
-    /// With fewer bytes the consumer's thread is told that there is room; 0 if it doesn't wait for that.
+    /// With fewer bytes the consumer's thread is told that there is room; 0 if it has been, or never asked.
     wanted: AtomicUsize,
     consumer: Sender<ToConsumer>,
 }
