@@ -11,7 +11,7 @@ use agentworks_processors::blocks::Sharing;
 use agentworks_processors::hot::{HotConfig, HotSink};
 use agentworks_processors::lane::Held;
 use agentworks_processors::runs::{RunsConfig, RunsSink};
-use agentworks_processors::runtime::{Runtime, RuntimeConfig};
+use agentworks_processors::runtime::{Runtime, RuntimeConfig, RuntimeHandle};
 use agentworks_processors::sink::{Flush, Sink, SinkError};
 use agentworks_processors::warm::{WarmConfig, WarmSink};
 use agentworks_schemas::codec::{Framing, encode_entry, encode_event};
@@ -189,11 +189,17 @@ async fn feed(settings: &KafkaSettings, store: &Arc<NullStore>, round: usize) {
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(hot), Box::new(warm), Box::new(runs)];
     let config = RuntimeConfig::new(settings.clone(), format!("bench-{round}-{}", unique_prefix()), store, sinks);
     let runtime = Runtime::start(config).unwrap();
+    all_taken(&taken, RECORDS, &runtime).await;
+    runtime.shutdown().await;
+}
+
+/// Waits until a runtime's sink has taken so many records.
+pub async fn all_taken(taken: &AtomicU64, records: u64, runtime: &RuntimeHandle) {
     let (mut before, mut since) = (0, Instant::now());
     loop {
         let now = taken.load(Ordering::Acquire);
-        if now >= RECORDS {
-            break;
+        if now >= records {
+            return;
         }
         if now > before {
             (before, since) = (now, Instant::now());
@@ -201,12 +207,11 @@ async fn feed(settings: &KafkaSettings, store: &Arc<NullStore>, round: usize) {
         // Some were lost, or it stands still.
         assert!(
             since.elapsed() < Duration::from_secs(60),
-            "{now} of {RECORDS} records were taken: {:?}",
+            "{now} of {records} records were taken: {:?}",
             runtime.status()
         );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    runtime.shutdown().await;
 }
 
 /// Counts what a sink has taken.

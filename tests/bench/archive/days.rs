@@ -88,7 +88,7 @@ impl Days {
         println!("| NDJSON, zstd 3, a file for each day | {DAYS} | {:.1} | 1.00 |", per_entry(text));
         let ratio = |bytes: u64| bytes as f64 / text as f64;
         let written = size(&before);
-        let level = ArchiveConfig::default().zstd_level;
+        let level = config.zstd_level;
         println!("| as written, zstd {level} | {} | {:.1} | {:.2} |", before.len(), per_entry(written), ratio(written));
         let (left, bytes) = (stats.files, stats.bytes);
         println!("| merged, zstd 6 | {left} | {:.1} | {:.2} |", per_entry(bytes), ratio(bytes));

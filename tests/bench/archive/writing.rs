@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use agentworks_archive::{Archive, ArchiveConfig, ArchiveSink};
@@ -19,7 +19,7 @@ use tokio::runtime::Runtime as Tokio;
 
 use super::days::files;
 use crate::is_small;
-use crate::sinks::{Cost, Counting, NullStore, measured, median, produce};
+use crate::sinks::{Cost, Counting, NullStore, all_taken, measured, median, produce};
 use crate::support::records::create_topics;
 use crate::support::{Scratch, kafka, unique_prefix};
 
@@ -35,12 +35,12 @@ pub fn measure(runtime: &Tokio) {
         KafkaSettings::new(broker.bootstrap(), topics)
     });
     let bytes = (records * produce(&settings, records)) as f64;
-    let mut rounds = Vec::new();
+    let (mut rounds, level) = (Vec::new(), ArchiveConfig::default().zstd_level);
     // Once unmeasured, for what is slow only the first time.
     for round in 0..=ROUNDS {
         let scratch = Scratch::new("bench-archive-writing");
         let ours = measured(|| runtime.block_on(archive(&settings, scratch.path(), records)));
-        let bare = bare(scratch.path());
+        let bare = bare(scratch.path(), level);
         if round > 0 {
             rounds.push((ours, bare));
         }
@@ -52,7 +52,6 @@ pub fn measure(runtime: &Tokio) {
     let ratio = median(rounds.iter().map(|(ours, bare)| rate(ours.cpu) / rate(bare.cpu)));
     println!("{records} records, {:.0} MB as they lie on the topics; medians of {ROUNDS} rounds\n", bytes / 1e6);
     println!("| | MB per CPU-second | ÷ bare |\n|---|---|---|");
-    let level = ArchiveConfig::default().zstd_level;
     println!("| bare ArrowWriter, zstd {level} as ours, sorted rows that are there already | {bare:.1} | 1.00 |");
     println!("| from the topics to committed files ({wall:.1} MB/s) | {ours:.1} | {ratio:.2} |");
     println!("\nGoal: 0.7 or more.\n");
@@ -69,22 +68,20 @@ async fn archive(settings: &KafkaSettings, folder: &Path, records: u64) {
     let group = format!("bench-{}", unique_prefix());
     let config = RuntimeConfig::new(settings.clone(), group, Arc::new(NullStore::default()), sinks);
     let runtime = Runtime::start(RuntimeConfig { memory, ..config }).unwrap();
-    while taken.load(Ordering::Acquire) < records {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    all_taken(&taken, records, &runtime).await;
     // It publishes the rest.
     runtime.shutdown().await;
 }
 
-/// What a bare writer takes for the same rows. Reading them isn't measured.
-fn bare(folder: &Path) -> Cost {
+/// What a bare writer takes for the same rows, at this level of zstd. Reading them isn't measured.
+fn bare(folder: &Path, level: i32) -> Cost {
     let mut cost = Cost::default();
     for file in ["entries", "events"].into_iter().flat_map(|table| files(&folder.join(table))) {
         let file = std::fs::File::open(file).unwrap();
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
         let batches: Vec<_> = reader.map(Result::unwrap).collect();
         let Some(first) = batches.first() else { continue };
-        let level = ZstdLevel::try_new(ArchiveConfig::default().zstd_level).unwrap();
+        let level = ZstdLevel::try_new(level).unwrap();
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));
         let schema = first.schema();
         cost += measured(|| {
